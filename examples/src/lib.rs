@@ -1,0 +1,1 @@
+//! Programs built of hikyaku actors: see the `examples` folder of this package.
