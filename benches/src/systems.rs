@@ -1,0 +1,38 @@
+//! The systems side by side. Each one's module has the same functions, listed in one table.
+
+use crate::harness::{Memory, Timed};
+use crate::workload::{Asked, Fan, Ring, Runtime, Tell};
+
+mod actix;
+mod kameo;
+mod ractor;
+mod tokio;
+mod xtra;
+
+pub(crate) struct System {
+    pub(crate) name: &'static str,
+    pub(crate) tell: fn(Runtime, Tell) -> Timed,
+    /// `None` if actors have no bounded mailboxes.
+    pub(crate) tell_bounded: Option<fn(Runtime, Tell) -> Timed>,
+    pub(crate) fan: fn(Runtime, Fan) -> Timed,
+    pub(crate) ring: fn(Runtime, Ring) -> Timed,
+    pub(crate) ask: fn(Runtime, u64) -> Timed,
+    pub(crate) ask_outside: fn(u64) -> Asked,
+    pub(crate) spawn: fn(Runtime, usize) -> Timed,
+    pub(crate) memory: fn(Runtime, usize) -> Memory,
+    /// An idle actor needs more than 4 kB.
+    pub(crate) heavy: bool,
+}
+
+pub(crate) static ALL: [&System; 5] = [
+    &tokio::SYSTEM,
+    &ractor::SYSTEM,
+    &kameo::SYSTEM,
+    &actix::SYSTEM,
+    &xtra::SYSTEM,
+];
+
+/// What every other system is compared with.
+pub(crate) fn yardstick() -> &'static System {
+    &tokio::SYSTEM
+}

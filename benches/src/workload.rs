@@ -1,0 +1,429 @@
+//! What is measured: names, message counts, and the state every system's actors share.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::harness::{Clock, Timed};
+
+/// One thread, or two workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Runtime {
+    St,
+    Mt,
+}
+
+impl Runtime {
+    pub(crate) const ALL: [Runtime; 2] = [Runtime::St, Runtime::Mt];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Runtime::St => "st",
+            Runtime::Mt => "mt",
+        }
+    }
+}
+
+/// Workers of the `mt` runtime.
+pub(crate) const WORKERS: usize = 2;
+/// A sender yields after this many messages.
+pub(crate) const CHUNK: u64 = 1_000;
+/// Messages a bounded mailbox holds.
+pub(crate) const BOUND: usize = 1_024;
+/// Actors in the ring.
+pub(crate) const RING: usize = 100;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Workload {
+    Tell,
+    TellBurst,
+    Tell4To1,
+    TellBounded,
+    Fan100,
+    Fan1000,
+    PingPong,
+    Ring,
+    Ask,
+    AskOutside,
+    Spawn,
+    Memory,
+}
+
+impl Workload {
+    pub(crate) const ALL: [Workload; 12] = [
+        Workload::Tell,
+        Workload::TellBurst,
+        Workload::Tell4To1,
+        Workload::TellBounded,
+        Workload::Fan100,
+        Workload::Fan1000,
+        Workload::PingPong,
+        Workload::Ring,
+        Workload::Ask,
+        Workload::AskOutside,
+        Workload::Spawn,
+        Workload::Memory,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Workload::Tell => "tell",
+            Workload::TellBurst => "tell_burst",
+            Workload::Tell4To1 => "tell_4to1",
+            Workload::TellBounded => "tell_bounded",
+            Workload::Fan100 => "fan_100",
+            Workload::Fan1000 => "fan_1000",
+            Workload::PingPong => "pingpong",
+            Workload::Ring => "ring",
+            Workload::Ask => "ask",
+            Workload::AskOutside => "ask_outside",
+            Workload::Spawn => "spawn",
+            Workload::Memory => "memory",
+        }
+    }
+
+    /// What one operation is called in the results.
+    pub(crate) fn unit(self) -> &'static str {
+        match self {
+            Workload::PingPong => "ns/round trip",
+            Workload::Ring => "ns/hop",
+            Workload::Ask | Workload::AskOutside => "ns/ask",
+            Workload::Spawn => "ns/actor",
+            Workload::Memory => "bytes/actor",
+            _ => "ns/msg",
+        }
+    }
+
+    pub(crate) fn runs_on(self, runtime: Runtime) -> bool {
+        // Four senders, and a thread outside, only make sense beside a second worker.
+        runtime == Runtime::Mt || !matches!(self, Workload::Tell4To1 | Workload::AskOutside)
+    }
+
+    /// A start that isn't counted warms caches and thread pools up. The two about fresh memory must not have one.
+    pub(crate) fn warms_up(self) -> bool {
+        !matches!(self, Workload::Spawn | Workload::Memory)
+    }
+}
+
+/// How much of everything. One table per purpose.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counts {
+    /// Messages of the tell workloads, all senders together.
+    pub(crate) tell: u64,
+    /// Messages to each actor of the fans.
+    pub(crate) fan_each: u64,
+    pub(crate) round_trips: u64,
+    pub(crate) hops: u64,
+    pub(crate) asks: u64,
+    pub(crate) asks_outside: u64,
+    pub(crate) spawned: usize,
+    pub(crate) idle: usize,
+    /// Idle actors for systems that need more than 4 kB each.
+    pub(crate) idle_heavy: usize,
+}
+
+pub(crate) const FULL: Counts = Counts {
+    tell: 2_000_000,
+    fan_each: 10_000,
+    round_trips: 500_000,
+    hops: 1_000_000,
+    asks: 500_000,
+    asks_outside: 20_000,
+    spawned: 1_000_000,
+    idle: 1_000_000,
+    idle_heavy: 200_000,
+};
+
+/// Enough to see that everything runs; the numbers mean nothing.
+pub(crate) const QUICK: Counts = Counts {
+    tell: 8_000,
+    fan_each: 20,
+    round_trips: 1_000,
+    hops: 1_000,
+    asks: 1_000,
+    asks_outside: 200,
+    spawned: 10_000,
+    idle: 10_000,
+    idle_heavy: 10_000,
+};
+
+pub(crate) const WARM_UP: Counts = Counts {
+    tell: 200_000,
+    fan_each: 200,
+    round_trips: 20_000,
+    hops: 20_000,
+    asks: 20_000,
+    asks_outside: 1_000,
+    ..QUICK
+};
+
+/// `senders` send `chunks` times `chunk` messages each, and yield after each chunk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tell {
+    pub(crate) senders: u64,
+    pub(crate) chunks: u64,
+    pub(crate) chunk: u64,
+}
+
+impl Tell {
+    pub(crate) fn steady(messages: u64, senders: u64) -> Tell {
+        Tell {
+            senders,
+            chunks: messages / senders / CHUNK,
+            chunk: CHUNK,
+        }
+    }
+
+    pub(crate) fn burst(messages: u64) -> Tell {
+        Tell {
+            senders: 1,
+            chunks: 1,
+            chunk: messages,
+        }
+    }
+
+    pub(crate) fn messages(self) -> u64 {
+        self.senders * self.chunks * self.chunk
+    }
+
+    /// Every message carries its place in its chunk.
+    pub(crate) fn sum(self) -> u64 {
+        self.senders * self.chunks * sum_below(self.chunk)
+    }
+}
+
+/// One sender, round-robin over `actors`, `each` messages to every one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fan {
+    pub(crate) actors: usize,
+    pub(crate) each: u64,
+}
+
+impl Fan {
+    pub(crate) fn messages(self) -> u64 {
+        self.actors as u64 * self.each
+    }
+
+    pub(crate) fn chunks(self) -> u64 {
+        self.messages() / CHUNK
+    }
+
+    pub(crate) fn sum(self) -> u64 {
+        self.chunks() * sum_below(CHUNK)
+    }
+}
+
+/// One token makes `hops` hops round a ring of `actors`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ring {
+    pub(crate) actors: usize,
+    pub(crate) hops: u64,
+}
+
+impl Ring {
+    /// How often the token visits the actor that starts and ends the run.
+    pub(crate) fn visits(self) -> u64 {
+        self.hops / self.actors as u64 + 1
+    }
+}
+
+fn sum_below(n: u64) -> u64 {
+    n * (n - 1) / 2
+}
+
+/// Tells the driver that `parties` actors are done, and the sum of what they counted.
+#[derive(Clone, Debug)]
+pub(crate) struct Done(Arc<DoneInner>);
+
+#[derive(Debug)]
+struct DoneInner {
+    left: AtomicUsize,
+    sum: AtomicU64,
+    tell: Mutex<Option<oneshot::Sender<u64>>>,
+}
+
+impl Done {
+    pub(crate) fn new(parties: usize) -> (Done, oneshot::Receiver<u64>) {
+        let (tell, told) = oneshot::channel();
+        let inner = DoneInner {
+            left: AtomicUsize::new(parties),
+            sum: AtomicU64::new(0),
+            tell: Mutex::new(Some(tell)),
+        };
+        (Done(Arc::new(inner)), told)
+    }
+
+    pub(crate) fn arrive(&self, sum: u64) {
+        self.0.sum.fetch_add(sum, Ordering::Relaxed);
+        // Release with Acquire: the last one sees every other party's sum.
+        if self.0.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let tell = self
+                .0
+                .tell
+                .lock()
+                .expect("no party panics while it holds the lock")
+                .take();
+            let told = tell
+                .expect("more arrivals than parties")
+                .send(self.0.sum.load(Ordering::Relaxed));
+            told.expect("the driver waits");
+        }
+    }
+}
+
+/// State of an actor that expects a number of messages and adds them up.
+#[derive(Debug)]
+pub(crate) struct Counter {
+    left: u64,
+    sum: u64,
+    done: Done,
+}
+
+impl Counter {
+    pub(crate) fn new(expected: u64, done: Done) -> Counter {
+        Counter {
+            left: expected,
+            sum: 0,
+            done,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn add(&mut self, value: u64) {
+        self.sum += value;
+        self.left = self.left.checked_sub(1).expect("a message too many");
+        if self.left == 0 {
+            self.done.arrive(self.sum);
+        }
+    }
+}
+
+/// State of an actor in the ring, beside the address of the next one.
+#[derive(Debug)]
+pub(crate) struct Station {
+    visits: u64,
+    done: Done,
+}
+
+impl Station {
+    pub(crate) fn new(done: Done) -> Station {
+        Station { visits: 0, done }
+    }
+
+    /// The token to pass on, if it goes on.
+    #[inline]
+    pub(crate) fn visit(&mut self, hops_left: u64) -> Option<u64> {
+        self.visits += 1;
+        if hops_left == 0 {
+            self.done.arrive(self.visits);
+        }
+        hops_left.checked_sub(1)
+    }
+}
+
+/// 32 bytes of state for `spawn` and `memory`.
+#[derive(Debug)]
+pub(crate) struct Idle {
+    data: [u64; 3],
+    stages: Arc<Stages>,
+}
+
+#[derive(Debug)]
+struct Stages {
+    started: Done,
+    handled: Done,
+}
+
+const _: () = assert!(size_of::<Idle>() == 32);
+
+/// The driver's ends of the two stages of idle actors.
+#[derive(Debug)]
+pub(crate) struct IdleRun {
+    stages: Arc<Stages>,
+    actors: usize,
+    started: oneshot::Receiver<u64>,
+    handled: oneshot::Receiver<u64>,
+}
+
+impl IdleRun {
+    pub(crate) fn new(actors: usize) -> IdleRun {
+        let (started, all_started) = Done::new(actors);
+        let (handled, all_handled) = Done::new(actors);
+        IdleRun {
+            stages: Arc::new(Stages { started, handled }),
+            actors,
+            started: all_started,
+            handled: all_handled,
+        }
+    }
+
+    pub(crate) fn actor(&self) -> Idle {
+        Idle {
+            data: [0; 3],
+            stages: Arc::clone(&self.stages),
+        }
+    }
+
+    pub(crate) fn actors(&self) -> usize {
+        self.actors
+    }
+
+    pub(crate) async fn all_started(&mut self) {
+        assert_eq!(
+            (&mut self.started).await,
+            Ok(self.actors as u64),
+            "every actor ran its start hook"
+        );
+    }
+
+    pub(crate) async fn all_handled(&mut self) {
+        assert_eq!(
+            (&mut self.handled).await,
+            Ok(7 * self.actors as u64),
+            "every actor got its message"
+        );
+    }
+}
+
+impl Idle {
+    /// The value of the one message to an idle actor.
+    pub(crate) const MESSAGE: u64 = 7;
+
+    pub(crate) fn started(&mut self) {
+        self.data[0] = 1;
+        self.stages.started.arrive(1);
+    }
+
+    pub(crate) fn handle(&mut self, value: u64) {
+        self.data[1] += value;
+        self.stages.handled.arrive(self.data[1]);
+    }
+}
+
+/// The latencies of asks from a thread outside.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) timed: Timed,
+    pub(crate) p50: Duration,
+}
+
+/// Asks `asks` times; the answers must count up from 1.
+pub(crate) fn time_asks(asks: u64, mut ask: impl FnMut() -> u64) -> Asked {
+    let mut each = Vec::with_capacity(asks as usize);
+    let clock = Clock::start();
+    let mut before = Instant::now();
+    for i in 1..=asks {
+        assert_eq!(ask(), i, "every ask is answered once");
+        let now = Instant::now();
+        each.push(now - before);
+        before = now;
+    }
+    let timed = clock.stop(asks);
+    each.sort_unstable();
+    Asked {
+        timed,
+        p50: each[each.len() / 2],
+    }
+}
