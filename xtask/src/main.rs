@@ -1,2 +1,60 @@
-//! Automation.
-fn main() {}
+//! The project's own commands. `cargo xtask` alone lists them.
+//!
+//! Every check that guards the project is here, as a plain command a person can run: the continuous
+//! integration runs nothing else. One file holds one mechanism, and nothing is needed but the standard library.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool speaks by printing"
+)]
+
+mod ci;
+mod conformance;
+mod coverage;
+mod records;
+mod shell;
+mod source;
+mod tidy;
+mod tree;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  ci [JOB ...]     run every job, or the named ones; `ci --list` prints their names
+  loom             explore the interleavings of the core's races
+  miri             run the core's tests under miri, with stacked and with tree borrows
+  qemu             run the firmware on emulated boards
+  size             measure flash and RAM of the firmware
+  tidy             check the rules that neither rustc nor clippy knows
+  conformance      print which rows of docs/conformance.md are shown by which tests
+  coverage [--min PERCENT]
+                   measure which lines of the core's hard parts the tests reach";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let outcome = match args.as_slice() {
+        ["ci", "--list"] => {
+            ci::list();
+            Ok(())
+        }
+        ["ci", jobs @ ..] => ci::run(jobs),
+        ["coverage"] => coverage::measure(None),
+        ["coverage", "--min", percent] => match percent.parse() {
+            Ok(percent) => coverage::measure(Some(percent)),
+            Err(_) => Err(format!("`{percent}` is not a percentage")),
+        },
+        [job @ ("loom" | "miri" | "qemu" | "size" | "tidy" | "conformance")] => ci::run(&[job]),
+        _ => Err(USAGE.to_owned()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The jobs that guard the project. Each is a command line or two that a person can run by hand.
+
+use std::time::Instant;
+
+use crate::shell::{self, Outcome, cargo, program, run_tests};
+use crate::{conformance, records, tidy};
+
+type Job = fn() -> Outcome;
+
+/// Every job by name.
+const JOBS: [(&str, Job); 15] = [
+    ("test", test),
+    ("fmt", || shell::run(&mut cargo("fmt --all -- --check"))),
+    ("clippy", clippy),
+    ("docs", docs),
+    ("tidy", tidy::check),
+    ("conformance", conformance::report),
+    ("no_std", no_std),
+    ("features", features),
+    ("loom", loom),
+    ("miri", miri),
+    ("qemu", || needs_firmware("qemu")),
+    ("size", || needs_firmware("size")),
+    ("example", || {
+        shell::run(&mut cargo("run --release --example store -- --check"))
+    }),
+    ("bench", bench),
+    ("gate", gate),
+];
+
+/// Targets of the core without an operating system, the one without compare-and-swap first.
+const TARGETS: [&str; 5] = [
+    "thumbv6m-none-eabi",
+    "thumbv8m.main-none-eabi",
+    "thumbv7em-none-eabihf",
+    "riscv32imac-unknown-none-elf",
+    "wasm32-unknown-unknown",
+];
+
+pub(crate) fn list() {
+    for (name, _) in JOBS {
+        println!("{name}");
+    }
+}
+
+/// Runs these jobs, or all of them; a failed one does not keep the others from running.
+pub(crate) fn run(names: &[&str]) -> Outcome {
+    if let Some(unknown) = names
+        .iter()
+        .find(|name| JOBS.iter().all(|job| job.0 != **name))
+    {
+        return Err(format!(
+            "there is no job `{unknown}`; see `cargo xtask ci --list`"
+        ));
+    }
+    let mut failed = Vec::new();
+    let chosen = |name: &str| names.is_empty() || names.contains(&name);
+    for (name, job) in JOBS.into_iter().filter(|job| chosen(job.0)) {
+        println!("== {name}");
+        let start = Instant::now();
+        let outcome = job();
+        let took = start.elapsed().as_secs_f64();
+        match outcome {
+            Ok(()) => println!("== {name}: passed in {took:.1} s\n"),
+            Err(why) => {
+                println!("{why}\n== {name}: FAILED after {took:.1} s\n");
+                failed.push(name);
+            }
+        }
+    }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("failed: {}", failed.join(", ")))
+    }
+}
+
+fn test() -> Outcome {
+    run_tests(&mut cargo("test --workspace"))
+}
+
+fn clippy() -> Outcome {
+    shell::run(&mut cargo(
+        "clippy --workspace --all-targets -- -D warnings",
+    ))
+}
+
+fn docs() -> Outcome {
+    let mut command = cargo("doc --workspace --no-deps");
+    shell::run(command.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// The core without its `std` feature, for targets that have no `std` at all.
+fn no_std() -> Outcome {
+    for target in TARGETS {
+        shell::run(&mut cargo(&format!(
+            "build -p hikyaku-core --target {target}"
+        )))
+        .map_err(|why| {
+            format!("{why}\n(the target is there after `rustup target add {target}`)")
+        })?;
+    }
+    Ok(())
+}
+
+/// The facade stands without its optional dependencies.
+fn features() -> Outcome {
+    shell::run(&mut cargo("build -p hikyaku --no-default-features"))?;
+    run_tests(&mut cargo("test -p hikyaku --no-default-features"))
+}
+
+/// Every interleaving of the core's races, within a bound on preemptions.
+fn loom() -> Outcome {
+    let mut command = cargo("test --release -p hikyaku-core --lib");
+    shell::rustflags(&mut command, "--cfg loom");
+    if std::env::var_os("LOOM_MAX_PREEMPTIONS").is_none() {
+        command.env("LOOM_MAX_PREEMPTIONS", "2");
+    }
+    command
+        .arg("--target-dir")
+        .arg(shell::target_dir("loom"))
+        .arg("loom");
+    run_tests(&mut command)
+}
+
+/// The core's tests under both models of what a reference may do.
+fn miri() -> Outcome {
+    let toolchains = shell::quiet(&mut program("rustup", "toolchain list"))?;
+    if !toolchains.lines().any(|line| line.starts_with("nightly")) {
+        return Err("miri needs a nightly toolchain, and none is installed".to_owned());
+    }
+    let parts = shell::quiet(&mut program(
+        "rustup",
+        "+nightly component list --installed",
+    ))?;
+    for part in ["miri", "rust-src"] {
+        if !parts.lines().any(|line| line.starts_with(part)) {
+            return Err(format!(
+                "miri needs `rustup +nightly component add miri rust-src`: no {part}"
+            ));
+        }
+    }
+    for flags in [
+        "-Zmiri-strict-provenance",
+        "-Zmiri-strict-provenance -Zmiri-tree-borrows",
+    ] {
+        let mut command = cargo("+nightly miri test -p hikyaku-core");
+        command
+            .env("MIRIFLAGS", flags)
+            .env_remove("RUSTUP_TOOLCHAIN");
+        command.arg("--target-dir").arg(shell::target_dir("miri"));
+        run_tests(&mut command)?;
+    }
+    Ok(())
+}
+
+/// Emulation and size budgets come with the firmware.
+fn needs_firmware(job: &str) -> Outcome {
+    if shell::root().join("embedded").exists() {
+        return Err(format!(
+            "embedded/ exists, and the job `{job}` is not written yet"
+        ));
+    }
+    println!("nothing to do: there is no firmware in embedded/ yet");
+    Ok(())
+}
+
+/// The benchmark runs, and its output can be read by programs.
+fn bench() -> Outcome {
+    let mut command = cargo("run --release -p hikyaku-bench -- --json --quick");
+    let count = records::check(&shell::run_and_read(&mut command)?)?;
+    println!("{count} records");
+    Ok(())
+}
+
+/// Counted instructions stay within their budget.
+fn gate() -> Outcome {
+    shell::quiet(&mut program("valgrind", "--version"))
+        .map_err(|why| format!("{why}\n(the gate counts instructions with valgrind)"))?;
+    shell::run(&mut cargo("run --release -p hikyaku-bench --bin gate"))
+}

@@ -1,0 +1,154 @@
+//! Which rows of `docs/conformance.md` are shown by which tests.
+//!
+//! A test shows a row when the name of its function says so: `row05_waiting_send_is_fifo` shows row 5,
+//! `row01_row13_storm` shows rows 1 and 13. Nothing else counts. A function is a test when an attribute of it
+//! names `test`, or when it is stamped by a macro.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::shell::{self, Outcome};
+use crate::source::Source;
+use crate::tree::{self, File};
+
+/// Rows that the list has.
+const ROWS: usize = 91;
+const LIST: &str = "docs/conformance.md";
+
+/// A test and the rows that its name claims.
+#[derive(Debug, PartialEq)]
+struct Claim {
+    place: String,
+    name: String,
+    rows: Vec<usize>,
+}
+
+/// Prints the rows that are shown, with their tests, and the sum.
+pub(crate) fn report() -> Outcome {
+    let files = tree::read(shell::root())?;
+    let list = files.iter().find(|file| file.path == LIST);
+    let titles = titles(&list.ok_or_else(|| format!("{LIST} is missing"))?.text)?;
+    let mut shown: BTreeMap<usize, Vec<&Claim>> = BTreeMap::new();
+    let claims = claims(&files);
+    for claim in &claims {
+        for row in &claim.rows {
+            if !titles.contains_key(row) {
+                return Err(format!(
+                    "{}: {} names row {row}, which does not exist",
+                    claim.place, claim.name
+                ));
+            }
+            shown.entry(*row).or_default().push(claim);
+        }
+    }
+    for (row, tests) in &shown {
+        println!("{row}. {}", titles[row]);
+        for test in tests {
+            println!("    {} {}", test.place, test.name);
+        }
+    }
+    let rows: Vec<String> = shown.keys().map(usize::to_string).collect();
+    println!("rows shown: {} of {ROWS}: {}", rows.len(), rows.join(","));
+    Ok(())
+}
+
+/// The rows of the list with the beginning of each; every number must be there once.
+fn titles(text: &str) -> Result<BTreeMap<usize, &str>, String> {
+    let mut titles = BTreeMap::new();
+    for line in text.lines() {
+        let Some((number, title)) = line.split_once(". ") else {
+            continue;
+        };
+        let Ok(number) = number.parse::<usize>() else {
+            continue;
+        };
+        if titles.insert(number, title).is_some() {
+            return Err(format!("{LIST}: row {number} is there twice"));
+        }
+    }
+    match (1..=ROWS).find(|row| !titles.contains_key(row)) {
+        Some(row) => Err(format!("{LIST}: row {row} is missing")),
+        None if titles.len() > ROWS => Err(format!("{LIST}: more than {ROWS} rows")),
+        None => Ok(titles),
+    }
+}
+
+fn claims(files: &[File]) -> Vec<Claim> {
+    let mut claims = Vec::new();
+    for file in files.iter().filter(|file| file.path.ends_with(".rs")) {
+        let source = Source::parse(&file.text);
+        for (at, name) in source.functions() {
+            let rows = rows(name);
+            if !rows.is_empty() && is_test(&source, at) {
+                let place = format!("{}:{}", file.path, source.line(at));
+                claims.push(Claim {
+                    place,
+                    name: name.to_owned(),
+                    rows: rows.into_iter().collect(),
+                });
+            }
+        }
+    }
+    claims
+}
+
+/// The numbers of the segments `rowNN` of a name.
+fn rows(name: &str) -> BTreeSet<usize> {
+    let segments = name
+        .split('_')
+        .filter_map(|segment| segment.strip_prefix("row"));
+    segments.filter_map(|number| number.parse().ok()).collect()
+}
+
+fn is_test(source: &Source, at: usize) -> bool {
+    let attributes = source.attributes(at);
+    let names = |attribute: &str, word| {
+        attribute
+            .split(|c| !crate::source::is_word(c))
+            .any(|part| part == word)
+    };
+    let ignored = attributes
+        .iter()
+        .any(|attribute| names(attribute, "ignore"));
+    // `#[cfg(test)]` makes a function a part of the tests, not one of them.
+    let test = |attribute: &&str| names(attribute, "test") && !attribute.starts_with("cfg(");
+    !ignored && (attributes.iter().any(test) || source.in_macro(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str) -> Vec<Claim> {
+        claims(&[File {
+            path: "a.rs".into(),
+            text: text.into(),
+        }])
+    }
+
+    #[test]
+    fn names_of_tests_claim_rows() {
+        let text = "#[test]\nfn row05_waiting_send_is_fifo() {}\n#[tokio::test]\nasync fn storm_row01_row13() {}\n\
+                    proptest! { #[test] fn row7_order(x in 0..3) {} }\nmacro_rules! suite { () => { fn row90_x() {} } }";
+        let rows: Vec<Vec<usize>> = found(text).into_iter().map(|claim| claim.rows).collect();
+        assert_eq!(rows, [vec![5], vec![1, 13], vec![7], vec![90]]);
+        assert_eq!(found(text)[0].place, "a.rs:2");
+    }
+
+    #[test]
+    fn nothing_else_does() {
+        let text = "fn row01_helper() {}\n#[cfg(test)]\nfn row02_helper() {}\n// #[test] fn row03_x() {}\n\
+                    #[test]\nfn rows_04() {}\n#[test]\n#[ignore]\nfn row05_x() {}\n#[test]\nfn arrow06() {}\n// shows rows 7";
+        assert_eq!(found(text), []);
+    }
+
+    #[test]
+    fn the_list_must_be_whole() {
+        let whole: String = (1..=ROWS)
+            .map(|row| format!("{row}. Behaviour.\n"))
+            .collect();
+        assert_eq!(titles(&whole).unwrap().len(), ROWS);
+        assert!(titles(&whole.replace("\n7. ", "\n8. ")).is_err());
+        assert!(titles(&whole.replace("\n7. ", "\n- ")).is_err());
+        assert!(titles(&format!("{whole}92. More.\n")).is_err());
+    }
+}
