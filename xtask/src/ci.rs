@@ -43,6 +43,15 @@ pub(crate) fn list() {
     }
 }
 
+/// Runs one job, with nothing around what it prints.
+pub(crate) fn alone(name: &str) -> Outcome {
+    let (_, job) = JOBS
+        .into_iter()
+        .find(|job| job.0 == name)
+        .ok_or_else(|| format!("there is no job `{name}`"))?;
+    job()
+}
+
 /// Runs these jobs, or all of them; a failed one does not keep the others from running.
 pub(crate) fn run(names: &[&str]) -> Outcome {
     if let Some(unknown) = names
