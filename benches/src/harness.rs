@@ -117,6 +117,9 @@ pub(crate) fn tokio_runtime(runtime: Runtime) -> tokio::runtime::Runtime {
         .expect("the runtime starts")
 }
 
+/// The slowest sample takes a tenth of it on an ordinary machine.
+const TIME_LIMIT: Duration = Duration::from_secs(180);
+
 /// One number of one sample.
 #[derive(Clone, Debug)]
 struct Value {
@@ -142,6 +145,16 @@ impl Case {
     /// Takes the sample in this process and prints one line per metric.
     #[allow(clippy::print_stdout, reason = "the parent process reads it")]
     pub(crate) fn run_here(self) {
+        // A runtime may catch a panic, and the sample would then never end. Nor would it if a message got lost.
+        let report = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            report(info);
+            std::process::abort();
+        }));
+        std::thread::spawn(|| {
+            std::thread::sleep(TIME_LIMIT);
+            panic!("no result after {TIME_LIMIT:?}");
+        });
         if self.workload.warms_up() && !self.quick {
             self.measure(&WARM_UP);
         }

@@ -27,6 +27,7 @@ Numbers are median and minimum over the rounds. The ratio is to `tokio` in the s
   --runtime R   only st (one thread) or mt (two workers)
 ";
 
+#[derive(Default)]
 struct Options {
     json: bool,
     quick: bool,
@@ -35,6 +36,24 @@ struct Options {
     systems: Vec<&'static System>,
     runtimes: Vec<Runtime>,
     child: bool,
+}
+
+impl Options {
+    /// What isn't named is everything.
+    fn fill(&mut self) {
+        if self.workloads.is_empty() {
+            self.workloads = Workload::ALL.into();
+        }
+        if self.systems.is_empty() {
+            self.systems = systems::ALL.into();
+        }
+        if self.runtimes.is_empty() {
+            self.runtimes = Runtime::ALL.into();
+        }
+        if self.rounds == 0 {
+            self.rounds = if self.quick { 1 } else { 5 };
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -101,9 +120,14 @@ fn print_json(rows: &[Row]) {
             min,
             ratio,
         } = row;
+        let ratio = if ratio.is_finite() {
+            format!("{ratio:.3}")
+        } else {
+            "null".to_owned()
+        };
         println!(
             "{{\"workload\":\"{workload}\",\"system\":\"{system}\",\"runtime\":\"{runtime}\",\"metric\":\"{metric}\",\
-             \"unit\":\"{unit}\",\"median\":{median:.2},\"min\":{min:.2},\"ratio_to_tokio\":{ratio:.3}}}"
+             \"unit\":\"{unit}\",\"median\":{median:.2},\"min\":{min:.2},\"ratio_to_tokio\":{ratio}}}"
         );
     }
 }
@@ -129,15 +153,7 @@ fn print_table(workload: Workload, runtime: Runtime, rows: &[Row]) {
 }
 
 fn parse(args: impl Iterator<Item = String>) -> Result<Options, String> {
-    let mut options = Options {
-        json: false,
-        quick: false,
-        rounds: 0,
-        workloads: Vec::new(),
-        systems: Vec::new(),
-        runtimes: Vec::new(),
-        child: false,
-    };
+    let mut options = Options::default();
     let mut args = args;
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("{arg} needs a value"));
@@ -188,18 +204,7 @@ fn parse(args: impl Iterator<Item = String>) -> Result<Options, String> {
             _ => return Err(format!("unknown argument {arg}")),
         }
     }
-    if options.workloads.is_empty() {
-        options.workloads = Workload::ALL.into();
-    }
-    if options.systems.is_empty() {
-        options.systems = systems::ALL.into();
-    }
-    if options.runtimes.is_empty() {
-        options.runtimes = Runtime::ALL.into();
-    }
-    if options.rounds == 0 {
-        options.rounds = if options.quick { 1 } else { 5 };
-    }
+    options.fill();
     Ok(options)
 }
 

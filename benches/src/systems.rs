@@ -4,6 +4,7 @@ use crate::harness::{Memory, Timed};
 use crate::workload::{Asked, Fan, Ring, Runtime, Tell};
 
 mod actix;
+// mod hikyaku;
 mod kameo;
 mod ractor;
 mod tokio;

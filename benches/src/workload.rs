@@ -327,8 +327,14 @@ impl Station {
 #[derive(Debug)]
 pub(crate) struct Idle {
     data: [u64; 3],
-    stages: Arc<Stages>,
+    nursery: Nursery,
 }
+
+const _: () = assert!(size_of::<Idle>() == 32);
+
+/// Makes idle actors, which tell it when they started and when they had their message.
+#[derive(Clone, Debug)]
+pub(crate) struct Nursery(Arc<Stages>);
 
 #[derive(Debug)]
 struct Stages {
@@ -336,13 +342,20 @@ struct Stages {
     handled: Done,
 }
 
-const _: () = assert!(size_of::<Idle>() == 32);
+impl Nursery {
+    pub(crate) fn actor(&self) -> Idle {
+        Idle {
+            data: [0; 3],
+            nursery: self.clone(),
+        }
+    }
+}
 
-/// The driver's ends of the two stages of idle actors.
+/// The driver's side of idle actors.
 #[derive(Debug)]
 pub(crate) struct IdleRun {
-    stages: Arc<Stages>,
-    actors: usize,
+    pub(crate) nursery: Nursery,
+    pub(crate) actors: usize,
     started: oneshot::Receiver<u64>,
     handled: oneshot::Receiver<u64>,
 }
@@ -352,36 +365,27 @@ impl IdleRun {
         let (started, all_started) = Done::new(actors);
         let (handled, all_handled) = Done::new(actors);
         IdleRun {
-            stages: Arc::new(Stages { started, handled }),
+            nursery: Nursery(Arc::new(Stages { started, handled })),
             actors,
             started: all_started,
             handled: all_handled,
         }
     }
 
-    pub(crate) fn actor(&self) -> Idle {
-        Idle {
-            data: [0; 3],
-            stages: Arc::clone(&self.stages),
-        }
-    }
-
-    pub(crate) fn actors(&self) -> usize {
-        self.actors
-    }
-
     pub(crate) async fn all_started(&mut self) {
+        let expected = self.actors as u64;
         assert_eq!(
             (&mut self.started).await,
-            Ok(self.actors as u64),
+            Ok(expected),
             "every actor ran its start hook"
         );
     }
 
     pub(crate) async fn all_handled(&mut self) {
+        let expected = Idle::MESSAGE * self.actors as u64;
         assert_eq!(
             (&mut self.handled).await,
-            Ok(7 * self.actors as u64),
+            Ok(expected),
             "every actor got its message"
         );
     }
@@ -393,12 +397,12 @@ impl Idle {
 
     pub(crate) fn started(&mut self) {
         self.data[0] = 1;
-        self.stages.started.arrive(1);
+        self.nursery.0.started.arrive(1);
     }
 
     pub(crate) fn handle(&mut self, value: u64) {
         self.data[1] += value;
-        self.stages.handled.arrive(self.data[1]);
+        self.nursery.0.handled.arrive(self.data[1]);
     }
 }
 

@@ -310,8 +310,8 @@ impl Handler<Msg> for IdleActor {
 
 /// Runs on the first worker. Half of the actors go to the other one, if there is one.
 fn spawn_idle(run: &IdleRun, actors: &mut Vec<Addr<IdleActor>>, other: Option<&ArbiterHandle>) {
-    for i in 0..run.actors() {
-        let idle = IdleActor(run.actor());
+    for i in 0..run.actors {
+        let idle = IdleActor(run.nursery.actor());
         actors.push(match other.filter(|_| i % 2 == 1) {
             Some(other) => IdleActor::start_in_arbiter(other, |_| idle),
             None => idle.start(),

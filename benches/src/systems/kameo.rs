@@ -229,9 +229,9 @@ impl Message<Msg> for IdleActor {
 }
 
 fn spawn_idle(run: &IdleRun, actors: &mut Vec<ActorRef<IdleActor>>) {
-    for _ in 0..run.actors() {
+    for _ in 0..run.actors {
         actors.push(IdleActor::spawn_with_mailbox(
-            IdleActor(run.actor()),
+            IdleActor(run.nursery.actor()),
             mailbox::unbounded(),
         ));
     }

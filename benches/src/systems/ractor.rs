@@ -250,9 +250,9 @@ impl Actor for IdleActor {
 }
 
 async fn spawn_idle(run: &IdleRun, actors: &mut Vec<ActorRef<Msg>>) {
-    for _ in 0..run.actors() {
+    for _ in 0..run.actors {
         actors.push(
-            Actor::spawn(None, IdleActor, run.actor())
+            Actor::spawn(None, IdleActor, run.nursery.actor())
                 .await
                 .expect("it starts")
                 .0,

@@ -208,9 +208,9 @@ async fn idle(mut mailbox: mpsc::UnboundedReceiver<Msg>, mut state: Idle) {
 }
 
 fn spawn_idle(run: &IdleRun, actors: &mut Vec<Address>) {
-    for _ in 0..run.actors() {
+    for _ in 0..run.actors {
         let (address, mailbox) = mpsc::unbounded_channel();
-        tokio::spawn(idle(mailbox, run.actor()));
+        tokio::spawn(idle(mailbox, run.nursery.actor()));
         actors.push(address);
     }
 }

@@ -240,9 +240,9 @@ impl Handler<Msg> for IdleActor {
 }
 
 fn spawn_idle(run: &IdleRun, actors: &mut Vec<Address<IdleActor>>) {
-    for _ in 0..run.actors() {
+    for _ in 0..run.actors {
         actors.push(xtra::spawn_tokio(
-            IdleActor(run.actor()),
+            IdleActor(run.nursery.actor()),
             Mailbox::unbounded(),
         ));
     }

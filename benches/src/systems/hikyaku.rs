@@ -1,0 +1,398 @@
+//! Hikyaku: senders are actors too, and yield in the middle of a handler.
+
+use hikyaku::prelude::*;
+use hikyaku::{ActorSystem, CurrentThread, MailboxOptions, Reply, SpawnOptions, block_on};
+
+use super::System;
+use crate::harness::{Clock, Memory, MemoryProbe, Timed};
+use crate::workload::{
+    Asked, BOUND, CHUNK, Counter, Done, Fan, Idle, IdleRun, Ring, Runtime, Station, Tell, WORKERS,
+    time_asks,
+};
+
+pub(crate) static SYSTEM: System = System {
+    name: "hikyaku",
+    tell,
+    tell_bounded: Some(tell_bounded),
+    fan,
+    ring,
+    ask,
+    ask_outside,
+    spawn,
+    memory,
+    heavy: false,
+};
+
+enum Place {
+    St(CurrentThread),
+    Mt(ActorSystem),
+}
+
+impl Place {
+    fn new(runtime: Runtime) -> Place {
+        match runtime {
+            Runtime::St => Place::St(CurrentThread::new("bench").expect("it starts")),
+            Runtime::Mt => {
+                let system = ActorSystem::builder("bench").workers(WORKERS).build();
+                Place::Mt(system.expect("it starts"))
+            }
+        }
+    }
+
+    fn system(&self) -> &ActorSystem {
+        match self {
+            Place::St(here) => here,
+            Place::Mt(system) => system,
+        }
+    }
+
+    fn start<A: Actor>(&self, factory: impl FnMut() -> A + Send + 'static) -> ActorRef<A::Msg> {
+        self.system().spawn(factory).expect("there is room")
+    }
+
+    /// On one thread, this is what runs the actors.
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        match self {
+            Place::St(here) => here.block_on(future),
+            Place::Mt(_) => block_on(future),
+        }
+    }
+}
+
+enum Msg {
+    Add(u64),
+}
+
+impl Actor for Counter {
+    type Msg = Msg;
+
+    async fn handle(&mut self, msg: Msg, _: &mut Context<'_, Self>) -> Result<(), Failure> {
+        let Msg::Add(value) = msg;
+        self.add(value);
+        Ok(())
+    }
+}
+
+struct Start;
+
+struct Teller {
+    target: ActorRef<Msg>,
+    load: Tell,
+}
+
+impl Actor for Teller {
+    type Msg = Start;
+
+    async fn handle(&mut self, _: Start, cx: &mut Context<'_, Self>) -> Result<(), Failure> {
+        for _ in 0..self.load.chunks {
+            for i in 0..self.load.chunk {
+                assert!(self.target.tell(Msg::Add(i)).is_ok());
+            }
+            cx.yield_now().await;
+        }
+        Ok(())
+    }
+}
+
+fn tell(runtime: Runtime, load: Tell) -> Timed {
+    let place = Place::new(runtime);
+    let (done, finished) = Done::new(1);
+    let target = place.start(move || Counter::new(load.messages(), done.clone()));
+    let clock = Clock::start();
+    for _ in 0..load.senders {
+        let target = target.clone();
+        let teller = place.start(move || Teller {
+            target: target.clone(),
+            load,
+        });
+        assert!(teller.tell(Start).is_ok());
+    }
+    assert_eq!(place.block_on(finished), Ok(load.sum()));
+    clock.stop(load.messages())
+}
+
+struct PatientTeller {
+    target: ActorRef<Msg>,
+    load: Tell,
+}
+
+impl Actor for PatientTeller {
+    type Msg = Start;
+
+    async fn handle(&mut self, _: Start, _: &mut Context<'_, Self>) -> Result<(), Failure> {
+        for i in 0..self.load.messages() {
+            assert!(self.target.send(Msg::Add(i)).await.is_ok());
+        }
+        Ok(())
+    }
+}
+
+fn tell_bounded(runtime: Runtime, load: Tell) -> Timed {
+    let place = Place::new(runtime);
+    let (done, finished) = Done::new(1);
+    let options = SpawnOptions::new().mailbox(MailboxOptions::bounded(BOUND));
+    let target = place
+        .system()
+        .spawn_with(options, move || Counter::new(load.messages(), done.clone()))
+        .expect("there is room");
+    let clock = Clock::start();
+    let teller = place.start(move || PatientTeller {
+        target: target.clone(),
+        load,
+    });
+    assert!(teller.tell(Start).is_ok());
+    assert_eq!(place.block_on(finished), Ok(load.sum()));
+    clock.stop(load.messages())
+}
+
+struct FanTeller {
+    targets: Vec<ActorRef<Msg>>,
+    load: Fan,
+}
+
+impl Actor for FanTeller {
+    type Msg = Start;
+
+    async fn handle(&mut self, _: Start, cx: &mut Context<'_, Self>) -> Result<(), Failure> {
+        let mut next = self.targets.iter().cycle();
+        for _ in 0..self.load.chunks() {
+            for (i, target) in (0..CHUNK).zip(&mut next) {
+                assert!(target.tell(Msg::Add(i)).is_ok());
+            }
+            cx.yield_now().await;
+        }
+        Ok(())
+    }
+}
+
+fn fan(runtime: Runtime, load: Fan) -> Timed {
+    let place = Place::new(runtime);
+    let (done, finished) = Done::new(load.actors);
+    let targets: Vec<_> = (0..load.actors)
+        .map(|_| {
+            let done = done.clone();
+            place.start(move || Counter::new(load.each, done.clone()))
+        })
+        .collect();
+    let clock = Clock::start();
+    let teller = place.start(move || FanTeller {
+        targets: targets.clone(),
+        load,
+    });
+    assert!(teller.tell(Start).is_ok());
+    assert_eq!(place.block_on(finished), Ok(load.sum()));
+    clock.stop(load.messages())
+}
+
+enum RingMsg {
+    Next(ActorRef<RingMsg>),
+    Token(u64),
+}
+
+struct StationActor {
+    station: Station,
+    next: Option<ActorRef<RingMsg>>,
+}
+
+impl Actor for StationActor {
+    type Msg = RingMsg;
+
+    async fn handle(&mut self, msg: RingMsg, _: &mut Context<'_, Self>) -> Result<(), Failure> {
+        match msg {
+            RingMsg::Next(actor) => self.next = Some(actor),
+            RingMsg::Token(hops) => {
+                if let (Some(hops), Some(next)) = (self.station.visit(hops), &self.next) {
+                    assert!(next.tell(RingMsg::Token(hops)).is_ok());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn ring(runtime: Runtime, load: Ring) -> Timed {
+    let place = Place::new(runtime);
+    let (done, finished) = Done::new(1);
+    let stations: Vec<_> = (0..load.actors)
+        .map(|_| {
+            let done = done.clone();
+            place.start(move || StationActor {
+                station: Station::new(done.clone()),
+                next: None,
+            })
+        })
+        .collect();
+    for (station, next) in stations.iter().zip(stations.iter().cycle().skip(1)) {
+        assert!(station.tell(RingMsg::Next(next.clone())).is_ok());
+    }
+    let clock = Clock::start();
+    assert!(stations[0].tell(RingMsg::Token(load.hops)).is_ok());
+    assert_eq!(place.block_on(finished), Ok(load.visits()));
+    clock.stop(load.hops)
+}
+
+enum AskMsg {
+    Ask(Reply<u64>),
+}
+
+const _: () = assert!(size_of::<Msg>() <= 16 && size_of::<RingMsg>() == 16);
+
+struct Answerer {
+    asked: u64,
+}
+
+impl Actor for Answerer {
+    type Msg = AskMsg;
+
+    async fn handle(&mut self, msg: AskMsg, _: &mut Context<'_, Self>) -> Result<(), Failure> {
+        let AskMsg::Ask(reply) = msg;
+        self.asked += 1;
+        assert!(reply.send(self.asked).is_ok());
+        Ok(())
+    }
+}
+
+struct Asker {
+    target: ActorRef<AskMsg>,
+    asks: u64,
+}
+
+/// Start, and answer with what it took.
+struct Measure<T>(Reply<T>);
+
+impl Actor for Asker {
+    type Msg = Measure<Timed>;
+
+    async fn handle(
+        &mut self,
+        Measure(reply): Measure<Timed>,
+        _: &mut Context<'_, Self>,
+    ) -> Result<(), Failure> {
+        let clock = Clock::start();
+        for i in 1..=self.asks {
+            assert_eq!(self.target.ask(AskMsg::Ask).await?, i);
+        }
+        assert!(reply.send(clock.stop(self.asks)).is_ok());
+        Ok(())
+    }
+}
+
+fn ask(runtime: Runtime, asks: u64) -> Timed {
+    let place = Place::new(runtime);
+    let target = place.start(|| Answerer { asked: 0 });
+    let asker = place.start(move || Asker {
+        target: target.clone(),
+        asks,
+    });
+    place
+        .block_on(asker.ask(Measure))
+        .expect("every ask is answered")
+}
+
+fn ask_outside(asks: u64) -> Asked {
+    let place = Place::new(Runtime::Mt);
+    let target = place.start(|| Answerer { asked: 0 });
+    time_asks(asks, || {
+        block_on(target.ask(AskMsg::Ask)).expect("every ask is answered")
+    })
+}
+
+impl Actor for Idle {
+    type Msg = Msg;
+
+    async fn started(&mut self, _: &mut Context<'_, Self>) -> Result<(), Failure> {
+        Idle::started(self);
+        Ok(())
+    }
+
+    async fn handle(&mut self, msg: Msg, _: &mut Context<'_, Self>) -> Result<(), Failure> {
+        let Msg::Add(value) = msg;
+        Idle::handle(self, value);
+        Ok(())
+    }
+}
+
+/// Spawns from inside the system, as a Tokio task does in its runtime.
+struct Spawner {
+    system: &'static ActorSystem,
+    count: usize,
+}
+
+impl Spawner {
+    fn spawn(&self, run: &IdleRun, actors: &mut Vec<ActorRef<Msg>>) {
+        for _ in 0..run.actors {
+            let nursery = run.nursery.clone();
+            let actor = self.system.spawn(move || nursery.actor());
+            actors.push(actor.expect("there is room"));
+        }
+    }
+}
+
+impl Actor for Spawner {
+    type Msg = Measure<Timed>;
+
+    async fn handle(
+        &mut self,
+        Measure(reply): Measure<Timed>,
+        _: &mut Context<'_, Self>,
+    ) -> Result<(), Failure> {
+        let mut run = IdleRun::new(self.count);
+        let mut actors = Vec::with_capacity(self.count);
+        let clock = Clock::start();
+        self.spawn(&run, &mut actors);
+        run.all_started().await;
+        let timed = clock.stop(self.count as u64);
+        std::mem::forget(actors);
+        assert!(reply.send(timed).is_ok());
+        Ok(())
+    }
+}
+
+/// The process ends after `spawn` and `memory`, so nothing takes their actors down.
+fn spawn(runtime: Runtime, count: usize) -> Timed {
+    let place: &'static Place = Box::leak(Box::new(Place::new(runtime)));
+    let system = place.system();
+    let spawner = place.start(move || Spawner { system, count });
+    place
+        .block_on(spawner.ask(Measure))
+        .expect("all actors start")
+}
+
+struct MemoryDriver(Spawner);
+
+impl Actor for MemoryDriver {
+    type Msg = Measure<Memory>;
+
+    async fn handle(
+        &mut self,
+        Measure(reply): Measure<Memory>,
+        cx: &mut Context<'_, Self>,
+    ) -> Result<(), Failure> {
+        let count = self.0.count;
+        let mut run = IdleRun::new(count);
+        let mut actors = Vec::with_capacity(count);
+        let mut probe = MemoryProbe::start();
+        self.0.spawn(&run, &mut actors);
+        run.all_started().await;
+        probe.idle();
+        for chunk in actors.chunks(CHUNK as usize) {
+            for actor in chunk {
+                assert!(actor.tell(Msg::Add(Idle::MESSAGE)).is_ok());
+            }
+            cx.yield_now().await;
+        }
+        run.all_handled().await;
+        assert!(reply.send(probe.stop(count)).is_ok());
+        std::mem::forget(actors);
+        Ok(())
+    }
+}
+
+fn memory(runtime: Runtime, count: usize) -> Memory {
+    let place: &'static Place = Box::leak(Box::new(Place::new(runtime)));
+    let system = place.system();
+    let driver = place.start(move || MemoryDriver(Spawner { system, count }));
+    place
+        .block_on(driver.ask(Measure))
+        .expect("all actors answer")
+}
