@@ -1,1 +1,87 @@
-//! hikyaku-core
+//! The hikyaku actor runtime: cells, mailboxes, scheduling. `no_std` with `alloc`.
+//!
+//! Programs on an operating system use the `hikyaku` crate, which adds threads, clocks and Tokio
+//! to what is here. This crate is for executors, and for targets without `std`.
+//!
+//! An [`Actor`] is a value with an async handler. It is spawned into a [`System`], which gives an
+//! [`ActorRef`] to send it messages. The system's [`Worker`]s run the actors that have messages;
+//! an executor polls the workers.
+//!
+//! ```
+//! use hikyaku_core::{Actor, Context, Failure, Reply, System, Turn};
+//! use std::task::Waker;
+//!
+//! struct Counter(u64);
+//!
+//! enum CounterMsg { Add(u64), Total(Reply<u64>) }
+//!
+//! impl Actor for Counter {
+//!     type Msg = CounterMsg;
+//!
+//!     async fn handle(&mut self, msg: CounterMsg, _: &mut Context<'_, Self>) -> Result<(), Failure> {
+//!         match msg {
+//!             CounterMsg::Add(n) => self.0 += n,
+//!             CounterMsg::Total(reply) => { let _ = reply.send(self.0); }
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let (system, mut workers) = System::builder("demo").build();
+//! let counter = system.spawn(|| Counter(0))?;
+//! counter.tell(CounterMsg::Add(3)).unwrap();
+//! let total = counter.ask(CounterMsg::Total);
+//!
+//! // An executor would do this: run until there is nothing to do.
+//! assert!(matches!(workers[0].poll(100, Waker::noop()), Turn::Idle { .. }));
+//! # let mut total = std::pin::pin!(total);
+//! # let mut cx = std::task::Context::from_waker(Waker::noop());
+//! # let std::task::Poll::Ready(total) = total.as_mut().poll(&mut cx) else { panic!() };
+//! # use std::future::Future;
+//! assert_eq!(total, Ok(3));
+//! # Ok::<(), hikyaku_core::SpawnError>(())
+//! ```
+#![no_std]
+#![deny(
+    clippy::std_instead_of_core,
+    clippy::std_instead_of_alloc,
+    clippy::alloc_instead_of_core
+)]
+
+extern crate alloc;
+#[cfg(any(feature = "std", test))]
+extern crate std;
+
+mod actor;
+mod actor_ref;
+mod ask;
+mod cell;
+mod clock;
+mod dead_letter;
+mod failure;
+mod invoker;
+mod mailbox;
+mod pool;
+mod ready;
+mod registry;
+mod state;
+mod sync;
+mod system;
+mod worker;
+
+pub use crate::actor::{Actor, Context, Local, LocalActor, YieldNow};
+pub use crate::actor_ref::{
+    ActorRef, Recipient, SendError, Sending, Started, Stopped, WeakRef, Wrap,
+};
+pub use crate::ask::{Ask, AskError, Reply};
+pub use crate::cell::cell_size;
+pub use crate::clock::Clock;
+pub use crate::dead_letter::{DeadLetter, DeadLetterReason};
+pub use crate::failure::{Failure, StartError, StopCause};
+pub use crate::invoker::{InvokeResult, ResumeCondition, SuspendReason};
+pub use crate::mailbox::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
+pub use crate::registry::MailboxIndex;
+pub use crate::system::{
+    Metrics, SpawnError, SpawnOptions, System, SystemBuilder, SystemState, Terminated,
+};
+pub use crate::worker::{LocalWorker, Turn, Worker, WorkerExecutor};

@@ -1,1 +1,69 @@
-//! hikyaku
+//! An actor runtime for Rust: one runtime, one API, one set of guarantees.
+//!
+//! ```
+//! use hikyaku::prelude::*;
+//!
+//! struct Counter { total: u64 }
+//!
+//! enum CounterMsg { Add(u64), Total(Reply<u64>) }
+//!
+//! impl Actor for Counter {
+//!     type Msg = CounterMsg;
+//!
+//!     async fn handle(&mut self, msg: CounterMsg, _: &mut Context<'_, Self>) -> Result<(), Failure> {
+//!         match msg {
+//!             CounterMsg::Add(n) => self.total += n,
+//!             CounterMsg::Total(reply) => { let _ = reply.send(self.total); }
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let system = ActorSystem::new("demo")?;
+//! let counter = system.spawn(|| Counter { total: 0 })?;
+//! counter.tell(CounterMsg::Add(3))?;
+//! let total = hikyaku::block_on(counter.ask(CounterMsg::Total))?;
+//! assert_eq!(total, 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Which executor
+//!
+//! | | actors run on | for |
+//! |---|---|---|
+//! | [`ActorSystem::new`] | own worker threads | servers and pipelines |
+//! | the same, inside a Tokio runtime | threads that have entered it, or a task of it | handlers that await Tokio's I/O and timers |
+//! | [`CurrentThread`] | the thread that calls `block_on` | tools, tests, actors that are not `Send` |
+//!
+//! What a message, a reference and a stop mean is the same on all of them.
+
+mod block_on;
+mod clock;
+mod current_thread;
+mod system;
+mod threads;
+#[cfg(feature = "tokio")]
+mod tokio;
+
+pub use crate::block_on::block_on;
+pub use crate::clock::StdClock;
+pub use crate::current_thread::CurrentThread;
+pub use crate::system::{ActorSystem, BuildError, Builder};
+pub use crate::threads::ThreadExecutor;
+
+pub use hikyaku_core::{
+    Actor, ActorRef, Ask, AskError, Clock, Context, DeadLetter, DeadLetterReason, Failure,
+    InvalidOptions, InvokeResult, Local, LocalActor, LocalWorker, MailboxIndex, MailboxOptions,
+    MailboxOverflowPolicy, Metrics, Recipient, Reply, ResumeCondition, SendError, Sending,
+    SpawnError, SpawnOptions, StartError, Started, StopCause, Stopped, SuspendReason, System,
+    SystemBuilder, SystemState, Terminated, Turn, WeakRef, Worker, WorkerExecutor, Wrap, YieldNow,
+    cell_size,
+};
+
+/// What most programs use.
+pub mod prelude {
+    pub use crate::{
+        Actor, ActorRef, ActorSystem, AskError, Context, Failure, MailboxOptions, Recipient, Reply,
+        SendError, SpawnOptions, StopCause,
+    };
+}

@@ -1,0 +1,631 @@
+//! References to actors.
+
+use crate::ask::{Ask, Reply};
+use crate::cell::CellPtr;
+use crate::failure::{StartError, StopCause};
+use crate::mailbox::{self, Notice, Push, Waiter, Waiting};
+use crate::registry::MailboxIndex;
+use crate::state::Orders;
+use crate::sync::UnsafeCell;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::future::Future;
+use core::hash::{Hash, Hasher};
+use core::marker::{PhantomData, PhantomPinned};
+use core::pin::Pin;
+use core::task::{self, Poll};
+
+/// Why a message was not taken. It carries the message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum SendError<M> {
+    /// The mailbox has no room.
+    Full(M),
+    /// The actor takes no more messages: it was told to end, or has ended.
+    Closed(M),
+}
+
+impl<M> SendError<M> {
+    /// The message.
+    pub fn into_inner(self) -> M {
+        match self {
+            Self::Full(message) | Self::Closed(message) => message,
+        }
+    }
+
+    /// The same error about another message.
+    fn map<N>(self, map: impl FnOnce(M) -> N) -> SendError<N> {
+        match self {
+            Self::Full(message) => SendError::Full(map(message)),
+            Self::Closed(message) => SendError::Closed(map(message)),
+        }
+    }
+}
+
+impl<M> fmt::Debug for SendError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full(_) => "Full(..)",
+            Self::Closed(_) => "Closed(..)",
+        })
+    }
+}
+
+impl<M> fmt::Display for SendError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full(_) => "the mailbox is full",
+            Self::Closed(_) => "the actor takes no more messages",
+        })
+    }
+}
+
+impl<M> core::error::Error for SendError<M> {}
+
+impl<M> Push<M> {
+    #[inline(always)]
+    fn into_result(self) -> Result<(), SendError<M>> {
+        match self {
+            Self::Accepted => Ok(()),
+            Self::Full(message) => Err(SendError::Full(message)),
+            Self::Closed(message) => Err(SendError::Closed(message)),
+        }
+    }
+}
+
+/// A reference to an actor that takes messages of type `M`.
+///
+/// One word. Two references are equal if they lead to the same actor. It stays valid after the
+/// actor has ended; sending then fails with the message in hand. Dropping the last one does not
+/// stop the actor, unless it was spawned so.
+pub struct ActorRef<M> {
+    cell: CellPtr,
+    _message: PhantomData<fn(M)>,
+}
+
+impl<M> ActorRef<M> {
+    /// # Safety
+    /// The caller gives a strong reference of a cell with messages `M` away.
+    #[inline(always)]
+    pub(crate) unsafe fn from_cell(cell: CellPtr) -> Self {
+        Self {
+            cell,
+            _message: PhantomData,
+        }
+    }
+
+    /// The actor's index in its system: unique, now and later.
+    pub fn index(&self) -> MailboxIndex {
+        self.cell.index()
+    }
+
+    /// Does it take messages? False from the moment it was told to stop.
+    pub fn is_alive(&self) -> bool {
+        !self.cell.mailbox().word.is_closed()
+    }
+
+    /// Tells the actor to end after the handler in hand. Admission ends at once; messages in the
+    /// mailbox become dead letters. Children end first.
+    pub fn stop(&self) {
+        self.cell.order(Orders::STOP, true);
+    }
+
+    /// Tells the actor to end when it has handled what is in its mailbox. Admission ends at once.
+    pub fn stop_gracefully(&self) {
+        self.cell.order(Orders::DRAIN, true);
+    }
+
+    /// Tells the actor to end now: a handler that awaits is dropped, the `stopped` hook does not
+    /// run, its children are killed. A handler that blocks its thread is not interrupted.
+    pub fn kill(&self) {
+        self.cell.order(Orders::KILL, true);
+    }
+
+    /// Resolves when `started` has succeeded.
+    ///
+    /// # Errors
+    /// How it failed or ended instead.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub fn started(&self) -> Started {
+        Started(Watch::new(self.cell, true))
+    }
+
+    /// Resolves when the actor has ended: nothing of it runs any more, its children have ended,
+    /// and its name is free.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub fn stopped(&self) -> Stopped {
+        Stopped(Watch::new(self.cell, false))
+    }
+
+    /// A reference that does not keep an actor alive that stops when unreferenced.
+    pub fn downgrade(&self) -> WeakRef<M> {
+        self.cell.retain();
+        WeakRef {
+            cell: self.cell,
+            _message: PhantomData,
+        }
+    }
+}
+
+impl<M: Send + 'static> ActorRef<M> {
+    /// Sends a message. Never waits.
+    ///
+    /// # Errors
+    /// [`SendError`] with the message, if the mailbox has no room or the actor takes no more.
+    #[inline]
+    pub fn tell(&self, message: M) -> Result<(), SendError<M>> {
+        // SAFETY: the reference keeps the cell, whose messages are `M`.
+        unsafe { mailbox::push(self.cell, message) }.into_result()
+    }
+
+    /// Sends a message if there is room, whatever the overflow policy. Never waits.
+    ///
+    /// # Errors
+    /// [`SendError`] with the message.
+    #[inline]
+    pub fn try_send(&self, message: M) -> Result<(), SendError<M>> {
+        // `tell` differs once a policy lets something else go.
+        self.tell(message)
+    }
+
+    /// Sends a message; waits for room if the mailbox is full. Waiting senders are served in order.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] with the message if the actor ends first. [`SendError::Full`] if an
+    /// actor sends to its own full mailbox: it would wait for itself.
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes the message back, unless the mailbox already has it.
+    pub fn send(&self, message: M) -> Sending<'_, M> {
+        Sending {
+            actor: self,
+            waiter: UnsafeCell::new(Waiter::new(message)),
+            queued: false,
+            _pinned: PhantomPinned,
+        }
+    }
+
+    /// Sends several messages in order, at the cost of about one.
+    ///
+    /// # Errors
+    /// [`SendError`] with those that were not taken, in order.
+    ///
+    /// # Panics
+    /// If the iterator does. Messages it had yielded may be dropped.
+    pub fn tell_all(&self, messages: impl IntoIterator<Item = M>) -> Result<(), SendError<Vec<M>>> {
+        // SAFETY: the reference keeps the cell, whose messages are `M`.
+        unsafe { mailbox::push_all(self.cell, messages.into_iter()) }.into_result()
+    }
+
+    /// Sends a message made with a [`Reply`], and waits for the answer. The message is sent now,
+    /// not when the future is first polled.
+    ///
+    /// # Errors
+    /// [`AskError`](crate::AskError), see there.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the answer; the message is handled all the same.
+    #[inline]
+    pub fn ask<T: Send + 'static>(&self, make: impl FnOnce(Reply<T>) -> M) -> Ask<T> {
+        Ask::send(make, |message| self.tell(message))
+    }
+
+    /// The same actor as one that takes `N`, wrapped into its messages.
+    pub fn recipient<N: 'static>(&self) -> Recipient<N>
+    where
+        M: Wrap<N>,
+    {
+        self.cell.retain_strong();
+        Recipient {
+            cell: self.cell,
+            vtable: &Wrapped::<M, N>::VTABLE,
+        }
+    }
+}
+
+impl<M> Clone for ActorRef<M> {
+    #[inline]
+    fn clone(&self) -> Self {
+        self.cell.retain_strong();
+        Self {
+            cell: self.cell,
+            _message: PhantomData,
+        }
+    }
+}
+
+impl<M> Drop for ActorRef<M> {
+    #[inline]
+    fn drop(&mut self) {
+        self.cell.release_strong();
+    }
+}
+
+impl<M> PartialEq for ActorRef<M> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cell == other.cell
+    }
+}
+
+impl<M> Eq for ActorRef<M> {}
+
+impl<M> Hash for ActorRef<M> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.cell.hash(state);
+    }
+}
+
+impl<M> fmt::Debug for ActorRef<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ActorRef({})", self.cell.index())
+    }
+}
+
+/// A reference that does not count for actors that stop when unreferenced.
+pub struct WeakRef<M> {
+    cell: CellPtr,
+    _message: PhantomData<fn(M)>,
+}
+
+impl<M> WeakRef<M> {
+    /// A full reference, if the actor still takes messages.
+    pub fn upgrade(&self) -> Option<ActorRef<M>> {
+        if self.cell.mailbox().word.is_closed() {
+            return None;
+        }
+        self.cell.revive();
+        // SAFETY: revived just now, and of the same type.
+        Some(unsafe { ActorRef::from_cell(self.cell) })
+    }
+}
+
+impl<M> Clone for WeakRef<M> {
+    fn clone(&self) -> Self {
+        self.cell.retain();
+        Self {
+            cell: self.cell,
+            _message: PhantomData,
+        }
+    }
+}
+
+impl<M> Drop for WeakRef<M> {
+    fn drop(&mut self) {
+        self.cell.release();
+    }
+}
+
+impl<M> fmt::Debug for WeakRef<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WeakRef({})", self.cell.index())
+    }
+}
+
+// === recipients ===
+
+/// A message type that can carry an `N`.
+///
+/// `unwrap` is the inverse of `wrap`; it is called with nothing else, to hand a refused message
+/// back as it was.
+///
+/// ```
+/// use hikyaku_core::Wrap;
+///
+/// enum ShopMsg { Order(u32), Close }
+///
+/// impl Wrap<u32> for ShopMsg {
+///     fn wrap(n: u32) -> Self { ShopMsg::Order(n) }
+///     fn unwrap(self) -> u32 {
+///         match self { ShopMsg::Order(n) => n, ShopMsg::Close => unreachable!("never wrapped") }
+///     }
+/// }
+/// ```
+pub trait Wrap<N>: Sized {
+    /// Makes a message of `n`.
+    fn wrap(n: N) -> Self;
+
+    /// Takes it apart again.
+    fn unwrap(self) -> N;
+}
+
+impl<M> Wrap<M> for M {
+    fn wrap(n: M) -> Self {
+        n
+    }
+
+    fn unwrap(self) -> M {
+        self
+    }
+}
+
+struct RecipientVTable<N> {
+    push: unsafe fn(CellPtr, N) -> Result<(), SendError<N>>,
+}
+
+struct Wrapped<M, N>(PhantomData<fn(M, N)>);
+
+impl<M: Wrap<N> + 'static, N: 'static> Wrapped<M, N> {
+    const VTABLE: RecipientVTable<N> = RecipientVTable { push: Self::push };
+
+    /// # Safety
+    /// The cell is live, and its messages are `M`.
+    unsafe fn push(cell: CellPtr, n: N) -> Result<(), SendError<N>> {
+        // SAFETY: as the caller promises.
+        unsafe { mailbox::push(cell, M::wrap(n)) }
+            .into_result()
+            .map_err(|refused| refused.map(M::unwrap))
+    }
+}
+
+/// A reference to any actor whose messages can carry an `N`. See [`ActorRef::recipient`].
+pub struct Recipient<N: 'static> {
+    cell: CellPtr,
+    vtable: &'static RecipientVTable<N>,
+}
+
+impl<N: Send + 'static> Recipient<N> {
+    /// As [`ActorRef::tell`].
+    ///
+    /// # Errors
+    /// [`SendError`] with the original.
+    pub fn tell(&self, n: N) -> Result<(), SendError<N>> {
+        // SAFETY: the reference keeps the cell, and the table was made for its messages.
+        unsafe { (self.vtable.push)(self.cell, n) }
+    }
+
+    /// As [`ActorRef::try_send`].
+    ///
+    /// # Errors
+    /// [`SendError`] with the original.
+    pub fn try_send(&self, n: N) -> Result<(), SendError<N>> {
+        self.tell(n)
+    }
+}
+
+impl<N> Recipient<N> {
+    /// As [`ActorRef::index`].
+    pub fn index(&self) -> MailboxIndex {
+        self.cell.index()
+    }
+
+    /// As [`ActorRef::is_alive`].
+    pub fn is_alive(&self) -> bool {
+        !self.cell.mailbox().word.is_closed()
+    }
+}
+
+impl<N> Clone for Recipient<N> {
+    fn clone(&self) -> Self {
+        self.cell.retain_strong();
+        Self {
+            cell: self.cell,
+            vtable: self.vtable,
+        }
+    }
+}
+
+impl<N> Drop for Recipient<N> {
+    fn drop(&mut self) {
+        self.cell.release_strong();
+    }
+}
+
+impl<N> PartialEq for Recipient<N> {
+    /// Do both lead to the same actor?
+    fn eq(&self, other: &Self) -> bool {
+        self.cell == other.cell
+    }
+}
+
+impl<N> Eq for Recipient<N> {}
+
+impl<N> Hash for Recipient<N> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.cell.hash(state);
+    }
+}
+
+impl<N> fmt::Debug for Recipient<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Recipient({})", self.cell.index())
+    }
+}
+
+// === waiting for room ===
+
+/// The future of [`ActorRef::send`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Sending<'a, M: Send + 'static> {
+    actor: &'a ActorRef<M>,
+    /// Reached by the mailbox while `queued`.
+    waiter: UnsafeCell<Waiter<M>>,
+    queued: bool,
+    _pinned: PhantomPinned,
+}
+
+// SAFETY: the waiter is touched under the lock of the mailbox's list while it is queued, and else
+// by the future's holder alone; it carries an `M`, which is `Send`.
+unsafe impl<M: Send + 'static> Send for Sending<'_, M> {}
+
+impl<M: Send + 'static> Future for Sending<'_, M> {
+    type Output = Result<(), SendError<M>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        // SAFETY: nothing is moved out of its place; the message is an `Unpin` part by contract.
+        let this = unsafe { self.get_unchecked_mut() };
+        let cell = this.actor.cell;
+        let waiter = this.waiter.with_mut(|waiter| waiter);
+        while !this.queued {
+            // SAFETY: not queued, so the waiter is ours alone.
+            let message = unsafe { (*waiter).message() }
+                .take()
+                .expect("polled after it was done");
+            // SAFETY: the reference keeps the cell, whose messages are `M`.
+            let message = match unsafe { mailbox::push(cell, message) } {
+                Push::Accepted => return Poll::Ready(Ok(())),
+                Push::Closed(message) => return Poll::Ready(Err(SendError::Closed(message))),
+                Push::Full(message) if mailbox::is_self_send(cell) => {
+                    return Poll::Ready(Err(SendError::Full(message)));
+                }
+                Push::Full(message) => message,
+            };
+            // SAFETY: as above; only a bounded mailbox is ever full; the future is pinned, and
+            // leaves the list before it is dropped.
+            unsafe {
+                *(*waiter).message() = Some(message);
+                this.queued = cell.bounded_tail::<M>().wait(waiter, cx.waker()) == Waiting::Queued;
+            }
+            if this.queued && cell.mailbox().word.is_closed() {
+                // The mailbox may have refused the waiting senders just before this one came.
+                return this.give_up();
+            }
+            if this.queued {
+                return Poll::Pending;
+            }
+        }
+        // SAFETY: as above.
+        match unsafe { cell.bounded_tail::<M>().wait(waiter, cx.waker()) } {
+            Waiting::Queued => Poll::Pending,
+            Waiting::Outside | Waiting::Admitted | Waiting::Refused => this.give_up(),
+        }
+    }
+}
+
+impl<M: Send + 'static> Sending<'_, M> {
+    /// Leaves the list, and tells what became of the message.
+    fn give_up(&mut self) -> Poll<Result<(), SendError<M>>> {
+        self.leave();
+        let message = self
+            .waiter
+            // SAFETY: not in the list any more, so the waiter is ours alone.
+            .with_mut(|waiter| unsafe { (*waiter).message().take() });
+        Poll::Ready(match message {
+            Some(message) => Err(SendError::Closed(message)),
+            None => Ok(()),
+        })
+    }
+
+    fn leave(&mut self) {
+        if core::mem::take(&mut self.queued) {
+            // SAFETY: only a bounded mailbox has a list, and the waiter was passed to it.
+            self.waiter.with_mut(|waiter| unsafe {
+                self.actor.cell.bounded_tail::<M>().stop_waiting(waiter);
+            });
+        }
+    }
+}
+
+impl<M: Send + 'static> Drop for Sending<'_, M> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl<M: Send + 'static> fmt::Debug for Sending<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sending")
+            .field("to", self.actor)
+            .finish_non_exhaustive()
+    }
+}
+
+// === waiting for start and end ===
+
+/// Waits for the start or the end of an actor.
+struct Watch {
+    cell: CellPtr,
+    notice: Option<Arc<Notice>>,
+    start: bool,
+}
+
+impl Watch {
+    fn new(cell: CellPtr, start: bool) -> Self {
+        cell.retain();
+        Self {
+            cell,
+            notice: None,
+            start,
+        }
+    }
+
+    /// Started: `None`. Ended: how.
+    fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<StopCause>> {
+        if self.notice.is_none() {
+            let notice = Notice::new(self.start);
+            let node = notice.node();
+            // SAFETY: the node is ours; the watch keeps the cell.
+            if !unsafe { self.cell.mailbox().system.push(node) } {
+                // SAFETY: refused, so the box is still ours.
+                drop(unsafe { Box::from_raw(node.as_ptr()) });
+                let started = self.start && self.cell.mailbox().started.get();
+                return Poll::Ready((!started).then(|| self.cell.cause()));
+            }
+            self.cell.order(Orders::LANE, false);
+            self.notice = Some(notice);
+        }
+        match self
+            .notice
+            .as_ref()
+            .and_then(|notice| notice.poll(cx.waker()))
+        {
+            Some(told) => Poll::Ready(told),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(notice) = &self.notice {
+            notice.leave();
+        }
+        self.cell.release();
+    }
+}
+
+/// The future of [`ActorRef::started`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Started(Watch);
+
+impl Future for Started {
+    type Output = Result<(), StartError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        self.0.poll(cx).map(|ended| match ended {
+            None => Ok(()),
+            Some(StopCause::Failed(failure)) => Err(StartError::Failed(failure)),
+            Some(cause) => Err(StartError::Stopped(cause)),
+        })
+    }
+}
+
+impl fmt::Debug for Started {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Started({})", self.0.cell.index())
+    }
+}
+
+/// The future of [`ActorRef::stopped`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Stopped(Watch);
+
+impl Future for Stopped {
+    type Output = StopCause;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<StopCause> {
+        self.0
+            .poll(cx)
+            .map(|ended| ended.unwrap_or(StopCause::Stopped))
+    }
+}
+
+impl fmt::Debug for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stopped({})", self.0.cell.index())
+    }
+}

@@ -1,0 +1,721 @@
+//! The cell: one allocation per actor.
+//!
+//! ```text
+//!   Header   vtable · counts · home · index · mailbox · cold box · kin · context
+//!   slot     the first message, or the one live future, or (before the first activation) the factory
+//!   actor    the value, beside the future; vacant until the factory has run
+//!   tail     the slots of a bounded mailbox
+//! ```
+//!
+//! The layout after the header depends on the actor; what others need to know of it is in the
+//! [`VTable`]. Only the place of the first message is needed by senders, who know the message type
+//! and not the actor: it is the first suitably aligned address after the header, inside the slot.
+//!
+//! # Two counts
+//!
+//! `strong` counts the references that can send. All of them together, the living actor, each
+//! waker and each weak reference hold one of `memory`. The last of `memory` frees raw memory:
+//! future, actor and queue were dropped by the worker when the actor ended.
+//!
+//! # Concurrency
+//!
+//! The header is only used through `&Header`, whose changing fields are atomics or cells:
+//! `counts` and the mailbox's words by any thread; the `Cell`s by the runner (`mailbox.rs` says
+//! which); `cold` by the runner, and by anyone once the system lane has ended. No reference ever
+//! spans the cell: slot, actor and tail are reached by raw pointers.
+
+use crate::actor::{Actor, Context};
+use crate::failure::StopCause;
+use crate::invoker::{self, Activation, Ending, InvokeResult};
+use crate::mailbox::{MailboxOptions, Notice, QueueMailbox, Room, SystemNode, Tail};
+use crate::pool;
+use crate::registry::MailboxIndex;
+use crate::state::{Next, Orders};
+use crate::sync::{AtomicU32, Ordering};
+use crate::system::Shared;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::alloc::Layout;
+use core::any::TypeId;
+use core::cell::Cell;
+use core::mem::ManuallyDrop;
+use core::ptr::{self, NonNull};
+use core::task::{RawWaker, RawWakerVTable, Waker};
+
+/// The part of a cell that does not depend on the actor.
+#[repr(C)]
+pub(crate) struct Header {
+    vtable: &'static VTable,
+    counts: Counts,
+    home: NonNull<Shared>,
+    index: MailboxIndex,
+    /// Counts the actor values that have lived in this cell.
+    incarnation: Cell<u32>,
+    /// The offset of the bounded tail, zero if there is none; and `STOP_UNREFERENCED`.
+    tail: u32,
+    mailbox: QueueMailbox,
+    cold: Cell<*mut Cold>,
+    kin: Kin,
+    /// A `Context`, which is a pointer to this cell.
+    context: Cell<*mut Header>,
+}
+
+const STOP_UNREFERENCED: u32 = 1;
+
+// What a producer touches fits into one line of 64 bytes; the runner's part comes behind it.
+#[cfg(all(target_pointer_width = "64", not(loom)))]
+const _: () = {
+    assert!(size_of::<Header>() == 120);
+    assert!(
+        core::mem::offset_of!(Header, mailbox) + core::mem::offset_of!(QueueMailbox, chain) == 64
+    );
+};
+// The node that tells the parent lies where the chain was.
+#[cfg(not(loom))]
+const _: () = {
+    assert!(size_of::<SystemNode>() <= size_of::<crate::mailbox::Chain>());
+    assert!(align_of::<SystemNode>() <= align_of::<crate::mailbox::Chain>());
+};
+
+struct Counts {
+    strong: AtomicU32,
+    memory: AtomicU32,
+}
+
+/// Parent and siblings. `parent` never changes; the links are the parent's.
+struct Kin {
+    parent: Option<CellPtr>,
+    previous: Cell<Option<CellPtr>>,
+    next: Cell<Option<CellPtr>>,
+}
+
+/// What only some actors have. Made when first used.
+#[derive(Default)]
+pub(crate) struct Cold {
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) throughput: Option<u32>,
+    /// How it failed. After the end without the error value.
+    pub(crate) failure: Option<crate::Failure>,
+    pub(crate) watchers: Vec<Arc<Notice>>,
+    pub(crate) youngest: Option<CellPtr>,
+    pub(crate) children: usize,
+    /// The child that was told to stop.
+    pub(crate) leaving: Option<CellPtr>,
+}
+
+/// What the runtime needs to know of an actor type.
+pub(crate) struct VTable {
+    pub(crate) run: unsafe fn(CellPtr, &mut Activation<'_>) -> InvokeResult,
+    /// Makes the actor from the factory in the slot.
+    pub(crate) construct: unsafe fn(CellPtr),
+    /// Drops the factory in the slot.
+    pub(crate) drop_factory: unsafe fn(CellPtr),
+    /// Drops the live future in the slot.
+    pub(crate) drop_future: unsafe fn(CellPtr),
+    pub(crate) drop_actor: unsafe fn(CellPtr),
+    /// Ends admission; queued messages become dead letters.
+    pub(crate) close_mailbox: unsafe fn(CellPtr),
+    /// Drops the tail, and tells the layout of the whole cell.
+    free_layout: unsafe fn(CellPtr) -> Layout,
+    slot: usize,
+    actor: usize,
+    message: fn() -> TypeId,
+}
+
+/// A pointer to a cell. Says nothing about who keeps it alive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub(crate) struct CellPtr(NonNull<Header>);
+
+// SAFETY: a plain address; what may be done with it where is said by each method.
+unsafe impl Send for CellPtr {}
+// SAFETY: likewise.
+unsafe impl Sync for CellPtr {}
+
+/// Where the parts of a cell of `A` lie.
+struct Shape<A>(core::marker::PhantomData<A>);
+
+type Handle<A> = fn(&'static mut A, <A as Actor>::Msg, &'static mut Context<'static, A>);
+
+const fn layout_of_handle<A: Actor, F>(
+    _: fn(&'static mut A, A::Msg, &'static mut Context<'static, A>) -> F,
+) -> Layout {
+    Layout::new::<F>()
+}
+
+const fn layout_of_hook<A: Actor, F>(
+    _: fn(&'static mut A, &'static mut Context<'static, A>) -> F,
+) -> Layout {
+    Layout::new::<F>()
+}
+
+const fn max(a: usize, b: usize) -> usize {
+    if a > b { a } else { b }
+}
+
+const fn union(a: Layout, b: Layout) -> (usize, usize) {
+    (max(a.size(), b.size()), max(a.align(), b.align()))
+}
+
+impl<A: Actor> Shape<A> {
+    /// Size and alignment of the slot, the factory aside.
+    const SLOT: (usize, usize) = {
+        let _: Option<Handle<A>> = None;
+        let message = Layout::new::<A::Msg>();
+        let handle = layout_of_handle::<A, _>(A::handle);
+        let started = layout_of_hook::<A, _>(A::started);
+        let stopped = layout_of_hook::<A, _>(A::stopped);
+        let (size, align) = union(message, handle);
+        let (hooks, hooks_align) = union(started, stopped);
+        (max(size, hooks), max(align, hooks_align))
+    };
+
+    const fn parts(factory: Layout) -> (usize, usize, Layout) {
+        let align = max(max(Self::SLOT.1, factory.align()), align_of::<Header>());
+        let slot = size_of::<Header>().next_multiple_of(max(Self::SLOT.1, factory.align()));
+        let slot_end = slot + max(Self::SLOT.0, factory.size());
+        let actor = slot_end.next_multiple_of(align_of::<A>());
+        let align = max(align, align_of::<A>());
+        let size = (actor + size_of::<A>()).next_multiple_of(align);
+        match Layout::from_size_align(size, align) {
+            Ok(layout) => (slot, actor, layout),
+            Err(_) => panic!("the actor is larger than the address space"),
+        }
+    }
+}
+
+/// The memory one actor of type `A` takes, in bytes, with an unbounded mailbox: the runtime's part,
+/// the actor's value, and the largest of its handler futures. The allocator may round it up.
+///
+/// The slot is as large as the largest future. If one rare handler makes it large, box its body:
+/// `Box::pin(async move { .. }).await`.
+///
+/// ```
+/// use hikyaku_core::{Actor, Context, Failure, cell_size};
+///
+/// struct Counter(u64);
+///
+/// impl Actor for Counter {
+///     type Msg = u64;
+///     async fn handle(&mut self, n: u64, _: &mut Context<'_, Self>) -> Result<(), Failure> {
+///         self.0 += n;
+///         Ok(())
+///     }
+/// }
+/// assert!(cell_size::<Counter>() <= 192);
+/// ```
+pub const fn cell_size<A: Actor>() -> usize {
+    Shape::<A>::parts(Layout::new::<()>()).2.size()
+}
+
+struct Typed<A, F>(core::marker::PhantomData<(A, F)>);
+
+impl<A: Actor, F: FnMut() -> A> Typed<A, F> {
+    const PARTS: (usize, usize, Layout) = Shape::<A>::parts(Layout::new::<F>());
+
+    const VTABLE: VTable = VTable {
+        run: invoker::run::<A>,
+        construct: Self::construct,
+        drop_factory: Self::drop_factory,
+        drop_future: invoker::drop_future::<A>,
+        drop_actor: Self::drop_actor,
+        close_mailbox: invoker::close_mailbox::<A>,
+        free_layout: Self::free_layout,
+        slot: Self::PARTS.0,
+        actor: Self::PARTS.1,
+        message: TypeId::of::<A::Msg>,
+    };
+
+    /// # Safety
+    /// The caller is the runner, the slot holds the factory, and the actor is vacant.
+    unsafe fn construct(cell: CellPtr) {
+        // SAFETY: as the caller promises; the factory is moved out and dropped here.
+        unsafe {
+            let mut factory = cell.slot().cast::<F>().read();
+            let actor = factory();
+            cell.actor::<A>().write(actor);
+        }
+    }
+
+    /// # Safety
+    /// The caller is the runner, and the slot holds the factory.
+    unsafe fn drop_factory(cell: CellPtr) {
+        // SAFETY: as the caller promises.
+        unsafe { ptr::drop_in_place(cell.slot().cast::<F>()) }
+    }
+
+    /// # Safety
+    /// The caller is the runner, and the actor is there.
+    unsafe fn drop_actor(cell: CellPtr) {
+        // SAFETY: as the caller promises.
+        unsafe { ptr::drop_in_place(cell.actor::<A>()) }
+    }
+
+    /// # Safety
+    /// The caller holds the last reference to the memory.
+    unsafe fn free_layout(cell: CellPtr) -> Layout {
+        if !cell.is_bounded() {
+            return Self::PARTS.2;
+        }
+        // SAFETY: the tail is live until here and nobody else is left.
+        let capacity = unsafe { Room::<A::Msg>::drop_in_place(cell.room::<A::Msg>()) };
+        layout_with_tail::<A::Msg>(Self::PARTS.2, Some(capacity))
+            .expect("it was laid out before")
+            .0
+    }
+}
+
+/// The whole cell's layout and the tail's offset.
+fn layout_with_tail<M>(base: Layout, capacity: Option<usize>) -> Option<(Layout, u32)> {
+    let Some(capacity) = capacity else {
+        return Some((base, 0));
+    };
+    let tail = Room::<M>::layout(capacity)?;
+    // Aligned to 8 at least, so that the lowest bits of the offset are free.
+    let tail = tail.align_to(8).ok()?;
+    let (layout, offset) = base.extend(tail).ok()?;
+    Some((layout, u32::try_from(offset).ok()?))
+}
+
+/// What a new cell is made from.
+pub(crate) struct Birth {
+    pub(crate) home: NonNull<Shared>,
+    pub(crate) parent: Option<CellPtr>,
+    pub(crate) mailbox: MailboxOptions,
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) throughput: Option<u32>,
+    pub(crate) stop_unreferenced: bool,
+}
+
+impl CellPtr {
+    /// Makes a cell with one strong reference and the ticket out; `None` if there is no memory.
+    /// It gets its index by [`CellPtr::set_index`].
+    pub(crate) fn new<A: Actor, F: FnMut() -> A>(birth: Birth, factory: F) -> Option<Self> {
+        let capacity = birth.mailbox.capacity();
+        let (layout, tail) = layout_with_tail::<A::Msg>(Typed::<A, F>::PARTS.2, capacity)?;
+        let header = pool::try_take(layout)?.cast::<Header>();
+        let cold = if birth.name.is_some() || birth.throughput.is_some() {
+            Box::into_raw(Box::new(Cold {
+                name: birth.name,
+                throughput: birth.throughput,
+                ..Cold::default()
+            }))
+        } else {
+            ptr::null_mut()
+        };
+        // SAFETY: fresh memory of the layout; slot and tail are inside it.
+        unsafe {
+            header.write(Header {
+                vtable: &Typed::<A, F>::VTABLE,
+                counts: Counts {
+                    strong: AtomicU32::new(1),
+                    // One for the living actor, one for all strong references together.
+                    memory: AtomicU32::new(2),
+                },
+                home: birth.home,
+                index: MailboxIndex::NONE,
+                incarnation: Cell::new(0),
+                tail: tail
+                    | if birth.stop_unreferenced {
+                        STOP_UNREFERENCED
+                    } else {
+                        0
+                    },
+                mailbox: QueueMailbox::new(),
+                cold: Cell::new(cold),
+                kin: Kin {
+                    parent: birth.parent,
+                    previous: Cell::new(None),
+                    next: Cell::new(None),
+                },
+                context: Cell::new(header.as_ptr()),
+            });
+            let cell = Self(header);
+            cell.slot().cast::<F>().write(factory);
+            if let Some(capacity) = capacity {
+                Room::<A::Msg>::write(cell.room::<A::Msg>(), capacity);
+            }
+            Some(cell)
+        }
+    }
+
+    /// # Safety
+    /// The cell was just made, and nobody else has it.
+    pub(crate) unsafe fn set_index(self, index: MailboxIndex) {
+        // SAFETY: as the caller promises.
+        unsafe { (&raw mut (*self.0.as_ptr()).index).write(index) }
+    }
+
+    /// Takes back a cell that was never published.
+    ///
+    /// # Safety
+    /// The cell was just made, and nobody else has it.
+    pub(crate) unsafe fn discard(self) {
+        // SAFETY: as the caller promises: the factory is in the slot, nothing is queued.
+        unsafe {
+            (self.vtable().drop_factory)(self);
+            self.free();
+        }
+    }
+
+    // === parts ===
+
+    #[inline(always)]
+    fn header(&self) -> &Header {
+        // SAFETY: every holder of a `CellPtr` keeps the cell alive while it uses it, and the header
+        // is only changed through its cells.
+        unsafe { self.0.as_ref() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn as_ptr(self) -> *mut Header {
+        self.0.as_ptr()
+    }
+
+    /// # Safety
+    /// `header` came from [`CellPtr::as_ptr`].
+    #[inline(always)]
+    pub(crate) unsafe fn from_ptr(header: *mut Header) -> Self {
+        // SAFETY: as the caller promises.
+        Self(unsafe { NonNull::new_unchecked(header) })
+    }
+
+    #[inline(always)]
+    pub(crate) fn mailbox(&self) -> &QueueMailbox {
+        &self.header().mailbox
+    }
+
+    #[inline(always)]
+    pub(crate) fn vtable(self) -> &'static VTable {
+        self.header().vtable
+    }
+
+    /// The system. Valid as long as the actor has not ended.
+    #[inline(always)]
+    pub(crate) fn home(&self) -> &Shared {
+        // SAFETY: a system outlives its actors: the workers end them before they let go of it.
+        unsafe { self.header().home.as_ref() }
+    }
+
+    pub(crate) fn index(self) -> MailboxIndex {
+        self.header().index
+    }
+
+    pub(crate) fn incarnation(&self) -> &Cell<u32> {
+        &self.header().incarnation
+    }
+
+    #[inline(always)]
+    pub(crate) fn slot(self) -> *mut u8 {
+        // SAFETY: the slot is inside the allocation.
+        unsafe { self.0.as_ptr().byte_add(self.vtable().slot).cast() }
+    }
+
+    /// Where the first message of an idle cell goes.
+    ///
+    /// # Safety
+    /// The cell's message type is `M`.
+    #[inline(always)]
+    pub(crate) unsafe fn inline_slot<M>(self) -> *mut M {
+        // SAFETY: at or before the slot's start, and the slot is as large and as aligned as `M`.
+        unsafe {
+            self.0
+                .as_ptr()
+                .byte_add(size_of::<Header>().next_multiple_of(align_of::<M>()))
+                .cast()
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn actor<A>(self) -> *mut A {
+        // SAFETY: the actor is inside the allocation.
+        unsafe { self.0.as_ptr().byte_add(self.vtable().actor).cast() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn context<A: Actor>(self) -> *mut Context<'static, A> {
+        // SAFETY: inside the header; a context is a pointer to its cell.
+        unsafe { (&raw mut (*self.0.as_ptr()).context).cast() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_bounded(self) -> bool {
+        self.header().tail > STOP_UNREFERENCED
+    }
+
+    fn room<M>(self) -> *mut Room<M> {
+        let offset = (self.header().tail & !STOP_UNREFERENCED) as usize;
+        // SAFETY: the tail is inside the allocation.
+        unsafe { self.0.as_ptr().byte_add(offset).cast() }
+    }
+
+    /// # Safety
+    /// The cell is bounded and its message type is `M`.
+    #[inline(always)]
+    pub(crate) unsafe fn bounded_tail<M>(self) -> Tail<M> {
+        // SAFETY: made with the cell; the pointer spans the cell's allocation.
+        unsafe { Tail::new(NonNull::new_unchecked(self.room::<M>())) }
+    }
+
+    pub(crate) fn message_type(self) -> TypeId {
+        (self.vtable().message)()
+    }
+
+    pub(crate) fn parent(self) -> Option<CellPtr> {
+        self.header().kin.parent
+    }
+
+    /// The cold box. *Runner*, or anyone once the system lane has ended.
+    pub(crate) fn cold_if_any(&self) -> Option<&Cold> {
+        // SAFETY: made by `cold`, freed with the cell; changed by the runner only, through `cold`,
+        // whose borrows end before the next call.
+        unsafe { self.header().cold.get().as_ref() }
+    }
+
+    /// The cold box, made if need be.
+    ///
+    /// # Safety
+    /// The caller is the runner and holds no other reference to it.
+    #[allow(clippy::mut_from_ref, reason = "the box is apart from the header")]
+    pub(crate) unsafe fn cold(&self) -> &mut Cold {
+        let cold = &self.header().cold;
+        if cold.get().is_null() {
+            cold.set(Box::into_raw(Box::default()));
+        }
+        // SAFETY: just checked; exclusive as the caller promises.
+        unsafe { &mut *cold.get() }
+    }
+
+    /// Does the cell carry the option to stop when the last reference goes?
+    fn stops_unreferenced(self) -> bool {
+        self.header().tail & STOP_UNREFERENCED != 0
+    }
+
+    // === kin: the parent's runner ===
+
+    /// Adds the youngest child.
+    ///
+    /// # Safety
+    /// The caller is the runner of `self`, the parent of `child`.
+    pub(crate) unsafe fn adopt(self, child: CellPtr) {
+        // SAFETY: as the caller promises.
+        let cold = unsafe { self.cold() };
+        child.header().kin.previous.set(cold.youngest);
+        if let Some(older) = cold.youngest {
+            older.header().kin.next.set(Some(child));
+        }
+        cold.youngest = Some(child);
+        cold.children += 1;
+    }
+
+    /// Removes a child that has ended, and frees what the parent held of it.
+    ///
+    /// # Safety
+    /// The caller is the runner of `self`, the parent of `child`, once per child.
+    pub(crate) unsafe fn bury(self, child: CellPtr) {
+        // SAFETY: as the caller promises.
+        let cold = unsafe { self.cold() };
+        let kin = &child.header().kin;
+        let (previous, next) = (kin.previous.get(), kin.next.get());
+        if let Some(older) = previous {
+            older.header().kin.next.set(next);
+        }
+        match next {
+            Some(younger) => younger.header().kin.previous.set(previous),
+            None => cold.youngest = previous,
+        }
+        cold.children -= 1;
+        if cold.leaving == Some(child) {
+            cold.leaving = None;
+        }
+        child.release();
+    }
+
+    /// The next older sibling. *The parent's runner.*
+    pub(crate) fn older_sibling(self) -> Option<CellPtr> {
+        self.header().kin.previous.get()
+    }
+
+    /// The node that tells the parent of the end. It lies where the chain was.
+    ///
+    /// # Safety
+    /// The caller is the runner, and the mailbox is closed.
+    pub(crate) unsafe fn obituary(self) -> NonNull<SystemNode> {
+        // SAFETY: inside the header, so not null; large enough (asserted above) and used no more.
+        unsafe {
+            let node = (&raw mut (*self.0.as_ptr()).mailbox.chain).cast::<SystemNode>();
+            node.write(SystemNode::new(crate::mailbox::SystemMessage::ChildEnded));
+            NonNull::new_unchecked(node)
+        }
+    }
+
+    /// The cell whose obituary this is.
+    ///
+    /// # Safety
+    /// `node` came from [`CellPtr::obituary`].
+    pub(crate) unsafe fn of_obituary(node: NonNull<SystemNode>) -> Self {
+        let offset =
+            core::mem::offset_of!(Header, mailbox) + core::mem::offset_of!(QueueMailbox, chain);
+        // SAFETY: the node is inside its cell, and its pointer was made from the cell's.
+        Self(unsafe { node.byte_sub(offset).cast() })
+    }
+
+    // === ticket ===
+
+    /// Hands the ticket to the coordinator. *The holder of the ticket.*
+    #[inline(always)]
+    pub(crate) fn schedule(self) {
+        self.home().coordinator.register_ready(self);
+    }
+
+    /// Is this thread the consumer of the cell's mailbox?
+    #[inline(always)]
+    pub(crate) fn is_consumed_here(self) -> bool {
+        ptr::eq(
+            crate::sync::here().alone,
+            self.header().home.as_ptr().cast_const().cast(),
+        )
+    }
+
+    /// Gives orders; `close` ends admission. *Any thread that keeps the memory alive.*
+    pub(crate) fn order(self, orders: Orders, close: bool) {
+        let mailbox = self.mailbox();
+        // First the task word, then the queue word: see `state.rs`.
+        let woken = mailbox.task.order(orders);
+        let claimed = mailbox.word.signal(close);
+        if woken == Next::Schedule || claimed == Next::Schedule {
+            self.schedule();
+        }
+    }
+
+    /// How it ended. *Anyone, once it has.*
+    pub(crate) fn cause(self) -> StopCause {
+        let failure = self.cold_if_any().and_then(|cold| cold.failure.clone());
+        match failure {
+            Some(failure) => StopCause::Failed(failure),
+            None => Ending::cause(self.mailbox().ending.get()),
+        }
+    }
+
+    // === counts ===
+
+    /// One more strong reference, for the holder of one.
+    #[inline]
+    pub(crate) fn retain_strong(self) {
+        // Relaxed: the caller's reference keeps everything alive.
+        let old = self.header().counts.strong.fetch_add(1, Ordering::Relaxed);
+        if old > u32::MAX / 2 {
+            self.release_strong();
+            panic!("too many references to one actor");
+        }
+    }
+
+    /// One strong reference less.
+    #[inline]
+    pub(crate) fn release_strong(self) {
+        // Release: what was done through this reference comes before the order below and the end of
+        // the memory. Acquire: the last one speaks for all.
+        if self.header().counts.strong.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.last_strong();
+        }
+    }
+
+    #[cold]
+    fn last_strong(self) {
+        if self.stops_unreferenced() {
+            self.order(Orders::DRAIN, true);
+        }
+        self.release();
+    }
+
+    /// A strong reference for the holder of memory; also if there is none at the moment.
+    pub(crate) fn revive(self) {
+        self.retain();
+        // Relaxed: as in `retain_strong`.
+        if self.header().counts.strong.fetch_add(1, Ordering::Relaxed) != 0 {
+            // There were some already, so the group holds its memory.
+            self.release();
+        }
+    }
+
+    /// Keeps the memory, for one who already does.
+    #[inline]
+    pub(crate) fn retain(self) {
+        // Relaxed: the caller keeps the memory alive.
+        let old = self.header().counts.memory.fetch_add(1, Ordering::Relaxed);
+        if old > u32::MAX / 2 {
+            self.release();
+            panic!("too many wakers of one actor");
+        }
+    }
+
+    /// Lets go of the memory.
+    #[inline]
+    pub(crate) fn release(self) {
+        // Release: uses before come before the end of the memory. Acquire: the last one sees them.
+        if self.header().counts.memory.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // SAFETY: nobody is left.
+            unsafe { self.free() };
+        }
+    }
+
+    /// # Safety
+    /// Nobody else uses the cell; future, actor and queue are gone.
+    #[cold]
+    unsafe fn free(self) {
+        let cold = self.header().cold.get();
+        // SAFETY: as the caller promises.
+        unsafe {
+            if !cold.is_null() {
+                drop(Box::from_raw(cold));
+            }
+            let layout = (self.vtable().free_layout)(self);
+            pool::give(self.0.cast(), layout);
+        }
+    }
+
+    // === waker ===
+
+    /// A waker for one poll. It holds no reference: its clones do.
+    #[inline(always)]
+    pub(crate) fn borrowed_waker(self) -> ManuallyDrop<Waker> {
+        // SAFETY: the vtable keeps the contract; the runner keeps the cell alive during the poll.
+        ManuallyDrop::new(unsafe {
+            Waker::from_raw(RawWaker::new(self.0.as_ptr().cast_const().cast(), &WAKER))
+        })
+    }
+
+    /// Wakes the pending handler. *Any thread that keeps the memory alive.*
+    pub(crate) fn wake(self) {
+        if self.mailbox().task.wake() == Next::Schedule {
+            self.schedule();
+        }
+    }
+}
+
+static WAKER: RawWakerVTable = {
+    unsafe fn of(data: *const ()) -> CellPtr {
+        // SAFETY: every waker's data is a cell.
+        unsafe { CellPtr::from_ptr(data.cast_mut().cast()) }
+    }
+    unsafe fn clone(data: *const ()) -> RawWaker {
+        // SAFETY: `data` is a live cell.
+        unsafe { of(data) }.retain();
+        RawWaker::new(data, &WAKER)
+    }
+    unsafe fn wake(data: *const ()) {
+        // SAFETY: `data` is a live cell, and this waker's reference ends here.
+        let cell = unsafe { of(data) };
+        cell.wake();
+        cell.release();
+    }
+    unsafe fn wake_by_ref(data: *const ()) {
+        // SAFETY: `data` is a live cell.
+        unsafe { of(data) }.wake();
+    }
+    unsafe fn drop(data: *const ()) {
+        // SAFETY: `data` is a live cell, and this waker's reference ends here.
+        unsafe { of(data) }.release();
+    }
+    RawWakerVTable::new(clone, wake, wake_by_ref, drop)
+};

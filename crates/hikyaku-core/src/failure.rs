@@ -1,0 +1,159 @@
+//! Why an actor failed, and how it ended.
+
+use crate::sync::Panic;
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use core::error::Error;
+use core::fmt;
+
+/// Why a handler or a hook failed: an error, or a panic.
+///
+/// Every error converts into it, so `?` works in handlers. `Failure` is not an error itself, for
+/// the same reason; [`Failure::error`] gives the error inside.
+///
+/// ```
+/// use hikyaku_core::Failure;
+///
+/// fn parse(text: &str) -> Result<u32, Failure> {
+///     Ok(text.parse()?)
+/// }
+/// assert!(parse("7").is_ok());
+/// assert_eq!(parse("x").unwrap_err().to_string(), "invalid digit found in string");
+/// ```
+#[derive(Clone)]
+pub struct Failure(Arc<Reason>);
+
+enum Reason {
+    Error(Box<dyn Error + Send + Sync>),
+    Message(String),
+    Panic(String),
+}
+
+impl Failure {
+    /// A failure that is only a text.
+    pub fn msg(text: impl fmt::Display) -> Self {
+        Self(Arc::new(Reason::Message(text.to_string())))
+    }
+
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "takes the panic out of the world"
+    )]
+    pub(crate) fn panic(payload: Panic) -> Self {
+        let text = if let Some(text) = payload.downcast_ref::<&'static str>() {
+            (*text).to_string()
+        } else if let Some(text) = payload.downcast_ref::<String>() {
+            text.clone()
+        } else {
+            String::from("a panic without a text")
+        };
+        // The payload is a value of the user: its destructor may panic too.
+        let _ = crate::sync::catch(|| drop(payload));
+        Self(Arc::new(Reason::Panic(text)))
+    }
+
+    /// The same failure without the error value: what a stopped cell keeps, so that no destructor
+    /// of the user runs when the last reference goes.
+    pub(crate) fn text_only(&self) -> Self {
+        Self(Arc::new(match &*self.0 {
+            Reason::Panic(text) => Reason::Panic(text.clone()),
+            Reason::Message(text) => Reason::Message(text.clone()),
+            Reason::Error(error) => Reason::Message(error.to_string()),
+        }))
+    }
+
+    /// The panic's text, if it was a panic.
+    pub fn panic_message(&self) -> Option<&str> {
+        match &*self.0 {
+            Reason::Panic(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Was it a panic?
+    pub fn is_panic(&self) -> bool {
+        self.panic_message().is_some()
+    }
+
+    /// The error value, with its source chain. None for a panic, a text, and for the failure of an
+    /// actor that had ended before it was asked for.
+    pub fn error(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
+        match &*self.0 {
+            Reason::Error(error) => Some(&**error),
+            _ => None,
+        }
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(Arc::new(Reason::Error(Box::new(error))))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Reason::Error(error) => fmt::Display::fmt(error, f),
+            Reason::Message(text) => f.write_str(text),
+            Reason::Panic(text) => write!(f, "panicked: {text}"),
+        }
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Reason::Error(error) => f.debug_tuple("Failure").field(error).finish(),
+            Reason::Message(text) => f.debug_tuple("Failure").field(text).finish(),
+            Reason::Panic(text) => f.debug_tuple("Panic").field(text).finish(),
+        }
+    }
+}
+
+/// How an actor ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum StopCause {
+    /// It was told to stop, by itself or by another.
+    Stopped,
+    /// It was killed: the handler in flight was dropped.
+    Killed,
+    /// A handler or a hook failed.
+    Failed(Failure),
+    /// The system shut down.
+    Shutdown,
+}
+
+impl fmt::Display for StopCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped => f.write_str("stopped"),
+            Self::Killed => f.write_str("killed"),
+            Self::Failed(failure) => write!(f, "failed: {failure}"),
+            Self::Shutdown => f.write_str("the system shut down"),
+        }
+    }
+}
+
+/// Why an actor did not start.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The factory panicked, or `started` failed.
+    Failed(Failure),
+    /// It was stopped before it had started.
+    Stopped(StopCause),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(failure) => write!(f, "the actor failed to start: {failure}"),
+            Self::Stopped(cause) => write!(f, "the actor ended before it started: {cause}"),
+        }
+    }
+}
+
+impl Error for StartError {}

@@ -1,0 +1,752 @@
+//! The invoker: the only place where user code runs.
+//!
+//! One activation of a cell does, in this order, until the budget is spent or nothing is left:
+//! orders and system messages; what is pending; the next user message. The value of the handler
+//! lives in the cell's slot while it runs. A panic is caught once around the whole activation; what
+//! was going on is then read from the cell.
+//!
+//! # The end of an actor
+//!
+//! ```text
+//!   Fresh ──► Starting ──► Ready ──► Stopping ──► Hook ──► Dead
+//!     │           │                  ▲   children end,      future, actor, queue dropped;
+//!     └───────────┴──── stop, kill, ─┘   youngest first     unregistered; watchers and parent told
+//!                       failure
+//! ```
+//!
+//! A kill skips `Hook` and drops the future that is pending.
+
+use crate::actor::Actor;
+use crate::cell::CellPtr;
+use crate::clock::Clock;
+use crate::dead_letter::DeadLetterReason;
+use crate::failure::{Failure, StopCause};
+use crate::mailbox::{self, Life, SystemMessage};
+use crate::state::{Orders, Park, Release};
+use crate::sync;
+use alloc::boxed::Box;
+use core::future::Future;
+use core::pin::Pin;
+use core::ptr::{self, NonNull};
+use core::task::{self, Poll};
+use core::time::Duration;
+
+/// What an activation ended with.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum InvokeResult {
+    /// Nothing is left to do. The mailbox is idle.
+    Completed {
+        /// How many messages the activation found ready.
+        ready_hint: usize,
+    },
+    /// The budget is spent, or the handler yielded. The mailbox is ready again.
+    Yielded,
+    /// The mailbox waits for something outside.
+    Suspended {
+        /// Why.
+        reason: SuspendReason,
+        /// For what.
+        resume_on: ResumeCondition,
+    },
+    /// The actor failed. Its mailbox is ready again, to end the actor.
+    Failed {
+        /// What happened.
+        error: Failure,
+        /// When to try again; `None`: never.
+        retry_after: Option<Duration>,
+    },
+    /// The actor has ended.
+    Stopped,
+}
+
+/// Why a mailbox is suspended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SuspendReason {
+    /// A handler awaits something, or the actor awaits the end of its children.
+    AwaitExternal,
+}
+
+/// What ends a suspension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ResumeCondition {
+    /// The waker of the pending handler, or a system message.
+    Woken,
+}
+
+/// How far an actor has been told to end. Ordered: a stronger order replaces a weaker one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Ending {
+    Not,
+    /// When the queue is empty.
+    Drain,
+    DrainForShutdown,
+    /// After the handler in hand.
+    Stop,
+    /// Now.
+    Kill,
+    KillForShutdown,
+}
+
+impl Ending {
+    fn of(orders: Orders) -> Self {
+        let shutdown = orders.has(Orders::SHUTDOWN);
+        if orders.has(Orders::KILL) {
+            if shutdown {
+                Self::KillForShutdown
+            } else {
+                Self::Kill
+            }
+        } else if orders.has(Orders::STOP) {
+            Self::Stop
+        } else if orders.has(Orders::DRAIN) {
+            if shutdown {
+                Self::DrainForShutdown
+            } else {
+                Self::Drain
+            }
+        } else {
+            Self::Not
+        }
+    }
+
+    /// The order for the children of an actor that ends so.
+    fn for_children(self) -> Orders {
+        match self {
+            Self::Not | Self::Stop => Orders::STOP,
+            Self::Drain => Orders::DRAIN,
+            Self::DrainForShutdown => Orders::DRAIN.and(Orders::SHUTDOWN),
+            Self::Kill => Orders::KILL,
+            Self::KillForShutdown => Orders::KILL.and(Orders::SHUTDOWN),
+        }
+    }
+
+    fn is_kill(self) -> bool {
+        self >= Self::Kill
+    }
+
+    pub(crate) fn cause(self) -> StopCause {
+        match self {
+            Self::Not | Self::Drain | Self::Stop => StopCause::Stopped,
+            Self::Kill => StopCause::Killed,
+            Self::DrainForShutdown | Self::KillForShutdown => StopCause::Shutdown,
+        }
+    }
+}
+
+/// The budget of one activation.
+pub(crate) struct Activation<'a> {
+    /// How many messages it may handle.
+    throughput: u32,
+    handled: u32,
+    time: Option<TimeBudget<'a>>,
+}
+
+/// A clock read costs as much as several messages, so it is read after 8, 16, 32, .. of them.
+struct TimeBudget<'a> {
+    clock: &'a dyn Clock,
+    limit: Duration,
+    start: Option<Duration>,
+    next_read: u32,
+}
+
+impl<'a> Activation<'a> {
+    pub(crate) fn new(throughput: u32, time: Option<(&'a dyn Clock, Duration)>) -> Self {
+        Self {
+            throughput,
+            handled: 0,
+            time: time.map(|(clock, limit)| TimeBudget {
+                clock,
+                limit,
+                start: None,
+                next_read: 8,
+            }),
+        }
+    }
+
+    pub(crate) fn handled(&self) -> u32 {
+        self.handled
+    }
+
+    #[inline(always)]
+    fn is_spent(&mut self) -> bool {
+        if self.handled >= self.throughput {
+            return true;
+        }
+        match &mut self.time {
+            Some(time) if self.handled >= time.next_read => time.read(),
+            _ => false,
+        }
+    }
+}
+
+impl TimeBudget<'_> {
+    #[cold]
+    fn read(&mut self) -> bool {
+        self.next_read *= 2;
+        let now = self.clock.now();
+        match self.start {
+            Some(start) => now.saturating_sub(start) >= self.limit,
+            None => {
+                self.start = Some(now);
+                false
+            }
+        }
+    }
+}
+
+/// Runs activations, and turns panics into failures.
+#[derive(Debug)]
+pub(crate) struct MessageInvoker;
+
+impl MessageInvoker {
+    /// Runs one activation.
+    ///
+    /// # Safety
+    /// The caller holds the ticket of `cell`. It keeps it if the result is `Yielded` or `Failed`.
+    #[inline]
+    pub(crate) unsafe fn invoke_batch(
+        cell: CellPtr,
+        activation: &mut Activation<'_>,
+    ) -> InvokeResult {
+        // SAFETY: as the caller promises; the vtable's function fits the cell.
+        match sync::catch(|| unsafe { (cell.vtable().run)(cell, activation) }) {
+            Ok(result) => result,
+            Err(panic) => {
+                let error = Failure::panic(panic);
+                // SAFETY: user code panicked in the middle of the activation, so the ticket is
+                // still held.
+                unsafe { fail(cell, error) }
+            }
+        }
+    }
+}
+
+/// What to do after a phase.
+enum Flow {
+    /// Look again what there is to do.
+    Again,
+    /// The activation is over.
+    Over(InvokeResult),
+}
+
+const AWAITING: InvokeResult = InvokeResult::Suspended {
+    reason: SuspendReason::AwaitExternal,
+    resume_on: ResumeCondition::Woken,
+};
+
+/// One activation of a cell of `A`.
+///
+/// # Safety
+/// The caller holds the ticket of `cell`, which is a cell of `A`.
+pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> InvokeResult {
+    let waker = cell.borrowed_waker();
+    let mut cx = task::Context::from_waker(&waker);
+    let state = cell.mailbox();
+    loop {
+        // SAFETY: the ticket is held until a phase says `Over`.
+        let flow = unsafe {
+            if state.task.attention() {
+                attend(cell);
+                room_back::<A>(cell);
+            }
+            let ending = state.ending.get();
+            if ending.is_kill() && state.life.get() != Life::Stopping {
+                cut_short(cell);
+            }
+            match state.life.get() {
+                _ if state.busy.get() => resume::<A>(cell, &mut cx),
+                Life::Fresh if ending >= Ending::Stop => {
+                    state.life.set(Life::Stopping);
+                    (cell.vtable().drop_factory)(cell);
+                    Flow::Again
+                }
+                Life::Fresh => {
+                    state.life.set(Life::Starting);
+                    (cell.vtable().construct)(cell);
+                    state.vacant.set(false);
+                    cell.incarnation()
+                        .set(cell.incarnation().get().wrapping_add(1));
+                    let started = A::started(&mut *cell.actor::<A>(), &mut *cell.context::<A>());
+                    let poll = begin(cell, started, &mut cx);
+                    after_handler::<A>(cell, poll)
+                }
+                Life::Starting => {
+                    has_started(cell);
+                    to(cell, Life::Ready)
+                }
+                Life::Ready if ending >= Ending::Stop => to(cell, Life::Stopping),
+                Life::Ready => messages::<A>(cell, activation, &mut cx),
+                Life::Stopping if !children_gone(cell) => wait::<A>(cell),
+                Life::Stopping if ending.is_kill() || state.vacant.get() => to(cell, Life::Dead),
+                Life::Stopping => {
+                    state.life.set(Life::Hook);
+                    let stopped = A::stopped(&mut *cell.actor::<A>(), &mut *cell.context::<A>());
+                    match begin(cell, stopped, &mut cx) {
+                        Poll::Ready(()) => Flow::Again,
+                        Poll::Pending => wait::<A>(cell),
+                    }
+                }
+                Life::Hook => to(cell, Life::Dead),
+                Life::Dead => {
+                    end(cell);
+                    Flow::Over(InvokeResult::Stopped)
+                }
+            }
+        };
+        if let Flow::Over(result) = flow {
+            return result;
+        }
+    }
+}
+
+fn to(cell: CellPtr, life: Life) -> Flow {
+    cell.mailbox().life.set(life);
+    Flow::Again
+}
+
+/// Handles messages until the budget is spent, the mailbox is empty or something else is to do.
+///
+/// # Safety
+/// As [`run`]; the actor is there and no future is live.
+#[inline(always)]
+unsafe fn messages<A: Actor>(
+    cell: CellPtr,
+    activation: &mut Activation<'_>,
+    cx: &mut task::Context<'_>,
+) -> Flow {
+    let state = cell.mailbox();
+    loop {
+        if state.task.attention() {
+            return Flow::Again;
+        }
+        if activation.is_spent() {
+            // SAFETY: the ticket is held.
+            unsafe { room_back::<A>(cell) };
+            return Flow::Over(InvokeResult::Yielded);
+        }
+        // SAFETY: the ticket is held.
+        let Some(msg) = (unsafe { mailbox::pop::<A::Msg>(cell) }) else {
+            // SAFETY: the ticket is held.
+            return unsafe { drained::<A>(cell, activation) };
+        };
+        activation.handled += 1;
+        // SAFETY: the actor is there, and no future borrows it or the context.
+        let (actor, context) = unsafe { (&mut *cell.actor::<A>(), &mut *cell.context::<A>()) };
+        let handle = A::handle(actor, msg, context);
+        // SAFETY: the slot is empty: no future is live, and the first message was moved out.
+        match unsafe { begin(cell, handle, cx) } {
+            Poll::Ready(Ok(())) => {}
+            // SAFETY: the ticket is held.
+            poll => return unsafe { after_handler::<A>(cell, poll) },
+        }
+    }
+}
+
+/// Nothing is queued: stop if that was waited for, else go idle.
+///
+/// # Safety
+/// As [`run`].
+unsafe fn drained<A: Actor>(cell: CellPtr, activation: &Activation<'_>) -> Flow {
+    let state = cell.mailbox();
+    if state.ending.get() != Ending::Not {
+        return to(cell, Life::Stopping);
+    }
+    let ready_hint = activation.handled as usize;
+    // SAFETY: the ticket is held; after `Idle` nothing is touched.
+    match unsafe { mailbox::leave::<A::Msg>(cell) } {
+        Release::Idle => Flow::Over(InvokeResult::Completed { ready_hint }),
+        Release::More => {
+            // The signal of an order that was read already would keep the cell from going idle.
+            state.word.acknowledge();
+            Flow::Again
+        }
+    }
+}
+
+/// Puts a future into the slot and polls it.
+///
+/// # Safety
+/// The ticket is held and the slot is empty.
+#[inline(always)]
+unsafe fn begin<F: Future>(
+    cell: CellPtr,
+    future: F,
+    cx: &mut task::Context<'_>,
+) -> Poll<F::Output> {
+    let slot = cell.slot().cast::<F>();
+    // SAFETY: the slot is large enough for every future of the actor, and empty.
+    unsafe { slot.write(future) };
+    // After the write: a panic in making the future leaves the slot empty.
+    cell.mailbox().busy.set(true);
+    // SAFETY: just written.
+    unsafe { go_on::<F>(cell, cx) }
+}
+
+/// Polls the future in the slot, and drops it when it is done.
+///
+/// # Safety
+/// The ticket is held and the slot holds an `F`.
+#[inline(always)]
+unsafe fn go_on<F: Future>(cell: CellPtr, cx: &mut task::Context<'_>) -> Poll<F::Output> {
+    let slot = cell.slot().cast::<F>();
+    // SAFETY: the future stays in the slot until it is dropped, so it is pinned.
+    let poll = unsafe { Pin::new_unchecked(&mut *slot).poll(cx) };
+    if poll.is_ready() {
+        // Before the drop: a panic in it must not drop twice.
+        cell.mailbox().busy.set(false);
+        // SAFETY: live until here.
+        unsafe { ptr::drop_in_place(slot) };
+    }
+    poll
+}
+
+type Go<O> = unsafe fn(CellPtr, &mut task::Context<'_>) -> Poll<O>;
+
+/// The function that polls `handle`'s future, whose type has no name.
+fn go_on_handle<A: Actor, F: Future>(
+    _: fn(&'static mut A, A::Msg, &'static mut crate::Context<'static, A>) -> F,
+) -> (Go<F::Output>, unsafe fn(*mut u8)) {
+    (go_on::<F>, drop_slot::<F>)
+}
+
+/// The same for a hook.
+fn go_on_hook<A: Actor, F: Future>(
+    _: fn(&'static mut A, &'static mut crate::Context<'static, A>) -> F,
+) -> (Go<F::Output>, unsafe fn(*mut u8)) {
+    (go_on::<F>, drop_slot::<F>)
+}
+
+/// # Safety
+/// `slot` holds an `F`.
+unsafe fn drop_slot<F>(slot: *mut u8) {
+    // SAFETY: as the caller promises.
+    unsafe { ptr::drop_in_place(slot.cast::<F>()) }
+}
+
+/// Polls what is pending.
+///
+/// # Safety
+/// As [`run`]; a future is live.
+unsafe fn resume<A: Actor>(cell: CellPtr, cx: &mut task::Context<'_>) -> Flow {
+    // SAFETY: the life says which future it is.
+    unsafe {
+        match cell.mailbox().life.get() {
+            Life::Starting => {
+                let (go_on, _) = go_on_hook::<A, _>(A::started);
+                let poll = go_on(cell, cx);
+                after_handler::<A>(cell, poll)
+            }
+            Life::Hook => {
+                let (go_on, _) = go_on_hook::<A, _>(A::stopped);
+                match go_on(cell, cx) {
+                    Poll::Ready(()) => Flow::Again,
+                    Poll::Pending => wait::<A>(cell),
+                }
+            }
+            _ => {
+                let (go_on, _) = go_on_handle::<A, _>(A::handle);
+                let poll = go_on(cell, cx);
+                after_handler::<A>(cell, poll)
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`run`].
+unsafe fn after_handler<A: Actor>(cell: CellPtr, poll: Poll<Result<(), Failure>>) -> Flow {
+    // SAFETY: the ticket is held.
+    unsafe {
+        match poll {
+            Poll::Ready(Ok(())) => Flow::Again,
+            Poll::Ready(Err(error)) => Flow::Over(fail(cell, error)),
+            Poll::Pending => wait::<A>(cell),
+        }
+    }
+}
+
+/// Leaves until a waker or an order comes.
+///
+/// # Safety
+/// As [`run`].
+unsafe fn wait<A: Actor>(cell: CellPtr) -> Flow {
+    // SAFETY: the ticket is held; after `Parked` nothing is touched.
+    unsafe { room_back::<A>(cell) };
+    match cell.mailbox().task.park() {
+        Park::Parked => Flow::Over(AWAITING),
+        // It was woken while it was polled: others first.
+        Park::Notified => Flow::Over(InvokeResult::Yielded),
+        Park::Ordered => Flow::Again,
+    }
+}
+
+/// An activation ends, or admission has: room that was freed is not kept back, and senders that wait
+/// for a closed mailbox are told.
+///
+/// # Safety
+/// As [`run`].
+unsafe fn room_back<A: Actor>(cell: CellPtr) {
+    if cell.is_bounded() {
+        // SAFETY: the ticket is held.
+        unsafe { mailbox::give_back::<A::Msg>(cell) };
+    }
+}
+
+/// Drops the live future, whichever it is.
+///
+/// # Safety
+/// As [`run`]; the slot holds a live future.
+pub(crate) unsafe fn drop_future<A: Actor>(cell: CellPtr) {
+    let (_, handle) = go_on_handle::<A, _>(A::handle);
+    let (_, started) = go_on_hook::<A, _>(A::started);
+    let (_, stopped) = go_on_hook::<A, _>(A::stopped);
+    let drop = match cell.mailbox().life.get() {
+        Life::Starting => started,
+        Life::Hook => stopped,
+        _ => handle,
+    };
+    // SAFETY: the life says which future it is.
+    unsafe { drop(cell.slot()) };
+}
+
+/// Reads orders and system messages.
+///
+/// # Safety
+/// The ticket is held.
+#[cold]
+unsafe fn attend(cell: CellPtr) {
+    let state = cell.mailbox();
+    state.word.acknowledge();
+    let orders = state.task.take_orders();
+    if orders.has(Orders::LANE) {
+        for node in state.system.take() {
+            // SAFETY: the ticket is held, and a taken node is ours.
+            unsafe { system_message(cell, node) };
+        }
+    }
+    let ending = Ending::of(orders);
+    if ending > state.ending.get() {
+        state.ending.set(ending);
+        if cell.cold_if_any().is_some() {
+            // The child that is leaving hears the stronger order too.
+            // SAFETY: the ticket is held.
+            unsafe { cell.cold() }.leaving = None;
+        }
+    }
+}
+
+/// # Safety
+/// The ticket of `cell` is held; `node` was taken from its lane.
+unsafe fn system_message(cell: CellPtr, node: NonNull<mailbox::SystemNode>) {
+    // SAFETY: the node is ours. A watch's node is a box; an obituary is part of its cell.
+    unsafe {
+        match &node.as_ref().message {
+            SystemMessage::ChildEnded => cell.bury(CellPtr::of_obituary(node)),
+            SystemMessage::Watch(_) => {
+                let SystemMessage::Watch(notice) = Box::from_raw(node.as_ptr()).message else {
+                    return;
+                };
+                if notice.start && cell.mailbox().started.get() {
+                    notice.tell(None);
+                } else {
+                    let watchers = &mut cell.cold().watchers;
+                    // A caller that asks again and again, and gives up each time, leaves nothing.
+                    if watchers.len() == watchers.capacity() {
+                        watchers.retain(|watcher| !watcher.is_left());
+                    }
+                    watchers.push(notice);
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The ticket is held.
+unsafe fn has_started(cell: CellPtr) {
+    cell.mailbox().started.set(true);
+    if cell
+        .cold_if_any()
+        .is_none_or(|cold| cold.watchers.is_empty())
+    {
+        return;
+    }
+    // SAFETY: the ticket is held.
+    let watchers = core::mem::take(unsafe { &mut cell.cold().watchers });
+    for watcher in watchers {
+        if watcher.start {
+            watcher.tell(None);
+        } else {
+            // SAFETY: the ticket is held.
+            unsafe { cell.cold() }.watchers.push(watcher);
+        }
+    }
+}
+
+/// A handler, a hook or the factory failed: the actor ends.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn fail(cell: CellPtr, error: Failure) -> InvokeResult {
+    let state = cell.mailbox();
+    // SAFETY: the ticket is held.
+    unsafe {
+        drop_live_future(cell);
+        let cold = cell.cold();
+        if cold.failure.is_none() {
+            cold.failure = Some(error.clone());
+        }
+    }
+    if state.ending.get() < Ending::Stop {
+        state.ending.set(Ending::Stop);
+    }
+    state.life.set(match state.life.get() {
+        Life::Hook | Life::Dead => Life::Dead,
+        _ => Life::Stopping,
+    });
+    // Admission ends now. The ticket is held, so there is nothing to schedule.
+    let _noted = state.word.signal(true);
+    InvokeResult::Failed {
+        error,
+        retry_after: None,
+    }
+}
+
+/// A kill came: what is pending is dropped.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn cut_short(cell: CellPtr) {
+    let state = cell.mailbox();
+    // SAFETY: the ticket is held.
+    unsafe {
+        drop_live_future(cell);
+        match state.life.get() {
+            Life::Fresh => {
+                state.life.set(Life::Stopping);
+                let _ = sync::catch(|| (cell.vtable().drop_factory)(cell));
+            }
+            Life::Hook | Life::Dead => state.life.set(Life::Dead),
+            _ => state.life.set(Life::Stopping),
+        }
+    }
+}
+
+/// # Safety
+/// The ticket is held.
+unsafe fn drop_live_future(cell: CellPtr) {
+    if cell.mailbox().busy.replace(false) {
+        // SAFETY: live until here, and never again: the flag is off before.
+        let _ = sync::catch(|| unsafe { (cell.vtable().drop_future)(cell) });
+    }
+}
+
+/// Tells the children to end, one after the other, the youngest first; all at once for a kill.
+/// True when none is left.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn children_gone(cell: CellPtr) -> bool {
+    if cell.cold_if_any().is_none_or(|cold| cold.children == 0) {
+        return true;
+    }
+    let ending = cell.mailbox().ending.get();
+    // SAFETY: the ticket is held; children stay until they are buried, which is done here only.
+    let cold = unsafe { cell.cold() };
+    if ending.is_kill() {
+        let mut child = cold.youngest;
+        while let Some(next) = child {
+            next.order(ending.for_children(), true);
+            child = next.older_sibling();
+        }
+    } else if cold.leaving != cold.youngest
+        && let Some(youngest) = cold.youngest
+    {
+        cold.leaving = Some(youngest);
+        youngest.order(ending.for_children(), true);
+    }
+    false
+}
+
+/// Messages left in the queue become dead letters.
+///
+/// # Safety
+/// As [`run`].
+pub(crate) unsafe fn close_mailbox<A: Actor>(cell: CellPtr) {
+    // SAFETY: the ticket is held.
+    unsafe {
+        mailbox::close::<A::Msg>(cell, |message| {
+            cell.home()
+                .dead_letters
+                .receive(cell.index(), message, DeadLetterReason::Stopped);
+        });
+    }
+}
+
+/// Ends the actor: nothing of it is left but the memory, for those who still point to it.
+///
+/// # Safety
+/// The ticket is held, and goes with the cell.
+unsafe fn end(cell: CellPtr) {
+    let state = cell.mailbox();
+    // SAFETY: the ticket is held until the end.
+    unsafe {
+        if !state.vacant.replace(true) {
+            let _ = sync::catch(|| (cell.vtable().drop_actor)(cell));
+        }
+        (cell.vtable().close_mailbox)(cell);
+        let home = cell.home();
+        home.unregister(cell);
+        let cause = cell.cause();
+        tell_watchers(cell, &cause);
+        match cell.parent() {
+            Some(parent) => {
+                // The parent may end and be freed as soon as it knows.
+                parent.retain();
+                let queued = parent.mailbox().system.push(cell.obituary());
+                debug_assert!(queued, "a parent ends after its children");
+                parent.order(Orders::LANE, false);
+                parent.release();
+            }
+            None => {
+                let home: *const crate::system::Shared = home;
+                cell.release();
+                // The worker that runs this keeps the system alive.
+                (*home).one_less();
+                return;
+            }
+        }
+        home.one_less();
+    }
+}
+
+/// # Safety
+/// The ticket is held.
+unsafe fn tell_watchers(cell: CellPtr, cause: &StopCause) {
+    let watchers = if cell.cold_if_any().is_some() {
+        // SAFETY: the ticket is held.
+        let cold = unsafe { cell.cold() };
+        // What stays for those who ask later is text only, so that no destructor of the user runs
+        // when the last reference goes.
+        cold.failure = cold.failure.take().map(|failure| failure.text_only());
+        core::mem::take(&mut cold.watchers)
+    } else {
+        alloc::vec::Vec::new()
+    };
+    // From here on anyone may read how it ended, so the lane ends after the last change.
+    let late = cell.mailbox().system.finish();
+    for watcher in watchers {
+        watcher.tell(Some(cause.clone()));
+    }
+    for node in late {
+        // SAFETY: a taken node is ours. Obituaries are all in: the children are gone.
+        if let SystemMessage::Watch(notice) = unsafe { Box::from_raw(node.as_ptr()) }.message {
+            let started = notice.start && cell.mailbox().started.get();
+            notice.tell((!started).then(|| cause.clone()));
+        }
+    }
+}

@@ -1,0 +1,588 @@
+//! The mailbox: a system lane and a user lane around one state.
+//!
+//! The user lane is a stack that the runner takes whole and turns over, so that producers and
+//! consumer meet once per batch and not once per message:
+//!
+//! ```text
+//!   producers ──push──► word ─► newest ─► .. ─► oldest        (state.rs)
+//!                         │ take: one exchange, then turn over
+//!                         ▼
+//!   runner    ◄──pop── chain: oldest ─► .. ─► newest
+//! ```
+//!
+//! - The first message of an idle cell needs no node: it goes into the slot where the handler's
+//!   future will be. An idle cell has no future, so the two never meet.
+//! - On a system with one worker, that worker is the consumer of every mailbox. What it sends
+//!   itself goes straight to the end of the chain, without an atomic operation. If nodes of other
+//!   threads wait in the word, they are turned over first, so the order of one sender holds even
+//!   when it moves to the worker's thread.
+//! - A bounded lane takes its nodes from the cell's own tail (`mailbox/bounded.rs`): no free node
+//!   means full.
+//!
+//! The mailbox knows nothing of workers. A push that finds the cell idle schedules it, through the
+//! cell's home.
+//!
+//! # Concurrency
+//!
+//! - `word`, `task`, `system`: any thread, as `state.rs` and `mailbox/system.rs` say.
+//! - `chain` and the flags: the runner. `inline` also by the one whose claim
+//!   made the cell runnable, until it is scheduled.
+
+mod bounded;
+mod options;
+mod system;
+
+pub(crate) use self::bounded::{Room, Tail, Waiter, Waiting};
+pub use self::options::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
+pub(crate) use self::system::{Notice, SystemLane, SystemMessage, SystemNode};
+
+use crate::cell::CellPtr;
+use crate::invoker::Ending;
+use crate::pool;
+use crate::state::{Claim, Link, Pushed, Release, Task, Word};
+use crate::sync;
+use core::alloc::Layout;
+use core::cell::Cell;
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+
+/// A queued message.
+#[repr(C)]
+pub(crate) struct Node<M> {
+    link: Link,
+    message: MaybeUninit<M>,
+}
+
+impl<M> Node<M> {
+    /// Puts `message` into a recycled node.
+    #[inline(always)]
+    fn make(message: M) -> NonNull<Self> {
+        let node = pool::take(Layout::new::<Self>()).cast::<Self>();
+        // SAFETY: fresh memory of this layout.
+        unsafe {
+            (&raw mut (*node.as_ptr()).link).write(Link::new());
+            (&raw mut (*node.as_ptr()).message).write(MaybeUninit::new(message));
+        }
+        node
+    }
+
+    /// Moves the message out of `node`.
+    ///
+    /// # Safety
+    /// The node is the caller's and holds a message.
+    #[inline(always)]
+    unsafe fn open(node: NonNull<Self>) -> M {
+        // SAFETY: as the caller promises.
+        unsafe { (&raw const (*node.as_ptr()).message).cast::<M>().read() }
+    }
+
+    /// Gives an opened node back.
+    ///
+    /// # Safety
+    /// The node came from [`Node::make`], is the caller's, and its message has been moved out.
+    #[inline(always)]
+    unsafe fn recycle(node: NonNull<Self>) {
+        // SAFETY: as the caller promises.
+        unsafe { pool::give(node.cast(), Layout::new::<Self>()) }
+    }
+}
+
+/// What became of a pushed message.
+#[must_use]
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Push<M> {
+    /// The mailbox has it.
+    Accepted,
+    /// There is no room.
+    Full(M),
+    /// Admission has ended.
+    Closed(M),
+}
+
+/// The runner's part of the user lane: oldest first.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Chain {
+    first: *mut Link,
+    last: *mut Link,
+}
+
+impl Chain {
+    pub(crate) const EMPTY: Self = Self {
+        first: Link::unlinked(),
+        last: Link::unlinked(),
+    };
+
+    /// # Safety
+    /// `node` is live and the caller's; so are the chain's nodes.
+    #[inline(always)]
+    unsafe fn append(&mut self, node: *mut Link) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            Link::set_next(node, Link::unlinked());
+            if self.first.is_null() {
+                self.first = node;
+            } else {
+                Link::set_next(self.last, node);
+            }
+        }
+        self.last = node;
+    }
+
+    /// Turns `newest..` over and appends it.
+    ///
+    /// # Safety
+    /// The nodes are live and the caller's; so are the chain's.
+    #[inline]
+    unsafe fn append_turned(&mut self, newest: *mut Link) {
+        let mut node = newest;
+        let mut turned = Link::unlinked();
+        while !node.is_null() {
+            // SAFETY: as the caller promises.
+            unsafe {
+                let older = Link::next(node);
+                Link::set_next(node, turned);
+                turned = node;
+                node = older;
+            }
+        }
+        if self.first.is_null() {
+            self.first = turned;
+        } else {
+            // SAFETY: as the caller promises.
+            unsafe { Link::set_next(self.last, turned) };
+        }
+        self.last = newest;
+    }
+
+    /// # Safety
+    /// The chain's nodes are live and the caller's.
+    #[inline(always)]
+    unsafe fn pop(&mut self) -> Option<NonNull<Link>> {
+        let first = NonNull::new(self.first)?;
+        // SAFETY: as the caller promises.
+        self.first = unsafe { Link::next(first.as_ptr()) };
+        Some(first)
+    }
+}
+
+/// What the runner does with the cell's slot, and how far the actor is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Life {
+    /// The factory has not run. The slot holds it.
+    Fresh,
+    /// `started` is running.
+    Starting,
+    /// Between messages or in a handler.
+    Ready,
+    /// Waiting for the children to end.
+    Stopping,
+    /// `stopped` is running.
+    Hook,
+    /// Ended.
+    Dead,
+}
+
+/// The mailbox of one actor. Messages are typed by the callers: every method with an `M` has to
+/// be called with the type of the cell.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct QueueMailbox {
+    pub(crate) word: Word,
+    pub(crate) system: SystemLane,
+    pub(crate) task: Task,
+    pub(crate) life: Cell<Life>,
+    /// Does the slot hold a live future?
+    pub(crate) busy: Cell<bool>,
+    /// Does the slot hold the first message?
+    inline: Cell<bool>,
+    /// Is there no actor value? Not yet, or not any more.
+    pub(crate) vacant: Cell<bool>,
+    /// Has `started` succeeded?
+    pub(crate) started: Cell<bool>,
+    /// The strongest order to end that has been read.
+    pub(crate) ending: Cell<Ending>,
+    pub(crate) chain: Cell<Chain>,
+}
+
+impl QueueMailbox {
+    pub(crate) fn new() -> Self {
+        Self {
+            word: Word::held(),
+            system: SystemLane::new(),
+            task: Task::new(),
+            life: Cell::new(Life::Fresh),
+            busy: Cell::new(false),
+            inline: Cell::new(false),
+            vacant: Cell::new(true),
+            started: Cell::new(false),
+            ending: Cell::new(Ending::Not),
+            chain: Cell::new(Chain::EMPTY),
+        }
+    }
+}
+
+/// Queues `message`. *Any thread.*
+///
+/// # Safety
+/// `cell` is live and its message type is `M`.
+#[inline(always)]
+pub(crate) unsafe fn push<M>(cell: CellPtr, message: M) -> Push<M> {
+    if cell.is_bounded() {
+        // SAFETY: as the caller promises.
+        return unsafe { push_bounded(cell, message) };
+    }
+    let mailbox = cell.mailbox();
+    match mailbox.word.claim() {
+        Claim::Claimed => {
+            // SAFETY: the cell was idle, so the slot is empty and, until the cell is scheduled,
+            // ours.
+            unsafe { cell.inline_slot::<M>().write(message) };
+            mailbox.inline.set(true);
+            cell.schedule();
+            Push::Accepted
+        }
+        // SAFETY: as the caller promises.
+        Claim::Busy => unsafe { push_node(cell, message) },
+        Claim::Closed => Push::Closed(message),
+    }
+}
+
+/// # Safety
+/// `cell` is live and its message type is `M`.
+#[inline(always)]
+unsafe fn push_node<M>(cell: CellPtr, message: M) -> Push<M> {
+    let node = Node::make(message);
+    let link = node.cast::<Link>();
+    if cell.is_consumed_here() {
+        // SAFETY: this thread is the consumer, and the ticket is out (`claim` said so, and only
+        // this thread gives it back), so the runner looks at the chain again.
+        unsafe { append_here(cell, link) };
+        return Push::Accepted;
+    }
+    // SAFETY: the node is ours until it is queued.
+    match unsafe { cell.mailbox().word.push(link, link) } {
+        Pushed::Queued => Push::Accepted,
+        Pushed::Schedule => {
+            cell.schedule();
+            Push::Accepted
+        }
+        Pushed::Closed => {
+            // SAFETY: refused, so the node is still ours, with its message.
+            let message = unsafe { Node::open(node) };
+            // SAFETY: opened above.
+            unsafe { Node::recycle(node) };
+            Push::Closed(message)
+        }
+    }
+}
+
+/// Appends a node to the chain, behind what other threads have queued.
+///
+/// # Safety
+/// The caller is the consumer of `cell`; the node is its own.
+#[inline(always)]
+unsafe fn append_here(cell: CellPtr, link: NonNull<Link>) {
+    let mailbox = cell.mailbox();
+    if mailbox.word.has_nodes() {
+        // SAFETY: the caller is the consumer.
+        unsafe { absorb(mailbox) };
+    }
+    let mut chain = mailbox.chain.get();
+    // SAFETY: the chain is the consumer's, the node the caller's.
+    unsafe { chain.append(link.as_ptr()) };
+    mailbox.chain.set(chain);
+}
+
+/// Moves what is in the word to the chain.
+///
+/// # Safety
+/// The caller is the consumer.
+#[inline]
+unsafe fn absorb(mailbox: &QueueMailbox) -> bool {
+    let newest = mailbox.word.take();
+    if newest.is_null() {
+        return false;
+    }
+    let mut chain = mailbox.chain.get();
+    // SAFETY: taken nodes and chain belong to the consumer.
+    unsafe { chain.append_turned(newest) };
+    mailbox.chain.set(chain);
+    true
+}
+
+/// # Safety
+/// `cell` is live, bounded, and its message type is `M`.
+#[inline(never)]
+unsafe fn push_bounded<M>(cell: CellPtr, message: M) -> Push<M> {
+    let mailbox = cell.mailbox();
+    // SAFETY: as the caller promises.
+    let tail = unsafe { cell.bounded_tail::<M>() };
+    let here = cell.is_consumed_here();
+    if mailbox.word.is_closed() {
+        return Push::Closed(message);
+    }
+    // SAFETY: `here` says whether this thread is the consumer.
+    let Some(node) = (unsafe { tail.reserve(here) }) else {
+        // The last room may have gone to a message that was queued before the end.
+        return if mailbox.word.is_closed() {
+            Push::Closed(message)
+        } else {
+            Push::Full(message)
+        };
+    };
+    // SAFETY: the reserved node is ours.
+    unsafe { (&raw mut (*node.as_ptr()).message).write(MaybeUninit::new(message)) };
+    let link = node.cast::<Link>();
+    if here && mailbox.word.is_held() {
+        // SAFETY: this thread is the consumer and the ticket is out, as in `push_node`.
+        unsafe { append_here(cell, link) };
+        return Push::Accepted;
+    }
+    // SAFETY: the node is ours until it is queued.
+    match unsafe { mailbox.word.push(link, link) } {
+        Pushed::Queued => Push::Accepted,
+        Pushed::Schedule => {
+            cell.schedule();
+            Push::Accepted
+        }
+        Pushed::Closed => {
+            // SAFETY: refused, so the node is still ours, with its message.
+            let message = unsafe { Node::open(node) };
+            tail.cancel(node);
+            Push::Closed(message)
+        }
+    }
+}
+
+/// Queues all of `messages` in order, or as many as there is room for; returns the others.
+/// *Any thread.*
+///
+/// # Safety
+/// `cell` is live and its message type is `M`.
+pub(crate) unsafe fn push_all<M>(
+    cell: CellPtr,
+    messages: impl Iterator<Item = M>,
+) -> Push<alloc::vec::Vec<M>> {
+    let mut messages = messages;
+    if cell.is_bounded() || cell.is_consumed_here() {
+        while let Some(message) = messages.next() {
+            // SAFETY: as the caller promises.
+            let (refused, full) = match unsafe { push(cell, message) } {
+                Push::Accepted => continue,
+                Push::Full(refused) => (refused, true),
+                Push::Closed(refused) => (refused, false),
+            };
+            let rest = core::iter::once(refused).chain(messages).collect();
+            return if full {
+                Push::Full(rest)
+            } else {
+                Push::Closed(rest)
+            };
+        }
+        return Push::Accepted;
+    }
+    let Some(message) = messages.next() else {
+        return Push::Accepted;
+    };
+    let oldest = Node::make(message).cast::<Link>();
+    let mut batch = Batch::<M>::new(oldest);
+    for message in messages {
+        batch.add(Node::make(message).cast());
+    }
+    // SAFETY: the nodes are ours until they are queued.
+    match unsafe { cell.mailbox().word.push(batch.newest, oldest) } {
+        Pushed::Queued => batch.sent(),
+        Pushed::Schedule => {
+            cell.schedule();
+            batch.sent();
+        }
+        Pushed::Closed => return Push::Closed(batch.take_back()),
+    }
+    Push::Accepted
+}
+
+/// Nodes linked newest first that are not queued yet. Dropped with the iterator's panic, it drops
+/// its messages.
+struct Batch<M> {
+    newest: NonNull<Link>,
+    oldest: NonNull<Link>,
+    _messages: core::marker::PhantomData<M>,
+}
+
+impl<M> Batch<M> {
+    fn new(oldest: NonNull<Link>) -> Self {
+        Self {
+            newest: oldest,
+            oldest,
+            _messages: core::marker::PhantomData,
+        }
+    }
+
+    fn add(&mut self, node: NonNull<Link>) {
+        // SAFETY: both nodes are ours.
+        unsafe { Link::set_next(node.as_ptr(), self.newest.as_ptr()) };
+        self.newest = node;
+    }
+
+    fn sent(self) {
+        core::mem::forget(self);
+    }
+
+    fn take_back(self) -> alloc::vec::Vec<M> {
+        let mut messages = alloc::vec::Vec::new();
+        self.open(|message| messages.push(message));
+        core::mem::forget(self);
+        messages.reverse();
+        messages
+    }
+
+    fn open(&self, mut each: impl FnMut(M)) {
+        // The exchange that was refused may have linked the oldest to somebody else's node.
+        // SAFETY: the nodes are ours, each with its message, moved out once.
+        unsafe {
+            Link::set_next(self.oldest.as_ptr(), Link::unlinked());
+            let mut next = self.newest.as_ptr();
+            while let Some(link) = NonNull::new(next) {
+                next = Link::next(link.as_ptr());
+                let node = link.cast::<Node<M>>();
+                let message = Node::open(node);
+                Node::recycle(node);
+                each(message);
+            }
+        }
+    }
+}
+
+impl<M> Drop for Batch<M> {
+    fn drop(&mut self) {
+        self.open(drop);
+    }
+}
+
+/// Takes the next message. *Runner.*
+///
+/// `None` means that nothing was queued a moment ago: [`leave`] decides.
+///
+/// # Safety
+/// The caller holds the ticket of `cell`, whose message type is `M`.
+#[inline(always)]
+pub(crate) unsafe fn pop<M>(cell: CellPtr) -> Option<M> {
+    let mailbox = cell.mailbox();
+    if mailbox.inline.get() {
+        mailbox.inline.set(false);
+        // SAFETY: the flag says that the slot holds the message, and the runner owns the slot.
+        return Some(unsafe { cell.inline_slot::<M>().read() });
+    }
+    let mut chain = mailbox.chain.get();
+    if chain.first.is_null() {
+        // SAFETY: the runner is the consumer.
+        if !unsafe { absorb(mailbox) } {
+            return None;
+        }
+        chain = mailbox.chain.get();
+    }
+    // SAFETY: the chain is the consumer's.
+    let node = unsafe { chain.pop() }?.cast::<Node<M>>();
+    mailbox.chain.set(chain);
+    // SAFETY: a queued node holds a message.
+    let message = unsafe { Node::open(node) };
+    if cell.is_bounded() {
+        // SAFETY: the runner is the consumer, the node came from this tail.
+        unsafe { free_bounded(cell, node, chain.first.is_null()) };
+    } else {
+        // SAFETY: a node of an unbounded lane was made by `Node::make`, and is opened.
+        unsafe { Node::recycle(node) };
+    }
+    Some(message)
+}
+
+/// # Safety
+/// The caller is the consumer of `cell`, whose message type is `M`; `node` is an opened node of
+/// its tail.
+#[inline(never)]
+unsafe fn free_bounded<M>(cell: CellPtr, node: NonNull<Node<M>>, drained: bool) {
+    // SAFETY: as the caller promises.
+    let tail = unsafe { cell.bounded_tail::<M>() };
+    // SAFETY: as the caller promises.
+    if unsafe { tail.free(node) } || drained {
+        // SAFETY: as the caller promises.
+        unsafe { give_back::<M>(cell) };
+    }
+}
+
+/// Hands the room that was freed to the waiting senders, or to everybody. *Runner.*
+///
+/// # Safety
+/// The caller is the consumer of `cell`, which is bounded, with message type `M`.
+pub(crate) unsafe fn give_back<M>(cell: CellPtr) {
+    // SAFETY: as the caller promises.
+    let tail = unsafe { cell.bounded_tail::<M>() };
+    let mailbox = cell.mailbox();
+    if mailbox.word.is_closed() {
+        // Room that appears now is for nobody: who still waits is told.
+        tail.refuse_waiting();
+    }
+    // SAFETY: the caller is the consumer.
+    unsafe {
+        tail.give_back(
+            || {
+                // What was admitted before the first sender began to wait goes first.
+                absorb(mailbox);
+            },
+            |node| {
+                let mut chain = mailbox.chain.get();
+                chain.append(node.cast::<Link>().as_ptr());
+                mailbox.chain.set(chain);
+            },
+        );
+    }
+}
+
+/// Gives the ticket back, if there is nothing to do. *Runner.*
+///
+/// # Safety
+/// The caller holds the ticket of `cell`, whose message type is `M`. After `Release::Idle` it must
+/// not touch the cell.
+#[inline(always)]
+pub(crate) unsafe fn leave<M>(cell: CellPtr) -> Release {
+    if cell.is_bounded() {
+        // SAFETY: as the caller promises.
+        unsafe { give_back::<M>(cell) };
+        if !cell.mailbox().chain.get().first.is_null() {
+            return Release::More;
+        }
+    }
+    cell.mailbox().word.release()
+}
+
+/// Ends admission for good and moves every queued message out, in order. *Runner.*
+///
+/// # Safety
+/// The caller holds the ticket of `cell`, whose message type is `M`.
+pub(crate) unsafe fn close<M>(cell: CellPtr, mut each: impl FnMut(M)) {
+    let mailbox = cell.mailbox();
+    let newest = mailbox.word.finish();
+    if !newest.is_null() {
+        let mut chain = mailbox.chain.get();
+        // SAFETY: the taken nodes and the chain belong to the consumer.
+        unsafe { chain.append_turned(newest) };
+        mailbox.chain.set(chain);
+    }
+    // SAFETY: as the caller promises.
+    while let Some(message) = unsafe { pop::<M>(cell) } {
+        each(message);
+    }
+    if cell.is_bounded() {
+        // SAFETY: as the caller promises.
+        unsafe { cell.bounded_tail::<M>() }.refuse_waiting();
+    }
+}
+
+/// Is the calling code a handler of this very cell?
+pub(crate) fn is_self_send(cell: CellPtr) -> bool {
+    core::ptr::eq(sync::here().running, cell.as_ptr().cast())
+}
+
+#[cfg(test)]
+mod tests;

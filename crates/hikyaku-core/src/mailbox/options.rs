@@ -1,0 +1,84 @@
+//! What a mailbox can be asked to be.
+
+use core::fmt;
+
+/// What happens to a message for which there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum MailboxOverflowPolicy {
+    /// `send().await` waits for room, in order; `tell` and `try_send` refuse with
+    /// [`SendError::Full`](crate::SendError::Full).
+    #[default]
+    Block,
+}
+
+/// The mailbox of an actor, chosen at spawn.
+///
+/// ```
+/// use hikyaku_core::MailboxOptions;
+///
+/// let options = MailboxOptions::bounded(64);
+/// assert_eq!(options.capacity(), Some(64));
+/// assert_eq!(MailboxOptions::default().capacity(), None);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MailboxOptions {
+    capacity: Option<usize>,
+    overflow: MailboxOverflowPolicy,
+}
+
+impl MailboxOptions {
+    /// A mailbox that takes what comes. The default.
+    pub const fn unbounded() -> Self {
+        Self {
+            capacity: None,
+            overflow: MailboxOverflowPolicy::Block,
+        }
+    }
+
+    /// A mailbox with room for `capacity` messages besides the one in hand. The room is part of
+    /// the actor's single allocation.
+    pub const fn bounded(capacity: usize) -> Self {
+        Self {
+            capacity: Some(capacity),
+            overflow: MailboxOverflowPolicy::Block,
+        }
+    }
+
+    /// Chooses what happens when there is no room.
+    #[must_use]
+    pub const fn overflow(mut self, policy: MailboxOverflowPolicy) -> Self {
+        self.overflow = policy;
+        self
+    }
+
+    /// The bound, if there is one.
+    pub const fn capacity(&self) -> Option<usize> {
+        self.capacity
+    }
+
+    /// Refuses what cannot be built.
+    pub(crate) fn check(&self) -> Result<(), InvalidOptions> {
+        match self.capacity {
+            Some(0) => Err(InvalidOptions(
+                "a bounded mailbox needs room for one message",
+            )),
+            Some(capacity) if capacity > super::bounded::MAX_CAPACITY => Err(InvalidOptions(
+                "the capacity of a bounded mailbox is above the platform's limit",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Options that contradict each other, or the platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InvalidOptions(pub(crate) &'static str);
+
+impl fmt::Display for InvalidOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl core::error::Error for InvalidOptions {}

@@ -1,0 +1,204 @@
+//! The system lane: messages that are never refused and never lost.
+//!
+//! Each message has its storage before it is sent: a node that the sender made, or a part of the
+//! cell that sends it. The lane is a stack that the runner takes whole and turns over, so it is
+//! first in, first out. When the cell ends, the lane ends with it, in the same exchange that takes
+//! the last messages.
+//!
+//! # Concurrency
+//!
+//! `push`: any thread. `take`, `finish`: the runner.
+
+use crate::failure::StopCause;
+use crate::sync::{AtomicPtr, Mutex, Ordering};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::ptr::{self, NonNull};
+use core::task::Waker;
+
+/// What the runtime tells a cell.
+#[derive(Debug)]
+pub(crate) enum SystemMessage {
+    /// Somebody waits for the start or the end.
+    Watch(Arc<Notice>),
+    /// The child whose cell this node is part of has ended.
+    ChildEnded,
+}
+
+/// A message in the lane.
+#[derive(Debug)]
+pub(crate) struct SystemNode {
+    next: *mut SystemNode,
+    pub(crate) message: SystemMessage,
+}
+
+impl SystemNode {
+    pub(crate) fn new(message: SystemMessage) -> Self {
+        Self {
+            next: ptr::null_mut(),
+            message,
+        }
+    }
+}
+
+/// The lane of one cell.
+#[derive(Debug)]
+pub(crate) struct SystemLane(AtomicPtr<SystemNode>);
+
+/// The lane of a cell that has ended.
+fn ended() -> *mut SystemNode {
+    ptr::without_provenance_mut(1)
+}
+
+impl SystemLane {
+    pub(crate) fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    /// Queues a node. *Any thread.* False if the cell has ended; the node is then still the
+    /// caller's.
+    ///
+    /// # Safety
+    /// The node is the caller's; when it is queued, it is the runner's.
+    pub(crate) unsafe fn push(&self, node: NonNull<SystemNode>) -> bool {
+        // Acquire: a caller that finds the lane ended reads how the cell ended, which was written
+        // before the Release in `finish`.
+        let mut head = self.0.load(Ordering::Acquire);
+        loop {
+            if head == ended() {
+                return false;
+            }
+            // SAFETY: the node is ours until the exchange succeeds.
+            unsafe { (*node.as_ptr()).next = head };
+            match self.0.compare_exchange_weak(
+                head,
+                node.as_ptr(),
+                // Release: pairs with the Acquire in `take` and `finish`.
+                Ordering::Release,
+                // Acquire: as above.
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return true,
+                Err(seen) => head = seen,
+            }
+        }
+    }
+
+    /// Takes what is queued, oldest first. *Runner.*
+    pub(crate) fn take(&self) -> Taken {
+        // Acquire: pairs with the Release in `push`.
+        Taken::turned(self.0.swap(ptr::null_mut(), Ordering::Acquire))
+    }
+
+    /// Ends the lane and takes what is left, oldest first. *Runner.*
+    pub(crate) fn finish(&self) -> Taken {
+        // Acquire: as in `take`. Release: pairs with the Acquire in `push`.
+        Taken::turned(self.0.swap(ended(), Ordering::AcqRel))
+    }
+}
+
+/// Nodes taken from a lane, oldest first. They belong to the holder.
+#[derive(Debug)]
+pub(crate) struct Taken(*mut SystemNode);
+
+impl Taken {
+    fn turned(newest: *mut SystemNode) -> Self {
+        let mut node = newest;
+        let mut turned = ptr::null_mut();
+        while !node.is_null() {
+            // SAFETY: taken nodes are the runner's.
+            unsafe {
+                let older = (*node).next;
+                (*node).next = turned;
+                turned = node;
+                node = older;
+            }
+        }
+        Self(turned)
+    }
+}
+
+impl Iterator for Taken {
+    type Item = NonNull<SystemNode>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let node = NonNull::new(self.0)?;
+        // SAFETY: the node is ours until it is handed out.
+        self.0 = unsafe { (*node.as_ptr()).next };
+        Some(node)
+    }
+}
+
+/// What somebody waits for: the start of an actor, or its end.
+#[derive(Debug)]
+pub(crate) struct Notice {
+    /// Is it the start that is waited for?
+    pub(crate) start: bool,
+    state: Mutex<NoticeState>,
+}
+
+#[derive(Debug)]
+enum NoticeState {
+    Waiting(Option<Waker>),
+    /// Started: `None`. Ended: how.
+    Done(Option<StopCause>),
+    /// Nobody waits any more.
+    Left,
+}
+
+impl Notice {
+    pub(crate) fn new(start: bool) -> Arc<Self> {
+        Arc::new(Self {
+            start,
+            state: Mutex::new(NoticeState::Waiting(None)),
+        })
+    }
+
+    /// Boxed as a message for the lane.
+    pub(crate) fn node(self: &Arc<Self>) -> NonNull<SystemNode> {
+        let node = SystemNode::new(SystemMessage::Watch(Arc::clone(self)));
+        NonNull::from(Box::leak(Box::new(node)))
+    }
+
+    /// Tells the one who waits: started (`None`), or ended.
+    pub(crate) fn tell(&self, ended: Option<StopCause>) {
+        let mut ended = Some(ended);
+        let waker = self.state.with(|state| match state {
+            NoticeState::Waiting(waker) => {
+                let waker = waker.take();
+                *state = NoticeState::Done(ended.take().flatten());
+                waker
+            }
+            NoticeState::Done(_) | NoticeState::Left => None,
+        });
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// What was told, or leaves the waker.
+    pub(crate) fn poll(&self, waker: &Waker) -> Option<Option<StopCause>> {
+        let mut waker = Some(waker.clone());
+        let told = self.state.with(|state| match state {
+            NoticeState::Waiting(slot) => {
+                core::mem::swap(slot, &mut waker);
+                None
+            }
+            NoticeState::Done(cause) => Some(cause.clone()),
+            NoticeState::Left => None,
+        });
+        drop(waker);
+        told
+    }
+
+    /// Nobody waits any more.
+    pub(crate) fn leave(&self) {
+        let _left = self
+            .state
+            .with(|state| core::mem::replace(state, NoticeState::Left));
+    }
+
+    pub(crate) fn is_left(&self) -> bool {
+        self.state.with(|state| matches!(state, NoticeState::Left))
+    }
+}

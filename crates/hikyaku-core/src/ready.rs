@@ -1,0 +1,543 @@
+//! The coordinator: which cells are ready, and which worker takes them.
+//!
+//! Two kinds share one structure:
+//!
+//! - *single-core*: one worker, with a plain queue of its own;
+//! - *work-stealing*: each worker has a ring that others may steal half of (`ready/local.rs`).
+//!
+//! In both, what a worker has just made ready goes to its *next* slot and runs first: a message and
+//! its answer stay in one cache, and trees of short-lived actors are walked depth first. After
+//! [`NEXT_BOUND`] in a row the queue has its turn. What comes from outside the workers goes to the
+//! injector.
+//!
+//! ```text
+//!   register_ready, on a worker ──► next ──(taken)──► queue     each worker's own
+//!   register_ready, elsewhere ────► injector
+//!   a worker takes: next, queue, injector, the other workers' queues, and at last a next slot
+//!   whose worker has been in one activation for a grace period
+//! ```
+//!
+//! A cell is here at most once: the one who registers it holds its ticket. The coordinator knows
+//! nothing of messages.
+//!
+//! # Concurrency
+//!
+//! `register_ready`: any thread. Everything that takes a worker's number: that worker. `next` of a
+//! single-core worker and its queue are touched on the worker's thread only.
+
+mod idle;
+mod local;
+
+use self::idle::Idle;
+use self::local::Ring;
+use crate::cell::{CellPtr, Header};
+use crate::sync::{self, AtomicPtr, AtomicU32, AtomicUsize, Mutex, Ordering};
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use core::cell::Cell;
+use core::ptr;
+use core::task::Waker;
+
+/// So many activations in a row may come from the next slot.
+const NEXT_BOUND: u32 = 64;
+/// So often the injector has its turn before the worker's own queue.
+const INJECTOR_TURN: u32 = 61;
+
+/// Which cells are ready, and who runs them.
+pub(crate) struct ReadyQueueCoordinator {
+    injector: Injector,
+    idle: Idle,
+    lanes: Box<[Lane]>,
+}
+
+/// What comes from outside.
+struct Injector {
+    /// The length of `queue`, to pass it by without the lock.
+    len: AtomicUsize,
+    queue: Mutex<VecDeque<CellPtr>>,
+}
+
+/// One worker's part. Padded, so that two workers' parts do not share a line.
+#[repr(align(128))]
+pub(crate) struct Lane {
+    worker: usize,
+    queue: Queue,
+    /// Counts activations, to see from outside whether the worker is stuck in one.
+    tick: AtomicU32,
+    /// Messages handled; written by the worker only.
+    handled: AtomicUsize,
+    waker: Mutex<Option<Waker>>,
+    /// How often in a row `next` was taken.
+    in_a_row: Cell<u32>,
+    /// The next slot of a neighbour as this worker last saw it: whose, what, at which tick.
+    seen: Cell<(usize, *mut Header, u32)>,
+    random: Cell<u64>,
+}
+
+enum Queue {
+    Single {
+        next: Cell<*mut Header>,
+        queue: sync::UnsafeCell<VecDeque<CellPtr>>,
+    },
+    Stealing {
+        next: AtomicPtr<Header>,
+        ring: Ring,
+    },
+}
+
+// SAFETY: `Single` and the plain cells are touched by the lane's own worker only: on its thread, as
+// `here()` says, or through `&mut Worker`.
+unsafe impl Sync for Lane {}
+// SAFETY: likewise; nothing in it is bound to a thread.
+unsafe impl Send for Lane {}
+
+impl Lane {
+    fn new(worker: usize, single: bool, seed: u64) -> Self {
+        let queue = if single {
+            Queue::Single {
+                next: Cell::new(ptr::null_mut()),
+                queue: sync::UnsafeCell::new(VecDeque::new()),
+            }
+        } else {
+            Queue::Stealing {
+                next: AtomicPtr::new(ptr::null_mut()),
+                ring: Ring::new(),
+            }
+        };
+        Self {
+            worker,
+            queue,
+            tick: AtomicU32::new(0),
+            handled: AtomicUsize::new(0),
+            waker: Mutex::new(None),
+            in_a_row: Cell::new(0),
+            seen: Cell::new((usize::MAX, ptr::null_mut(), 0)),
+            // Xorshift wants a state other than zero.
+            random: Cell::new(
+                (seed ^ (worker as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)).max(1),
+            ),
+        }
+    }
+
+    pub(crate) fn worker(&self) -> usize {
+        self.worker
+    }
+
+    fn random(&self) -> u64 {
+        let mut x = self.random.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.random.set(x);
+        x
+    }
+
+    /// Counts an activation and its messages. *Its worker.*
+    #[inline]
+    pub(crate) fn count(&self, handled: u32) {
+        // Relaxed: statistics, and written by the worker only.
+        let total = self.handled.load(Ordering::Relaxed);
+        self.handled
+            .store(total.wrapping_add(handled as usize), Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn tick(&self) -> u32 {
+        // Relaxed: written by the worker only; a thief that reads it late steals late.
+        let tick = self.tick.load(Ordering::Relaxed).wrapping_add(1);
+        self.tick.store(tick, Ordering::Relaxed);
+        tick
+    }
+
+    /// Puts a cell first. The one that was first goes to the queue and is returned if there is no
+    /// room. *Its worker.*
+    #[inline]
+    fn put_next(&self, cell: CellPtr) -> PutNext {
+        match &self.queue {
+            Queue::Single { next, queue } => {
+                let old = next.replace(cell.as_ptr());
+                if !old.is_null() {
+                    // SAFETY: registered cells are alive; the queue is this thread's.
+                    queue.with_mut(|queue| unsafe { (*queue).push_back(CellPtr::from_ptr(old)) });
+                }
+                PutNext::Done
+            }
+            Queue::Stealing { next, ring } => {
+                // Release: a thief takes over what the ticket carries. Acquire: what it leaves.
+                let old = next.swap(cell.as_ptr(), Ordering::AcqRel);
+                if old.is_null() {
+                    PutNext::Done
+                } else if ring.push(old) {
+                    PutNext::Queued
+                } else {
+                    // SAFETY: registered cells are alive.
+                    PutNext::Overflow(unsafe { CellPtr::from_ptr(old) })
+                }
+            }
+        }
+    }
+
+    /// Puts a cell at the end of the queue; returned if there is no room. *Its worker.*
+    fn put_last(&self, cell: CellPtr) -> PutNext {
+        match &self.queue {
+            Queue::Single { queue, .. } => {
+                // SAFETY: the queue is this thread's.
+                queue.with_mut(|queue| unsafe { (*queue).push_back(cell) });
+                PutNext::Done
+            }
+            Queue::Stealing { ring, .. } => {
+                if ring.push(cell.as_ptr()) {
+                    PutNext::Queued
+                } else {
+                    PutNext::Overflow(cell)
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn take_next(&self) -> *mut Header {
+        match &self.queue {
+            Queue::Single { next, .. } => next.replace(ptr::null_mut()),
+            Queue::Stealing { next, .. } => {
+                // Relaxed: the swap decides; nobody else fills it.
+                if next.load(Ordering::Relaxed).is_null() {
+                    return ptr::null_mut();
+                }
+                // Acquire: pairs with the Release in `put_next`; a thief may have been here.
+                next.swap(ptr::null_mut(), Ordering::Acquire)
+            }
+        }
+    }
+
+    #[inline]
+    fn take_queued(&self) -> *mut Header {
+        match &self.queue {
+            // SAFETY: the queue is this thread's.
+            Queue::Single { queue, .. } => queue.with_mut(|queue| unsafe {
+                (*queue)
+                    .pop_front()
+                    .map_or(ptr::null_mut(), CellPtr::as_ptr)
+            }),
+            Queue::Stealing { ring, .. } => ring.pop(),
+        }
+    }
+
+    /// How many cells wait here. *Any thread for a stealing lane, else its worker.*
+    fn len(&self) -> usize {
+        match &self.queue {
+            // SAFETY: the queue is this thread's.
+            Queue::Single { next, queue } => {
+                queue.with_mut(|queue| unsafe { (*queue).len() })
+                    + usize::from(!next.get().is_null())
+            }
+            Queue::Stealing { next, ring } => {
+                // Relaxed: a statistic.
+                ring.len() + usize::from(!next.load(Ordering::Relaxed).is_null())
+            }
+        }
+    }
+
+    fn wake(&self) {
+        // The waker belongs to an executor, whose contract forbids it to come back here.
+        self.waker.with(|waker| {
+            if let Some(waker) = waker {
+                waker.wake_by_ref();
+            }
+        });
+    }
+}
+
+enum PutNext {
+    /// Nobody else need know.
+    Done,
+    /// Others may steal it now.
+    Queued,
+    /// There was no room for this one.
+    Overflow(CellPtr),
+}
+
+impl Injector {
+    /// Any thread.
+    fn push(&self, cell: CellPtr) {
+        self.queue.with(|queue| {
+            queue.push_back(cell);
+            // Release: pairs with the Acquire in `is_empty`.
+            self.len.store(queue.len(), Ordering::Release);
+        });
+    }
+
+    fn is_empty(&self) -> bool {
+        // Acquire: pairs with the Release in `push`.
+        self.len.load(Ordering::Acquire) == 0
+    }
+
+    /// Any worker.
+    fn pop(&self) -> Option<CellPtr> {
+        if self.is_empty() {
+            return None;
+        }
+        self.queue.with(|queue| {
+            let cell = queue.pop_front();
+            // Release: as in `push`.
+            self.len.store(queue.len(), Ordering::Release);
+            cell
+        })
+    }
+}
+
+impl ReadyQueueCoordinator {
+    /// A coordinator for so many workers. One worker makes it single-core, unless `stealing` asks
+    /// for the other kind. `seed` decides from whom is stolen first.
+    pub(crate) fn new(workers: usize, stealing: bool, seed: u64) -> Self {
+        let single = workers == 1 && !stealing;
+        Self {
+            injector: Injector {
+                len: AtomicUsize::new(0),
+                queue: Mutex::new(VecDeque::new()),
+            },
+            idle: Idle::new(workers),
+            lanes: (0..workers)
+                .map(|worker| Lane::new(worker, single, seed))
+                .collect(),
+        }
+    }
+
+    pub(crate) fn lane(&self, worker: usize) -> &Lane {
+        &self.lanes[worker]
+    }
+
+    pub(crate) fn workers(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Is there one worker, which consumes every mailbox?
+    pub(crate) fn is_single(&self) -> bool {
+        matches!(self.lanes[0].queue, Queue::Single { .. })
+    }
+
+    /// Takes a cell whose ticket the caller holds. O(1). *Any thread.*
+    #[inline]
+    pub(crate) fn register_ready(&self, cell: CellPtr) {
+        match self.lane_here() {
+            Some(lane) => {
+                let put = lane.put_next(cell);
+                self.after_put(put);
+            }
+            None => self.inject(cell),
+        }
+    }
+
+    /// Takes back a cell whose turn is over, to the end of the queue. *Its worker.*
+    pub(crate) fn requeue(&self, lane: &Lane, cell: CellPtr) {
+        let put = lane.put_last(cell);
+        self.after_put(put);
+    }
+
+    /// The lane of the worker that this thread polls, if it is one of ours.
+    #[inline]
+    fn lane_here(&self) -> Option<&Lane> {
+        let here = sync::here();
+        let lane = here.lane.cast::<Lane>();
+        let range = self.lanes.as_ptr_range();
+        if range.contains(&lane) {
+            // SAFETY: one of our lanes.
+            Some(unsafe { &*lane })
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    fn after_put(&self, put: PutNext) {
+        match put {
+            PutNext::Done => {}
+            PutNext::Queued => self.wake_one(),
+            PutNext::Overflow(cell) => self.inject(cell),
+        }
+    }
+
+    #[cold]
+    fn inject(&self, cell: CellPtr) {
+        self.injector.push(cell);
+        self.wake_one();
+    }
+
+    /// Work was made visible: somebody should look for it.
+    #[inline]
+    fn wake_one(&self) {
+        if let Some(worker) = self.idle.worker_to_wake() {
+            self.lanes[worker].wake();
+        }
+    }
+
+    /// Wakes everybody: the system has stopped.
+    pub(crate) fn wake_all(&self) {
+        for lane in &self.lanes {
+            lane.wake();
+        }
+    }
+
+    /// The next cell from the worker's own queues, or from outside. *Its worker.*
+    #[inline]
+    pub(crate) fn take(&self, lane: &Lane) -> Option<CellPtr> {
+        let tick = lane.tick();
+        if tick.is_multiple_of(INJECTOR_TURN)
+            && let Some(cell) = self.injector.pop()
+        {
+            return Some(cell);
+        }
+        let row = lane.in_a_row.get();
+        if row < NEXT_BOUND {
+            let next = lane.take_next();
+            if !next.is_null() {
+                lane.in_a_row.set(row + 1);
+                // SAFETY: a registered cell is alive.
+                return Some(unsafe { CellPtr::from_ptr(next) });
+            }
+        }
+        lane.in_a_row.set(0);
+        let queued = lane.take_queued();
+        if !queued.is_null() {
+            // SAFETY: a registered cell is alive.
+            return Some(unsafe { CellPtr::from_ptr(queued) });
+        }
+        if let Some(cell) = self.injector.pop() {
+            return Some(cell);
+        }
+        let next = lane.take_next();
+        // SAFETY: a registered cell is alive.
+        (!next.is_null()).then(|| unsafe { CellPtr::from_ptr(next) })
+    }
+
+    /// May this worker, which was busy, look for work elsewhere? *Its worker.*
+    pub(crate) fn start_searching(&self) -> bool {
+        self.lanes.len() > 1 && self.idle.start_searching()
+    }
+
+    /// A searcher found work. *Its worker.*
+    pub(crate) fn stop_searching(&self) {
+        if self.idle.stop_searching() {
+            self.wake_one();
+        }
+    }
+
+    /// Looks through the other workers' queues once. *Its worker, while it searches.*
+    pub(crate) fn steal(&self, lane: &Lane) -> Option<CellPtr> {
+        let Queue::Stealing { ring: mine, .. } = &lane.queue else {
+            return None;
+        };
+        let count = self.lanes.len();
+        let start = (lane.random() % count as u64) as usize;
+        for offset in 0..count {
+            let other = &self.lanes[(start + offset) % count];
+            if other.worker == lane.worker {
+                continue;
+            }
+            let Queue::Stealing { ring, .. } = &other.queue else {
+                continue;
+            };
+            let cell = ring.steal_into(mine);
+            if !cell.is_null() {
+                // SAFETY: a registered cell is alive.
+                return Some(unsafe { CellPtr::from_ptr(cell) });
+            }
+        }
+        self.injector.pop()
+    }
+
+    /// Takes the next slot of a worker that was in the same activation the last time this worker
+    /// looked. *Its worker, while it searches.* Looks are a grace period apart: the executor polls
+    /// a worker on watch so often.
+    pub(crate) fn steal_stranded(&self, lane: &Lane) -> Option<CellPtr> {
+        let (worker, cell, tick) = lane.seen.get();
+        lane.seen.set((usize::MAX, ptr::null_mut(), 0));
+        for other in &self.lanes {
+            let Queue::Stealing { next, .. } = &other.queue else {
+                continue;
+            };
+            if other.worker == lane.worker {
+                continue;
+            }
+            // Relaxed: the exchange decides.
+            let now = next.load(Ordering::Relaxed);
+            if now.is_null() {
+                continue;
+            }
+            // Relaxed: see `Lane::tick`.
+            let now_tick = other.tick.load(Ordering::Relaxed);
+            if (other.worker, now, now_tick) != (worker, cell, tick) {
+                lane.seen.set((other.worker, now, now_tick));
+                continue;
+            }
+            let taken =
+                // Acquire: pairs with the Release in `put_next`.
+                next.compare_exchange(now, ptr::null_mut(), Ordering::Acquire, Ordering::Relaxed);
+            if taken.is_ok() {
+                // SAFETY: a registered cell is alive.
+                return Some(unsafe { CellPtr::from_ptr(now) });
+            }
+        }
+        None
+    }
+
+    /// First half of going to sleep: leaves the waker and is counted as asleep. *Its worker.*
+    pub(crate) fn prepare_park(&self, lane: &Lane, searching: bool, waker: &Waker) {
+        let mut fresh = Some(waker.clone());
+        lane.waker.with(|slot| {
+            if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
+                core::mem::swap(slot, &mut fresh);
+            }
+        });
+        self.idle.fall_asleep(lane.worker, searching);
+    }
+
+    /// Second half: true if the worker may sleep. If not, there is work, and it counts as
+    /// searching. *Its worker.*
+    pub(crate) fn commit_park(&self, lane: &Lane) -> bool {
+        let work = !self.injector.is_empty()
+            || self.lanes.iter().any(|other| match &other.queue {
+                Queue::Single { .. } => other.len() != 0,
+                Queue::Stealing { ring, .. } => ring.len() != 0,
+            });
+        if work {
+            self.idle.wake_up(lane.worker);
+        }
+        !work
+    }
+
+    /// The worker is polled again after it slept; it counts as searching. *Its worker.*
+    pub(crate) fn unpark(&self, lane: &Lane) {
+        self.idle.wake_up(lane.worker);
+    }
+
+    /// Should this sleeping worker look again after a grace period?
+    pub(crate) fn is_on_watch(&self, lane: &Lane) -> bool {
+        self.lanes.len() > 1 && self.idle.is_on_watch(lane.worker)
+    }
+
+    /// Messages handled by all workers so far.
+    pub(crate) fn handled(&self) -> usize {
+        self.lanes.iter().fold(0, |sum, lane| {
+            // Relaxed: a statistic.
+            sum.wrapping_add(lane.handled.load(Ordering::Relaxed))
+        })
+    }
+
+    /// How many workers sleep.
+    pub(crate) fn asleep(&self) -> usize {
+        self.idle.asleep()
+    }
+}
+
+impl core::fmt::Debug for ReadyQueueCoordinator {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("ReadyQueueCoordinator")
+            .field("workers", &self.lanes.len())
+            .field("idle", &self.idle)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! Who searches for work, who sleeps, and whom to wake.
+//!
+//! A worker is busy, searching, or asleep. Work that appears wakes one sleeper, unless somebody
+//! searches already: the searcher will find it, and wakes the next one when it does. So a burst
+//! wakes the workers one by one, and a single message never wakes two.
+//!
+//! # Why no work is left alone
+//!
+//! The one who brings work makes it visible, passes a full fence, then reads the counts. The one
+//! who goes to sleep changes the counts, passes a full fence, then looks for work once more. One of
+//! the two sees the other. The same holds for the last searcher, who stops being one in the step
+//! in which it becomes a sleeper, or when it has found work: it then wakes another.
+//!
+//! # Concurrency
+//!
+//! `counts`: any thread. It changes together with `sleepers`, under the lock, or by a searcher that
+//! becomes busy or the other way round.
+
+use crate::sync::{AtomicUsize, Mutex, Ordering, fence};
+use alloc::vec::Vec;
+
+const SEARCHER: usize = 1;
+const SLEEPER: usize = 1 << (usize::BITS / 2);
+
+fn searchers(counts: usize) -> usize {
+    counts & (SLEEPER - 1)
+}
+
+fn sleepers(counts: usize) -> usize {
+    counts / SLEEPER
+}
+
+/// The accounts of a coordinator's workers.
+#[derive(Debug)]
+pub(super) struct Idle {
+    counts: AtomicUsize,
+    workers: usize,
+    /// The workers asleep; the last one wakes first, its caches are the warmest.
+    asleep: Mutex<Vec<usize>>,
+}
+
+impl Idle {
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            counts: AtomicUsize::new(0),
+            workers,
+            asleep: Mutex::new(Vec::with_capacity(workers)),
+        }
+    }
+
+    /// Work is there: whom to wake for it, if anybody. The one woken counts as searching. *Any
+    /// thread*, after it made the work visible.
+    #[inline]
+    pub(super) fn worker_to_wake(&self) -> Option<usize> {
+        // SeqCst: pairs with the fence in `fall_asleep`.
+        fence(Ordering::SeqCst);
+        // Relaxed: the fence orders it.
+        let counts = self.counts.load(Ordering::Relaxed);
+        if searchers(counts) != 0 || sleepers(counts) == 0 {
+            return None;
+        }
+        self.pop_sleeper()
+    }
+
+    #[cold]
+    fn pop_sleeper(&self) -> Option<usize> {
+        self.asleep.with(|asleep| {
+            // Relaxed: sleepers change under the lock only; a new searcher makes the wake
+            // unnecessary, not wrong.
+            if searchers(self.counts.load(Ordering::Relaxed)) != 0 {
+                return None;
+            }
+            let worker = asleep.pop()?;
+            // SeqCst: the counts are one side of the pair.
+            self.counts
+                .fetch_add(SEARCHER.wrapping_sub(SLEEPER), Ordering::SeqCst);
+            Some(worker)
+        })
+    }
+
+    /// A busy worker has nothing to do. May it search? At most half of the workers do. *Worker.*
+    pub(super) fn start_searching(&self) -> bool {
+        // Relaxed: a limit against crowding, not a promise.
+        if 2 * searchers(self.counts.load(Ordering::Relaxed)) >= self.workers.max(2) {
+            return false;
+        }
+        // SeqCst: the counts are one side of the pair.
+        self.counts.fetch_add(SEARCHER, Ordering::SeqCst);
+        true
+    }
+
+    /// A searcher found work. True if it was the last one: it has to wake another. *Worker.*
+    pub(super) fn stop_searching(&self) -> bool {
+        // SeqCst: the counts are one side of the pair.
+        searchers(self.counts.fetch_sub(SEARCHER, Ordering::SeqCst)) == 1
+    }
+
+    /// Goes to sleep. The caller must look for work once more afterwards. *Worker.*
+    pub(super) fn fall_asleep(&self, worker: usize, searching: bool) {
+        self.asleep.with(|asleep| {
+            asleep.push(worker);
+            let change = SLEEPER.wrapping_sub(if searching { SEARCHER } else { 0 });
+            // SeqCst: the counts are one side of the pair.
+            self.counts.fetch_add(change, Ordering::SeqCst);
+        });
+        // SeqCst: pairs with the fence in `worker_to_wake`.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Wakes up, by itself or because it was woken; counts as searching afterwards. *Worker.*
+    pub(super) fn wake_up(&self, worker: usize) {
+        self.asleep.with(|asleep| {
+            if let Some(at) = asleep.iter().position(|&sleeper| sleeper == worker) {
+                asleep.remove(at);
+                // SeqCst: the counts are one side of the pair.
+                self.counts
+                    .fetch_add(SEARCHER.wrapping_sub(SLEEPER), Ordering::SeqCst);
+            }
+        });
+    }
+
+    /// Is `worker` the one to look after the others while it sleeps? It is if it fell asleep first
+    /// and somebody is awake. *Any thread.*
+    pub(super) fn is_on_watch(&self, worker: usize) -> bool {
+        self.asleep
+            .with(|asleep| asleep.len() < self.workers && asleep.first() == Some(&worker))
+    }
+
+    /// How many workers sleep. *Any thread.*
+    pub(super) fn asleep(&self) -> usize {
+        // Relaxed: a statistic.
+        sleepers(self.counts.load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,291 @@
+//! The registry: an index for every living actor.
+//!
+//! An index names a slot and the generation of its content, so an index of an actor that has ended
+//! never reaches another one. A slot whose generation would wrap is never used again.
+//!
+//! The slots are divided into shards, one for each worker and one for everybody else, so that
+//! spawning scales. Slot `s` belongs to shard `s % shards`.
+//!
+//! # Concurrency
+//!
+//! Each shard is behind its lock. No lock is taken on the way of a message: references lead to the
+//! cell itself.
+
+use crate::cell::CellPtr;
+use crate::sync::Mutex;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// Names an actor within its system: a slot and the slot's generation.
+///
+/// ```
+/// # use hikyaku_core::MailboxIndex;
+/// fn describe(index: MailboxIndex) -> String {
+///     format!("actor {index}")
+/// }
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MailboxIndex {
+    /// The slot in the registry.
+    pub slot: u32,
+    /// How often the slot had been used before, plus one.
+    pub generation: u32,
+}
+
+impl MailboxIndex {
+    /// The index of nobody.
+    pub(crate) const NONE: Self = Self {
+        slot: u32::MAX,
+        generation: 0,
+    };
+}
+
+impl fmt::Display for MailboxIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.slot, self.generation)
+    }
+}
+
+impl fmt::Debug for MailboxIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Slots are made so many at a time and never move.
+const SEGMENT: usize = if cfg!(target_pointer_width = "64") {
+    256
+} else {
+    16
+};
+
+#[derive(Clone, Copy)]
+enum Content {
+    Cell(CellPtr),
+    /// The next free slot of the shard, as a number within it.
+    Free(u32),
+    Retired,
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    content: Content,
+    generation: u32,
+}
+
+const NO_SLOT: u32 = u32::MAX;
+
+struct Shard {
+    segments: Vec<Box<[Slot; SEGMENT]>>,
+    /// The first free slot.
+    free: u32,
+    /// How many slots have ever been used.
+    used: u32,
+    live: usize,
+    /// Set by shutdown: nobody comes in any more.
+    sealed: bool,
+}
+
+/// Why an actor was not registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Sealed,
+    Full,
+}
+
+/// All living actors of a system.
+pub(crate) struct MailboxRegistry {
+    shards: Box<[Mutex<Shard>]>,
+}
+
+impl Shard {
+    fn new() -> Self {
+        Self {
+            segments: Vec::new(),
+            free: NO_SLOT,
+            used: 0,
+            live: 0,
+            sealed: false,
+        }
+    }
+
+    fn slot(&mut self, number: u32) -> Option<&mut Slot> {
+        let number = number as usize;
+        let segment = self.segments.get_mut(number / SEGMENT)?;
+        Some(&mut segment[number % SEGMENT])
+    }
+
+    fn next_free(&mut self, limit: u32) -> Option<u32> {
+        if self.free != NO_SLOT {
+            return Some(self.free);
+        }
+        if self.used >= limit {
+            return None;
+        }
+        if self.used as usize == self.segments.len() * SEGMENT {
+            let slot = Slot {
+                content: Content::Free(NO_SLOT),
+                generation: 1,
+            };
+            self.segments.push(Box::new([slot; SEGMENT]));
+        }
+        self.used += 1;
+        Some(self.used - 1)
+    }
+
+    fn insert(&mut self, cell: CellPtr, limit: u32) -> Result<(u32, u32), Refused> {
+        if self.sealed {
+            return Err(Refused::Sealed);
+        }
+        let number = self.next_free(limit).ok_or(Refused::Full)?;
+        let slot = self.slot(number).ok_or(Refused::Full)?;
+        let generation = slot.generation;
+        let next = match slot.content {
+            Content::Free(next) => next,
+            Content::Cell(_) | Content::Retired => NO_SLOT,
+        };
+        slot.content = Content::Cell(cell);
+        self.free = next;
+        self.live += 1;
+        Ok((number, generation))
+    }
+
+    fn remove(&mut self, number: u32, generation: u32) -> bool {
+        let free = self.free;
+        let Some(slot) = self.slot(number) else {
+            return false;
+        };
+        if slot.generation != generation || !matches!(slot.content, Content::Cell(_)) {
+            return false;
+        }
+        match slot.generation.checked_add(1) {
+            Some(next) => {
+                slot.generation = next;
+                slot.content = Content::Free(free);
+                self.free = number;
+            }
+            None => slot.content = Content::Retired,
+        }
+        self.live -= 1;
+        true
+    }
+}
+
+impl MailboxRegistry {
+    pub(crate) fn new(shards: usize) -> Self {
+        Self {
+            shards: (0..shards.max(1))
+                .map(|_| Mutex::new(Shard::new()))
+                .collect(),
+        }
+    }
+
+    fn count(&self) -> u32 {
+        u32::try_from(self.shards.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Registers a cell in the given shard. *Any thread.* `publish` is called with its index,
+    /// before anyone can find it.
+    pub(crate) fn register(
+        &self,
+        shard: usize,
+        cell: CellPtr,
+        publish: impl FnOnce(MailboxIndex),
+    ) -> Result<(), Refused> {
+        let count = self.count();
+        let shard = shard.min(self.shards.len() - 1);
+        let limit = NO_SLOT / count;
+        self.shards[shard].with(|slots| {
+            let (number, generation) = slots.insert(cell, limit)?;
+            publish(MailboxIndex {
+                // Below `NO_SLOT`, by the limit.
+                slot: number * count + shard as u32,
+                generation,
+            });
+            Ok(())
+        })
+    }
+
+    fn place(&self, index: MailboxIndex) -> (&Mutex<Shard>, u32) {
+        let count = self.count();
+        (
+            &self.shards[(index.slot % count) as usize],
+            index.slot / count,
+        )
+    }
+
+    /// Removes a cell. *Any thread.* False if the index is stale.
+    pub(crate) fn unregister(&self, index: MailboxIndex) -> bool {
+        let (shard, number) = self.place(index);
+        shard.with(|slots| slots.remove(number, index.generation))
+    }
+
+    /// Calls `found` with the living cell of this index, under the lock. *Any thread.*
+    pub(crate) fn resolve<R>(
+        &self,
+        index: MailboxIndex,
+        found: impl FnOnce(CellPtr) -> R,
+    ) -> Option<R> {
+        let (shard, number) = self.place(index);
+        shard.with(|slots| match slots.slot(number)? {
+            Slot {
+                content: Content::Cell(cell),
+                generation,
+            } if *generation == index.generation => Some(found(*cell)),
+            _ => None,
+        })
+    }
+
+    /// Refuses newcomers from now on. *Any thread.*
+    pub(crate) fn seal(&self) {
+        for shard in &self.shards {
+            shard.with(|slots| slots.sealed = true);
+        }
+    }
+
+    /// How many actors are alive. Exact when nobody spawns or ends meanwhile.
+    pub(crate) fn live(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|shard| shard.with(|slots| slots.live))
+            .sum()
+    }
+
+    /// Calls `each` with every living cell. The memory of each is kept meanwhile; no lock is held.
+    pub(crate) fn for_each(&self, mut each: impl FnMut(CellPtr)) {
+        for shard in &self.shards {
+            let mut segment = 0;
+            // One segment at a time: what comes in later is not of interest to any caller.
+            while let Some(cells) = shard.with(|slots| {
+                let slots = slots.segments.get(segment)?;
+                let cells = slots.iter().filter_map(|slot| match slot.content {
+                    Content::Cell(cell) => {
+                        // A registered cell is alive, so its memory is.
+                        cell.retain();
+                        Some(cell)
+                    }
+                    _ => None,
+                });
+                Some(cells.collect::<Vec<_>>())
+            }) {
+                for cell in cells {
+                    each(cell);
+                    cell.release();
+                }
+                segment += 1;
+            }
+        }
+    }
+}
+
+impl fmt::Debug for MailboxRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MailboxRegistry")
+            .field("shards", &self.shards.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

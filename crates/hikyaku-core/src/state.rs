@@ -1,0 +1,488 @@
+//! The state of a cell: two words, every transition a function.
+//!
+//! # The queue word
+//!
+//! `Word` holds the newest queued message and three bits. A tell to an idle actor is one
+//! compare-and-swap on it, and so is going idle. After going idle nothing of the cell is touched:
+//! another worker may already run, stop and free it.
+//!
+//! | bit | set | cleared |
+//! |---|---|---|
+//! | `HELD` | by whoever makes the cell runnable; this one must schedule it. The ticket stays out while the cell is queued, runs, or waits inside a handler. Set when the cell is made: the spawner holds the first ticket. | by the runner, when nothing is queued |
+//! | `SIGNAL` | with every order, so that going idle fails while an order is unread | by the runner, before it reads the orders |
+//! | `CLOSED` | when admission ends | never |
+//!
+//! # The task word
+//!
+//! `Task` is touched only when a handler is pending or somebody gives an order.
+//!
+//! | bit | set | cleared |
+//! |---|---|---|
+//! | `AWAITING` | by the runner, when it leaves a pending future behind | by the one who schedules the cell again |
+//! | `NOTIFIED` | by a waker that finds the cell not awaiting | by the runner, which polls once more |
+//! | orders | by anyone | by the runner |
+//!
+//! # Life of the ticket
+//!
+//! ```text
+//!             claim / push(idle) / signal(idle): caller schedules
+//!        ┌───────────────────────────────────────────────────────┐
+//!        │                                                       ▼
+//!     ┌──────┐        release          ┌─────────┐  worker   ┌────────┐
+//!     │ idle │◄────────────────────────│ running │◄──────────│ queued │◄── spawn
+//!     └──────┘                         └─────────┘           └────────┘
+//!                                        │  │  │  yield / Park::Notified ▲ ▲
+//!                                 finish │  │  └────────────────────────┘ │
+//!                                        ▼  │ park      ┌──────────┐      │
+//!                                     ┌────┐└──────────►│ awaiting │──────┘
+//!                                     │ end│            └──────────┘ wake / order: caller schedules
+//!                                     └────┘
+//! ```
+//!
+//! The names of the field: *scheduled* is `HELD` in a ready queue, *running* is `HELD` on a worker.
+//! Both need no bit of their own, because only the one who holds the ticket acts on the difference.
+//!
+//! # Why no order is lost
+//!
+//! Whoever gives an order first changes the task word (A), then the queue word (B). The runner
+//! leaves a cell in two ways only:
+//!
+//! - `park` changes the task word. If it comes after A it sees the order and fails; if before, A
+//!   finds `AWAITING`, takes the ticket and schedules.
+//! - `release` changes the queue word. If it comes after B it sees `SIGNAL` and fails; if before, B
+//!   finds the cell idle, takes the ticket and schedules.
+//!
+//! Each pair meets in one word, and every transition is a read-modify-write, so no fence is needed.
+//! The runner clears `SIGNAL` before it reads the orders: an order that set the bit was written
+//! before.
+//!
+//! # Concurrency
+//!
+//! Every method says who may call it: *any thread*, or *runner* (the holder of the ticket).
+
+use crate::sync::{AtomicPtr, AtomicU8, Ordering, UnsafeCell};
+use core::ptr::NonNull;
+
+/// The part of a queue node that the word knows. Aligned so that three bits of its address are free.
+#[derive(Debug)]
+#[repr(C, align(8))]
+pub(crate) struct Link {
+    next: UnsafeCell<*mut Link>,
+}
+
+impl Link {
+    pub(crate) const fn unlinked() -> *mut Link {
+        core::ptr::null_mut()
+    }
+
+    #[cfg(not(loom))]
+    pub(crate) const fn new() -> Self {
+        Self {
+            next: UnsafeCell::new(core::ptr::null_mut()),
+        }
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn new() -> Self {
+        Self {
+            next: UnsafeCell::new(core::ptr::null_mut()),
+        }
+    }
+
+    /// # Safety
+    /// `this` is a live node that belongs to the caller alone.
+    #[inline(always)]
+    pub(crate) unsafe fn set_next(this: *mut Self, next: *mut Self) {
+        // SAFETY: the node is the caller's.
+        unsafe { (*this).next.with_mut(|slot| *slot = next) }
+    }
+
+    /// # Safety
+    /// `this` is a live node that belongs to the caller alone.
+    #[inline(always)]
+    pub(crate) unsafe fn next(this: *mut Self) -> *mut Self {
+        // SAFETY: the node is the caller's.
+        unsafe { (*this).next.with_mut(|slot| *slot) }
+    }
+}
+
+const HELD: usize = 1;
+const SIGNAL: usize = 2;
+const CLOSED: usize = 4;
+const BITS: usize = HELD | SIGNAL | CLOSED;
+
+/// The queue word: the newest node, and the ticket.
+#[derive(Debug)]
+pub(crate) struct Word(AtomicPtr<Link>);
+
+/// What [`Word::claim`] found.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// The cell was idle. The caller holds the ticket and must schedule it.
+    Claimed,
+    /// Somebody else holds the ticket: push a node.
+    Busy,
+    /// Admission has ended.
+    Closed,
+}
+
+/// What [`Word::push`] did.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// Queued, and the caller holds the ticket: it must schedule the cell.
+    Schedule,
+    /// Queued; the holder of the ticket will see it.
+    Queued,
+    /// Refused; the nodes still belong to the caller.
+    Closed,
+}
+
+/// What an order or a wake leaves to its caller.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The caller holds the ticket and must schedule the cell.
+    Schedule,
+    /// The holder of the ticket will see it.
+    Noted,
+}
+
+/// What [`Word::release`] did.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Release {
+    /// The ticket is given back. The caller must not touch the cell again.
+    Idle,
+    /// Messages or orders came in: the caller still holds the ticket.
+    More,
+}
+
+#[inline(always)]
+fn bits(head: *mut Link) -> usize {
+    head.addr() & BITS
+}
+
+#[inline(always)]
+fn node(head: *mut Link) -> *mut Link {
+    head.map_addr(|addr| addr & !BITS)
+}
+
+#[inline(always)]
+fn with_bits(node: *mut Link, bits: usize) -> *mut Link {
+    node.map_addr(|addr| addr | bits)
+}
+
+#[inline(always)]
+fn only(bits: usize) -> *mut Link {
+    core::ptr::without_provenance_mut(bits)
+}
+
+impl Word {
+    /// The word of a new cell. The maker holds the ticket.
+    #[cfg(not(loom))]
+    pub(crate) const fn held() -> Self {
+        Self(AtomicPtr::new(core::ptr::without_provenance_mut(HELD)))
+    }
+
+    /// The word of a new cell. The maker holds the ticket.
+    #[cfg(loom)]
+    pub(crate) fn held() -> Self {
+        Self(AtomicPtr::new(only(HELD)))
+    }
+
+    /// Takes the ticket of an idle cell. *Any thread.*
+    #[inline(always)]
+    pub(crate) fn claim(&self) -> Claim {
+        // Relaxed: only a hint, the exchange below decides.
+        let seen = self.0.load(Ordering::Relaxed);
+        if seen.is_null()
+            && self
+                .0
+                // Acquire: pairs with the Release in `release`, so that the claimer may write the
+                // inline slot. Nothing is published yet: scheduling does that.
+                .compare_exchange(seen, only(HELD), Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+        {
+            return Claim::Claimed;
+        }
+        // Relaxed: a message refused here was never queued, and a push decides again.
+        if bits(self.0.load(Ordering::Relaxed)) & CLOSED != 0 {
+            Claim::Closed
+        } else {
+            Claim::Busy
+        }
+    }
+
+    /// Queues the chain `first..=last`, newest first. *Any thread.*
+    ///
+    /// # Safety
+    /// The nodes are live and belong to the caller; if they are queued, they belong to the queue.
+    #[inline(always)]
+    pub(crate) unsafe fn push(&self, first: NonNull<Link>, last: NonNull<Link>) -> Pushed {
+        // Relaxed: only a first guess for the exchange.
+        let mut head = self.0.load(Ordering::Relaxed);
+        let mut spins = 0;
+        loop {
+            if bits(head) & CLOSED != 0 {
+                return Pushed::Closed;
+            }
+            // SAFETY: still ours, the exchange has not succeeded.
+            unsafe { Link::set_next(last.as_ptr(), node(head)) };
+            let new = with_bits(first.as_ptr(), bits(head) | HELD);
+            match self
+                .0
+                // Release: publishes the nodes to the Acquire in `take` and `finish`. Acquire: an
+                // idle cell's next runner must see what the last one left behind (`release`).
+                .compare_exchange_weak(head, new, Ordering::AcqRel, Ordering::Relaxed)
+            {
+                Ok(_) if bits(head) & HELD == 0 => return Pushed::Schedule,
+                Ok(_) => return Pushed::Queued,
+                Err(seen) => {
+                    head = seen;
+                    back_off(&mut spins);
+                }
+            }
+        }
+    }
+
+    /// Takes every queued node, newest first; null if there is none. *Runner.*
+    #[inline(always)]
+    pub(crate) fn take(&self) -> *mut Link {
+        // Relaxed: only a first guess for the exchange.
+        let mut head = self.0.load(Ordering::Relaxed);
+        loop {
+            if node(head).is_null() {
+                return Link::unlinked();
+            }
+            match self
+                .0
+                // Acquire: pairs with the Release of every push in the chain, which are one release
+                // sequence, as each is a read-modify-write.
+                .compare_exchange_weak(head, only(bits(head)), Ordering::Acquire, Ordering::Relaxed)
+            {
+                Ok(_) => return node(head),
+                Err(seen) => head = seen,
+            }
+        }
+    }
+
+    /// Is a node queued that [`take`](Self::take) would bring? *Runner.*
+    #[inline(always)]
+    pub(crate) fn has_nodes(&self) -> bool {
+        // Relaxed: `take` acquires.
+        !node(self.0.load(Ordering::Relaxed)).is_null()
+    }
+
+    /// Is the ticket out? *Any thread*; certain only for those who take or give it.
+    #[inline(always)]
+    pub(crate) fn is_held(&self) -> bool {
+        // Relaxed: used by the consumer's thread, which is the only one to give the ticket back.
+        bits(self.0.load(Ordering::Relaxed)) & HELD != 0
+    }
+
+    /// Gives the ticket back if there is nothing to do. *Runner.*
+    #[inline(always)]
+    pub(crate) fn release(&self) -> Release {
+        match self.0.compare_exchange(
+            only(HELD),
+            Link::unlinked(),
+            // Release: what this activation did is seen by the next holder of the ticket.
+            Ordering::Release,
+            // Relaxed: the caller keeps the ticket and looks again.
+            Ordering::Relaxed,
+        ) {
+            Ok(_) => Release::Idle,
+            Err(_) => Release::More,
+        }
+    }
+
+    /// Marks that an order was given, and ends admission if `close`. *Any thread.*
+    pub(crate) fn signal(&self, close: bool) -> Next {
+        let add = HELD | SIGNAL | if close { CLOSED } else { 0 };
+        // Relaxed: only a first guess for the exchange.
+        let mut head = self.0.load(Ordering::Relaxed);
+        loop {
+            let new = with_bits(head, add);
+            match self
+                .0
+                // Acquire and Release: as in `push`, for the order written before.
+                .compare_exchange_weak(head, new, Ordering::AcqRel, Ordering::Relaxed)
+            {
+                Ok(_) if bits(head) & HELD == 0 => return Next::Schedule,
+                Ok(_) => return Next::Noted,
+                Err(seen) => head = seen,
+            }
+        }
+    }
+
+    /// Clears `SIGNAL`. To be followed by [`Task::take_orders`]. *Runner.*
+    pub(crate) fn acknowledge(&self) {
+        // Relaxed: only a first guess for the exchange.
+        let mut head = self.0.load(Ordering::Relaxed);
+        while bits(head) & SIGNAL != 0 {
+            let new = head.map_addr(|addr| addr & !SIGNAL);
+            match self
+                .0
+                // Acquire: pairs with the Release in `signal`, so that the order is seen. Release:
+                // keeps the chain that this word still publishes.
+                .compare_exchange_weak(head, new, Ordering::AcqRel, Ordering::Relaxed)
+            {
+                Ok(_) => return,
+                Err(seen) => head = seen,
+            }
+        }
+    }
+
+    /// Ends admission and takes what is queued, newest first. The ticket never comes back, so
+    /// nobody schedules the cell again. *Runner.*
+    pub(crate) fn finish(&self) -> *mut Link {
+        // Acquire: as in `take`. Release: who finds the cell closed may read how it ended.
+        node(self.0.swap(only(HELD | CLOSED), Ordering::AcqRel))
+    }
+
+    /// Has admission ended? *Any thread.*
+    pub(crate) fn is_closed(&self) -> bool {
+        // Acquire: pairs with the Release in `signal` and `finish`.
+        bits(self.0.load(Ordering::Acquire)) & CLOSED != 0
+    }
+}
+
+/// Lets one producer make a run of pushes while others wait a moment: the word then stays in one
+/// cache instead of moving for each message.
+#[inline(always)]
+fn back_off(spins: &mut u32) {
+    *spins = (*spins * 2 + 1).min(63);
+    #[cfg(not(loom))]
+    for _ in 0..*spins {
+        core::hint::spin_loop();
+    }
+}
+
+const AWAITING: u8 = 1;
+const NOTIFIED: u8 = 2;
+
+/// What a runner is asked to do. Several may be given at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Orders(u8);
+
+impl Orders {
+    /// Handle what is queued, then stop.
+    pub(crate) const DRAIN: Self = Self(4);
+    /// Stop after the message in hand.
+    pub(crate) const STOP: Self = Self(8);
+    /// Drop the handler in flight and end.
+    pub(crate) const KILL: Self = Self(16);
+    /// The system lane holds a message.
+    pub(crate) const LANE: Self = Self(32);
+    /// The order came from the shutdown of the system. Given together with another one.
+    pub(crate) const SHUTDOWN: Self = Self(64);
+
+    const ALL: u8 = 4 | 8 | 16 | 32 | 64;
+
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(crate) const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// What [`Task::park`] did.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Park {
+    /// The cell waits for a wake or an order. The caller must not touch it again.
+    Parked,
+    /// A waker fired during the poll: poll again.
+    Notified,
+    /// An order is unread: read it first.
+    Ordered,
+}
+
+/// The task word: is a handler pending, was it woken, what was ordered.
+#[derive(Debug)]
+pub(crate) struct Task(AtomicU8);
+
+impl Task {
+    #[cfg(not(loom))]
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU8::new(0))
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn new() -> Self {
+        Self(AtomicU8::new(0))
+    }
+
+    /// Is an order unread? One load for each message. *Runner.*
+    #[inline(always)]
+    pub(crate) fn attention(&self) -> bool {
+        // Relaxed: `acknowledge` and `take_orders` acquire; a late sight costs nothing, because
+        // `release` and `park` fail as long as the order is unread.
+        self.0.load(Ordering::Relaxed) & Orders::ALL != 0
+    }
+
+    /// Wakes a pending handler. *Any thread.*
+    pub(crate) fn wake(&self) -> Next {
+        self.change(|state| {
+            if state & AWAITING != 0 {
+                (state & !AWAITING, Next::Schedule)
+            } else {
+                (state | NOTIFIED, Next::Noted)
+            }
+        })
+    }
+
+    /// Gives orders. *Any thread.*
+    pub(crate) fn order(&self, orders: Orders) -> Next {
+        self.change(|state| {
+            if state & AWAITING != 0 {
+                (state & !AWAITING | orders.0, Next::Schedule)
+            } else {
+                (state | orders.0, Next::Noted)
+            }
+        })
+    }
+
+    /// Leaves a pending future behind. *Runner.*
+    pub(crate) fn park(&self) -> Park {
+        self.change(|state| {
+            if state & Orders::ALL != 0 {
+                (state, Park::Ordered)
+            } else if state & NOTIFIED != 0 {
+                (state & !NOTIFIED, Park::Notified)
+            } else {
+                (state | AWAITING, Park::Parked)
+            }
+        })
+    }
+
+    /// Takes the orders. *Runner*, after [`Word::acknowledge`].
+    pub(crate) fn take_orders(&self) -> Orders {
+        self.change(|state| (state & !Orders::ALL, Orders(state & Orders::ALL)))
+    }
+
+    #[inline]
+    fn change<R>(&self, step: impl Fn(u8) -> (u8, R)) -> R {
+        // Relaxed: only a first guess for the exchange.
+        let mut state = self.0.load(Ordering::Relaxed);
+        loop {
+            let (new, result) = step(state);
+            match self
+                .0
+                // Acquire and Release on every transition, also where the value stays: a second
+                // wake must hand over what its caller wrote, to the poll that follows.
+                .compare_exchange_weak(state, new, Ordering::AcqRel, Ordering::Relaxed)
+            {
+                Ok(_) => return result,
+                Err(seen) => state = seen,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,281 @@
+//! What differs between targets, in one place: atomics, cells, locks, the thread's own state, panics.
+//!
+//! | build | atomics and cells | lock | thread's own state | panic |
+//! |---|---|---|---|---|
+//! | `std` | core | operating system | thread-local | caught |
+//! | without | core, or `portable-atomic` where there is no compare-and-swap | critical section | one static | ends the program |
+//! | `cfg(loom)` | loom | loom | none | caught |
+//!
+//! No other file of this crate names `std`, an atomic type of `core`, or a lock.
+
+use alloc::boxed::Box;
+use core::any::Any;
+
+// === atomics ===
+
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
+
+#[cfg(all(not(loom), target_has_atomic = "ptr"))]
+pub(crate) use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
+
+#[cfg(all(not(loom), not(target_has_atomic = "ptr")))]
+pub(crate) use portable_atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
+
+// === cell ===
+
+/// An `UnsafeCell` that is reached through closures only, so that loom can watch each access.
+#[cfg(loom)]
+#[derive(Debug)]
+pub(crate) struct UnsafeCell<T>(loom::cell::UnsafeCell<T>);
+
+#[cfg(loom)]
+impl<T> UnsafeCell<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(loom::cell::UnsafeCell::new(value))
+    }
+
+    pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        self.0.with_mut(f)
+    }
+}
+
+/// An `UnsafeCell` that is reached through closures only, so that loom can watch each access.
+#[cfg(not(loom))]
+#[derive(Debug)]
+#[repr(transparent)]
+#[allow(clippy::disallowed_types, reason = "the one place that wraps it")]
+pub(crate) struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
+
+#[cfg(not(loom))]
+#[allow(clippy::disallowed_types, reason = "the one place that wraps it")]
+impl<T> UnsafeCell<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(core::cell::UnsafeCell::new(value))
+    }
+
+    #[inline(always)]
+    pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        f(self.0.get())
+    }
+}
+
+// === lock ===
+
+/// A lock held for a few instructions. Code under it never calls user code and never locks another.
+#[derive(Debug)]
+pub(crate) struct Mutex<T>(lock::Lock<T>);
+
+impl<T> Mutex<T> {
+    #[cfg(not(loom))]
+    pub(crate) const fn new(value: T) -> Self {
+        Self(lock::Lock::new(value))
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn new(value: T) -> Self {
+        Self(lock::Lock::new(value))
+    }
+
+    /// Runs `f` on the value. Must not be entered twice on one thread.
+    #[inline]
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        lock::with(&self.0, f)
+    }
+}
+
+#[cfg(loom)]
+mod lock {
+    pub(super) use loom::sync::Mutex as Lock;
+
+    pub(super) fn with<T, R>(lock: &Lock<T>, f: impl FnOnce(&mut T) -> R) -> R {
+        f(&mut lock.lock().expect("no panic under a lock"))
+    }
+}
+
+#[cfg(all(not(loom), feature = "std"))]
+mod lock {
+    pub(super) use std::sync::Mutex as Lock;
+    use std::sync::PoisonError;
+
+    #[inline]
+    pub(super) fn with<T, R>(lock: &Lock<T>, f: impl FnOnce(&mut T) -> R) -> R {
+        // Nothing under a lock calls user code, so a poisoned value is still whole.
+        f(&mut lock.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(all(not(loom), not(feature = "std")))]
+mod lock {
+    use super::UnsafeCell;
+
+    #[derive(Debug)]
+    pub(super) struct Lock<T>(UnsafeCell<T>);
+
+    // SAFETY: the value is reached only inside a critical section, by one context at a time.
+    unsafe impl<T: Send> Sync for Lock<T> {}
+
+    impl<T> Lock<T> {
+        pub(super) const fn new(value: T) -> Self {
+            Self(UnsafeCell::new(value))
+        }
+    }
+
+    #[inline]
+    pub(super) fn with<T, R>(lock: &Lock<T>, f: impl FnOnce(&mut T) -> R) -> R {
+        critical_section::with(|_| {
+            lock.0.with_mut(|value| {
+                // SAFETY: the critical section excludes every other context, and `with` is not nested.
+                f(unsafe { &mut *value })
+            })
+        })
+    }
+}
+
+// === the thread's own state ===
+
+/// What a thread knows about itself while it polls a worker.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Here {
+    /// The system whose worker this thread polls.
+    pub(crate) home: *const (),
+    /// `home` if that system has one worker only, so that this thread is every actor's consumer.
+    pub(crate) alone: *const (),
+    /// The worker's lane in the coordinator.
+    pub(crate) lane: *const (),
+    /// The cell whose activation runs.
+    pub(crate) running: *const (),
+}
+
+impl Here {
+    pub(crate) const NOWHERE: Self = Self {
+        home: core::ptr::null(),
+        alone: core::ptr::null(),
+        lane: core::ptr::null(),
+        running: core::ptr::null(),
+    };
+}
+
+#[cfg(all(not(loom), feature = "std"))]
+mod local {
+    use super::Here;
+    use core::cell::Cell;
+
+    std::thread_local! {
+        static HERE: Cell<Here> = const { Cell::new(Here::NOWHERE) };
+    }
+
+    #[inline(always)]
+    pub(crate) fn here() -> Here {
+        HERE.with(Cell::get)
+    }
+
+    #[inline]
+    pub(crate) fn set_here(here: Here) {
+        HERE.with(|cell| cell.set(here));
+    }
+}
+
+/// Without threads there is no way to tell a worker from an interrupt that came while it ran, so
+/// every sender takes the path that is safe from anywhere. Only `running` is kept: it is read when
+/// a future is polled, which interrupts do not do.
+#[cfg(not(all(not(loom), feature = "std")))]
+mod local {
+    use super::Here;
+
+    #[cfg(not(loom))]
+    mod running {
+        use super::super::{AtomicPtr, Ordering};
+
+        static RUNNING: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+        pub(super) fn get() -> *const () {
+            // Relaxed: written and read by the same context.
+            RUNNING.load(Ordering::Relaxed)
+        }
+
+        pub(super) fn set(cell: *const ()) {
+            // Relaxed: written and read by the same context.
+            RUNNING.store(cell.cast_mut(), Ordering::Relaxed);
+        }
+    }
+
+    #[cfg(loom)]
+    mod running {
+        pub(super) fn get() -> *const () {
+            core::ptr::null()
+        }
+
+        pub(super) fn set(_cell: *const ()) {}
+    }
+
+    pub(crate) fn here() -> Here {
+        Here {
+            running: running::get(),
+            ..Here::NOWHERE
+        }
+    }
+
+    pub(crate) fn set_here(here: Here) {
+        running::set(here.running);
+    }
+}
+
+pub(crate) use local::{here, set_here};
+
+/// The thread's stock of recycled blocks; `None` where there are no threads, or where a checker
+/// wants to see every allocation.
+#[cfg(all(feature = "std", not(loom), not(miri)))]
+mod stock {
+    use super::UnsafeCell;
+    use crate::pool::Stock;
+    use core::cell::Cell;
+
+    std::thread_local! {
+        // No destructor, so the access is one addition to the thread pointer, also while the thread ends.
+        static STOCK: UnsafeCell<Stock> = const { UnsafeCell::new(Stock::new()) };
+        static FLUSH: Flush = const { Flush(Cell::new(false)) };
+    }
+
+    struct Flush(Cell<bool>);
+
+    impl Drop for Flush {
+        fn drop(&mut self) {
+            // SAFETY: as in `with_stock`; `flush` calls nothing that comes back here.
+            STOCK.with(|stock| stock.with_mut(|stock| unsafe { (*stock).flush() }));
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn with_stock<R>(f: impl FnOnce(&mut Stock) -> R) -> Option<R> {
+        // SAFETY: the stock belongs to this thread, and the callers in `pool.rs` do not nest.
+        STOCK.with(|stock| stock.with_mut(|stock| Some(f(unsafe { &mut *stock }))))
+    }
+
+    /// Asks for the stock to be handed back when this thread ends. `false` if it is already ending.
+    pub(crate) fn flush_at_thread_end() -> bool {
+        FLUSH.try_with(|flush| flush.0.set(true)).is_ok()
+    }
+}
+
+#[cfg(all(feature = "std", not(loom), not(miri)))]
+pub(crate) use stock::{flush_at_thread_end, with_stock};
+
+// === panics ===
+
+/// The value a panic carries.
+pub(crate) type Panic = Box<dyn Any + Send>;
+
+/// Runs `f`; a panic inside becomes an error where the target can unwind.
+#[cfg(feature = "std")]
+#[inline(always)]
+pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Panic> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(f))
+}
+
+/// Runs `f`. Without `std` a panic is a fault of the program and never returns here.
+#[cfg(not(feature = "std"))]
+#[inline(always)]
+pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Panic> {
+    Ok(f())
+}

@@ -1,0 +1,284 @@
+//! The worker: takes ready cells and runs them, in small steps, for whoever polls it.
+
+use crate::actor::{Local, LocalActor, OnOneThread};
+use crate::actor_ref::ActorRef;
+use crate::cell::CellPtr;
+use crate::invoker::{InvokeResult, MessageInvoker};
+use crate::ready::Lane;
+use crate::sync::{self, Here};
+use crate::system::{Shared, SpawnError, SpawnOptions, System};
+use alloc::sync::Arc;
+use core::fmt;
+use core::marker::PhantomData;
+use core::ptr;
+use core::task::Waker;
+
+/// Runs the workers of a system.
+///
+/// An executor is given each worker once and has to
+/// - poll it until it returns [`Turn::Stopped`], from one thread at a time;
+/// - poll it again soon after [`Turn::Ready`], but may do other things first;
+/// - after [`Turn::Idle`], poll it again when the waker it passed is woken, and, if the worker is
+///   `on_watch`, also about every millisecond;
+/// - pass a waker whose `wake_by_ref` does not block and does not call into the system;
+/// - drop a worker only when it returned `Stopped`, or to end its actors by force.
+pub trait WorkerExecutor {
+    /// Why a worker cannot be run.
+    type Error;
+
+    /// Takes a worker and sees to it that it is polled.
+    ///
+    /// # Errors
+    /// If the executor has no means to run it; the worker is dropped.
+    fn start(&mut self, worker: Worker) -> Result<(), Self::Error>;
+}
+
+/// What a poll of a worker ended with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "an idle worker must not be polled in a loop, a ready one must be polled again"]
+pub enum Turn {
+    /// The budget is spent; there may be more to do.
+    Ready,
+    /// Nothing to do until the waker is woken.
+    Idle {
+        /// Look again after about a millisecond all the same: this worker watches over the others,
+        /// in case one of them is stuck in a handler with work beside it.
+        on_watch: bool,
+    },
+    /// The system has stopped: do not poll again.
+    Stopped,
+}
+
+/// One of a system's workers. Never blocks and never spins.
+pub struct Worker {
+    shared: Arc<Shared>,
+    number: usize,
+    phase: Phase,
+}
+
+/// What a worker does next. Each step of `poll` does one thing, so that a test can stop between any
+/// two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Busy,
+    /// Counted as searching.
+    Searching,
+    /// Counted as asleep; has to look once more.
+    Parking,
+    Parked,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>, number: usize) -> Self {
+        Self {
+            shared,
+            number,
+            phase: Phase::Busy,
+        }
+    }
+
+    /// The worker's number in its system, from zero.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    /// The system it works for.
+    pub fn system(&self) -> System {
+        System::from_shared(Arc::clone(&self.shared))
+    }
+
+    /// Keeps a system's only worker on this thread, so that it can run actors that are not `Send`.
+    ///
+    /// # Errors
+    /// Hands the worker back if the system has others.
+    pub fn on_this_thread(self) -> Result<LocalWorker, Self> {
+        if self.shared.coordinator.is_single() {
+            Ok(LocalWorker {
+                worker: self,
+                _not_send: PhantomData,
+            })
+        } else {
+            Err(self)
+        }
+    }
+
+    /// Does at most `budget` steps: runs an actor for one activation, or looks for one.
+    ///
+    /// If it returns [`Turn::Idle`], `waker` will be woken when there is something to do.
+    pub fn poll(&mut self, budget: usize, waker: &Waker) -> Turn {
+        let shared = &*self.shared;
+        let coordinator = &shared.coordinator;
+        let lane = coordinator.lane(self.number);
+        let here = Entered::new(shared, lane);
+        for _ in 0..budget {
+            match self.phase {
+                Phase::Busy => match coordinator.take(lane) {
+                    Some(cell) => activate(shared, lane, &here, cell),
+                    None if coordinator.start_searching() => self.phase = Phase::Searching,
+                    None => {
+                        coordinator.prepare_park(lane, false, waker);
+                        self.phase = Phase::Parking;
+                    }
+                },
+                Phase::Searching => {
+                    let found = coordinator
+                        .take(lane)
+                        .or_else(|| coordinator.steal(lane))
+                        .or_else(|| coordinator.steal_stranded(lane));
+                    match found {
+                        Some(cell) => {
+                            coordinator.stop_searching();
+                            self.phase = Phase::Busy;
+                            activate(shared, lane, &here, cell);
+                        }
+                        None => {
+                            coordinator.prepare_park(lane, true, waker);
+                            self.phase = Phase::Parking;
+                        }
+                    }
+                }
+                Phase::Parking if shared.is_stopped() => return Turn::Stopped,
+                Phase::Parking if coordinator.commit_park(lane) => {
+                    self.phase = Phase::Parked;
+                    return Turn::Idle {
+                        on_watch: coordinator.is_on_watch(lane),
+                    };
+                }
+                Phase::Parking => self.phase = Phase::Searching,
+                Phase::Parked => {
+                    coordinator.unpark(lane);
+                    self.phase = Phase::Searching;
+                }
+            }
+        }
+        Turn::Ready
+    }
+
+    /// Ends what is left, by force, on this thread.
+    fn finish(&mut self) {
+        self.shared.force_stop();
+        while self.poll(usize::MAX, Waker::noop()) != Turn::Stopped {
+            // Only a sender between its exchange and its registration can keep us here.
+            core::hint::spin_loop();
+        }
+    }
+}
+
+/// Runs one activation and sees to what comes after.
+#[inline]
+fn activate(shared: &Shared, lane: &Lane, here: &Entered, cell: CellPtr) {
+    here.run(cell);
+    let mut activation = shared.activation(cell);
+    // SAFETY: who takes a cell from the coordinator holds its ticket.
+    let result = unsafe { MessageInvoker::invoke_batch(cell, &mut activation) };
+    lane.count(activation.handled());
+    match result {
+        InvokeResult::Yielded | InvokeResult::Failed { .. } => {
+            shared.coordinator.requeue(lane, cell);
+        }
+        InvokeResult::Completed { .. } | InvokeResult::Suspended { .. } | InvokeResult::Stopped => {
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if self.shared.one_worker_less() && !self.shared.is_stopped() {
+            self.finish();
+        }
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("number", &self.number)
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
+    }
+}
+
+/// While it lives, this thread is the worker's. Then it is again what it was before.
+struct Entered {
+    before: Here,
+    now: Here,
+}
+
+impl Entered {
+    fn new(shared: &Shared, lane: &Lane) -> Self {
+        let home = ptr::from_ref(shared).cast::<()>();
+        let before = sync::here();
+        let now = Here {
+            home,
+            alone: if shared.coordinator.is_single() {
+                home
+            } else {
+                ptr::null()
+            },
+            lane: ptr::from_ref(lane).cast(),
+            running: ptr::null(),
+        };
+        sync::set_here(now);
+        Self { before, now }
+    }
+
+    #[inline]
+    fn run(&self, cell: CellPtr) {
+        sync::set_here(Here {
+            running: cell.as_ptr().cast_const().cast(),
+            ..self.now
+        });
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        sync::set_here(self.before);
+    }
+}
+
+/// A system's only worker, bound to the thread it was made on.
+///
+/// It can spawn a [`LocalActor`], which is made, polled and dropped on this thread.
+#[derive(Debug)]
+pub struct LocalWorker {
+    worker: Worker,
+    _not_send: PhantomData<*const ()>,
+}
+
+impl LocalWorker {
+    /// As [`Worker::poll`].
+    pub fn poll(&mut self, budget: usize, waker: &Waker) -> Turn {
+        self.worker.poll(budget, waker)
+    }
+
+    /// The system it works for.
+    pub fn system(&self) -> System {
+        self.worker.system()
+    }
+
+    /// Spawns an actor that stays on this thread. Neither it nor its factory need be `Send`.
+    ///
+    /// # Errors
+    /// As [`System::spawn_with`].
+    pub fn spawn_local<A: LocalActor>(
+        &self,
+        options: SpawnOptions,
+        mut factory: impl FnMut() -> A + 'static,
+    ) -> Result<ActorRef<A::Msg>, SpawnError> {
+        let mut factory = OnOneThread(move || Local(factory()));
+        // SAFETY: no parent is claimed. The factory runs and is dropped by the only worker, which
+        // does not leave this thread.
+        unsafe {
+            self.worker
+                .shared
+                .spawn(None, options, move || factory.call())
+        }
+    }
+}
+
+impl<A, F: FnMut() -> A> OnOneThread<F> {
+    fn call(&mut self) -> A {
+        (self.0)()
+    }
+}
