@@ -4,7 +4,7 @@ use crate::harness::{Memory, Timed};
 use crate::workload::{Asked, Fan, Ring, Runtime, Tell};
 
 mod actix;
-// mod hikyaku;
+mod hikyaku;
 mod kameo;
 mod ractor;
 mod tokio;
@@ -25,12 +25,13 @@ pub(crate) struct System {
     pub(crate) heavy: bool,
 }
 
-pub(crate) static ALL: [&System; 5] = [
+pub(crate) static ALL: [&System; 6] = [
     &tokio::SYSTEM,
     &ractor::SYSTEM,
     &kameo::SYSTEM,
     &actix::SYSTEM,
     &xtra::SYSTEM,
+    &hikyaku::SYSTEM,
 ];
 
 /// What every other system is compared with.

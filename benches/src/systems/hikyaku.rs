@@ -1,16 +1,16 @@
 //! Hikyaku: senders are actors too, and yield in the middle of a handler.
 
 use hikyaku::prelude::*;
-use hikyaku::{ActorSystem, CurrentThread, MailboxOptions, Reply, SpawnOptions, block_on};
+use hikyaku::{CurrentThread, System, block_on};
 
-use super::System;
+use super::System as Peer;
 use crate::harness::{Clock, Memory, MemoryProbe, Timed};
 use crate::workload::{
     Asked, BOUND, CHUNK, Counter, Done, Fan, Idle, IdleRun, Ring, Runtime, Station, Tell, WORKERS,
     time_asks,
 };
 
-pub(crate) static SYSTEM: System = System {
+pub(crate) static SYSTEM: Peer = Peer {
     name: "hikyaku",
     tell,
     tell_bounded: Some(tell_bounded),
@@ -31,7 +31,7 @@ enum Place {
 impl Place {
     fn new(runtime: Runtime) -> Place {
         match runtime {
-            Runtime::St => Place::St(CurrentThread::new("bench").expect("it starts")),
+            Runtime::St => Place::St(CurrentThread::new("bench")),
             Runtime::Mt => {
                 let system = ActorSystem::builder("bench").workers(WORKERS).build();
                 Place::Mt(system.expect("it starts"))
@@ -39,7 +39,7 @@ impl Place {
         }
     }
 
-    fn system(&self) -> &ActorSystem {
+    fn system(&self) -> &System {
         match self {
             Place::St(here) => here,
             Place::Mt(system) => system,
@@ -63,12 +63,14 @@ enum Msg {
     Add(u64),
 }
 
-impl Actor for Counter {
+struct CounterActor(Counter);
+
+impl Actor for CounterActor {
     type Msg = Msg;
 
     async fn handle(&mut self, msg: Msg, _: &mut Context<'_, Self>) -> Result<(), Failure> {
         let Msg::Add(value) = msg;
-        self.add(value);
+        self.0.add(value);
         Ok(())
     }
 }
@@ -97,7 +99,7 @@ impl Actor for Teller {
 fn tell(runtime: Runtime, load: Tell) -> Timed {
     let place = Place::new(runtime);
     let (done, finished) = Done::new(1);
-    let target = place.start(move || Counter::new(load.messages(), done.clone()));
+    let target = place.start(move || CounterActor(Counter::new(load.messages(), done.clone())));
     let clock = Clock::start();
     for _ in 0..load.senders {
         let target = target.clone();
@@ -133,7 +135,9 @@ fn tell_bounded(runtime: Runtime, load: Tell) -> Timed {
     let options = SpawnOptions::new().mailbox(MailboxOptions::bounded(BOUND));
     let target = place
         .system()
-        .spawn_with(options, move || Counter::new(load.messages(), done.clone()))
+        .spawn_with(options, move || {
+            CounterActor(Counter::new(load.messages(), done.clone()))
+        })
         .expect("there is room");
     let clock = Clock::start();
     let teller = place.start(move || PatientTeller {
@@ -171,7 +175,7 @@ fn fan(runtime: Runtime, load: Fan) -> Timed {
     let targets: Vec<_> = (0..load.actors)
         .map(|_| {
             let done = done.clone();
-            place.start(move || Counter::new(load.each, done.clone()))
+            place.start(move || CounterActor(Counter::new(load.each, done.clone())))
         })
         .collect();
     let clock = Clock::start();
@@ -297,24 +301,26 @@ fn ask_outside(asks: u64) -> Asked {
     })
 }
 
-impl Actor for Idle {
+struct IdleActor(Idle);
+
+impl Actor for IdleActor {
     type Msg = Msg;
 
     async fn started(&mut self, _: &mut Context<'_, Self>) -> Result<(), Failure> {
-        Idle::started(self);
+        self.0.started();
         Ok(())
     }
 
     async fn handle(&mut self, msg: Msg, _: &mut Context<'_, Self>) -> Result<(), Failure> {
         let Msg::Add(value) = msg;
-        Idle::handle(self, value);
+        self.0.handle(value);
         Ok(())
     }
 }
 
 /// Spawns from inside the system, as a Tokio task does in its runtime.
 struct Spawner {
-    system: &'static ActorSystem,
+    system: System,
     count: usize,
 }
 
@@ -322,7 +328,7 @@ impl Spawner {
     fn spawn(&self, run: &IdleRun, actors: &mut Vec<ActorRef<Msg>>) {
         for _ in 0..run.actors {
             let nursery = run.nursery.clone();
-            let actor = self.system.spawn(move || nursery.actor());
+            let actor = self.system.spawn(move || IdleActor(nursery.actor()));
             actors.push(actor.expect("there is room"));
         }
     }
@@ -350,9 +356,12 @@ impl Actor for Spawner {
 
 /// The process ends after `spawn` and `memory`, so nothing takes their actors down.
 fn spawn(runtime: Runtime, count: usize) -> Timed {
-    let place: &'static Place = Box::leak(Box::new(Place::new(runtime)));
-    let system = place.system();
-    let spawner = place.start(move || Spawner { system, count });
+    let place = Place::new(runtime);
+    let system = place.system().clone();
+    let spawner = place.start(move || Spawner {
+        system: system.clone(),
+        count,
+    });
     place
         .block_on(spawner.ask(Measure))
         .expect("all actors start")
@@ -389,9 +398,14 @@ impl Actor for MemoryDriver {
 }
 
 fn memory(runtime: Runtime, count: usize) -> Memory {
-    let place: &'static Place = Box::leak(Box::new(Place::new(runtime)));
-    let system = place.system();
-    let driver = place.start(move || MemoryDriver(Spawner { system, count }));
+    let place = Place::new(runtime);
+    let system = place.system().clone();
+    let driver = place.start(move || {
+        MemoryDriver(Spawner {
+            system: system.clone(),
+            count,
+        })
+    });
     place
         .block_on(driver.ask(Measure))
         .expect("all actors answer")
