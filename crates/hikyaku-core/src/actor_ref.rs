@@ -6,9 +6,8 @@ use crate::failure::{StartError, StopCause};
 use crate::mailbox::{self, Notice, Push, Waiter, Waiting};
 use crate::registry::MailboxIndex;
 use crate::state::Orders;
-use crate::sync::UnsafeCell;
+use crate::sync::{Arc, UnsafeCell};
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::future::Future;
@@ -557,7 +556,7 @@ impl Watch {
     fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<StopCause>> {
         if self.notice.is_none() {
             let notice = Notice::new(self.start);
-            let node = notice.node();
+            let node = Notice::node(&notice);
             // SAFETY: the node is ours; the watch keeps the cell.
             if !unsafe { self.cell.mailbox().system.push(node) } {
                 // SAFETY: refused, so the box is still ours.

@@ -31,10 +31,9 @@ use crate::mailbox::{MailboxOptions, Notice, QueueMailbox, Room, SystemNode, Tai
 use crate::pool;
 use crate::registry::MailboxIndex;
 use crate::state::{Next, Orders};
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{Arc, AtomicU32, Ordering};
 use crate::system::Shared;
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::any::TypeId;

@@ -1,9 +1,8 @@
 //! Why an actor failed, and how it ended.
 
-use crate::sync::Panic;
+use crate::sync::{Arc, Panic};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
 use core::error::Error;
 use core::fmt;
 

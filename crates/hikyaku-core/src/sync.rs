@@ -22,6 +22,14 @@ pub(crate) use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize,
 #[cfg(all(not(loom), not(target_has_atomic = "ptr")))]
 pub(crate) use portable_atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
 
+// === shared ownership ===
+
+#[cfg(target_has_atomic = "ptr")]
+pub(crate) use alloc::sync::Arc;
+
+#[cfg(not(target_has_atomic = "ptr"))]
+pub(crate) use portable_atomic_util::Arc;
+
 // === cell ===
 
 /// An `UnsafeCell` that is reached through closures only, so that loom can watch each access.

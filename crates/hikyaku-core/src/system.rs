@@ -10,11 +10,10 @@ use crate::mailbox::{InvalidOptions, Life, MailboxOptions};
 use crate::ready::ReadyQueueCoordinator;
 use crate::registry::{MailboxIndex, MailboxRegistry, Refused};
 use crate::state::Orders;
-use crate::sync::{self, AtomicU8, AtomicUsize, Mutex, Ordering};
+use crate::sync::{self, Arc, AtomicU8, AtomicUsize, Mutex, Ordering};
 use crate::worker::Worker;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::TypeId;
 use core::fmt;
@@ -33,7 +32,7 @@ pub(crate) struct Shared {
     names: Mutex<BTreeMap<Box<str>, Option<CellPtr>>>,
     name: Box<str>,
     throughput: u32,
-    clock: Option<Arc<dyn Clock>>,
+    clock: Option<Box<dyn Clock>>,
     time_budget: Option<Duration>,
     state: AtomicU8,
     /// Who waits for the end.
@@ -445,7 +444,7 @@ pub struct SystemBuilder {
     workers: usize,
     stealing: bool,
     throughput: u32,
-    clock: Option<Arc<dyn Clock>>,
+    clock: Option<Box<dyn Clock>>,
     time_budget: Option<Duration>,
     seed: u64,
     listener: Option<Listener>,
@@ -472,8 +471,8 @@ impl SystemBuilder {
     }
 
     /// The clock that limits long activations.
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = Some(clock);
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(Box::new(clock));
         self
     }
 

@@ -107,7 +107,7 @@ impl Builder {
         Self {
             name: name.into(),
             core: System::builder(name)
-                .clock(Arc::new(StdClock::new()))
+                .clock(StdClock::new())
                 .time_budget(DEFAULT_TIME_BUDGET),
             workers: None,
         }
@@ -132,7 +132,7 @@ impl Builder {
     }
 
     /// See [`SystemBuilder::clock`]. Default: [`StdClock`].
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+    pub fn clock(mut self, clock: impl Clock) -> Self {
         self.core = self.core.clock(clock);
         self
     }

@@ -10,9 +10,8 @@
 //! `push`: any thread. `take`, `finish`: the runner.
 
 use crate::failure::StopCause;
-use crate::sync::{AtomicPtr, Mutex, Ordering};
+use crate::sync::{Arc, AtomicPtr, Mutex, Ordering};
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use core::ptr::{self, NonNull};
 use core::task::Waker;
 
@@ -155,8 +154,8 @@ impl Notice {
     }
 
     /// Boxed as a message for the lane.
-    pub(crate) fn node(self: &Arc<Self>) -> NonNull<SystemNode> {
-        let node = SystemNode::new(SystemMessage::Watch(Arc::clone(self)));
+    pub(crate) fn node(notice: &Arc<Self>) -> NonNull<SystemNode> {
+        let node = SystemNode::new(SystemMessage::Watch(Arc::clone(notice)));
         NonNull::from(Box::leak(Box::new(node)))
     }
 
