@@ -94,6 +94,12 @@ impl<M> ActorRef<M> {
         }
     }
 
+    /// The cell it leads to.
+    #[cfg(test)]
+    pub(crate) fn cell(&self) -> CellPtr {
+        self.cell
+    }
+
     /// The actor's index in its system: unique, now and later.
     pub fn index(&self) -> MailboxIndex {
         self.cell.index()

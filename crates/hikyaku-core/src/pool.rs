@@ -31,12 +31,13 @@ pub(crate) use plain::{give, try_take};
 #[cfg(not(all(feature = "std", not(loom), not(miri))))]
 mod plain {
     use super::{Layout, NonNull};
+    use crate::sync;
 
     /// Takes a block; `None` if there is no memory.
     pub(crate) fn try_take(layout: Layout) -> Option<NonNull<u8>> {
         debug_assert!(layout.size() != 0);
         // SAFETY: every block has a header or a message slot, so the size is not zero.
-        NonNull::new(unsafe { alloc::alloc::alloc(layout) })
+        NonNull::new(unsafe { sync::alloc(layout) })
     }
 
     /// Gives a block back.
@@ -45,7 +46,7 @@ mod plain {
     /// `block` came from a take with the same layout and is used no more.
     pub(crate) unsafe fn give(block: NonNull<u8>, layout: Layout) {
         // SAFETY: as the caller promises.
-        unsafe { alloc::alloc::dealloc(block.as_ptr(), layout) }
+        unsafe { sync::dealloc(block.as_ptr(), layout) }
     }
 }
 

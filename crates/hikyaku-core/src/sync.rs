@@ -30,6 +30,14 @@ pub(crate) use alloc::sync::Arc;
 #[cfg(not(target_has_atomic = "ptr"))]
 pub(crate) use portable_atomic_util::Arc;
 
+// === memory ===
+
+#[cfg(loom)]
+pub(crate) use loom::alloc::{alloc, dealloc};
+
+#[cfg(not(loom))]
+pub(crate) use alloc::alloc::{alloc, dealloc};
+
 // === cell ===
 
 /// An `UnsafeCell` that is reached through closures only, so that loom can watch each access.
