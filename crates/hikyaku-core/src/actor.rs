@@ -87,7 +87,8 @@ pub trait Actor: Send + Sized + 'static {
 #[repr(transparent)]
 pub struct Context<'a, A: Actor> {
     cell: CellPtr,
-    _handler: PhantomData<(&'a mut (), fn(A))>,
+    _handler: PhantomData<&'a mut ()>,
+    _actor: PhantomData<fn(A)>,
 }
 
 impl<A: Actor> Context<'_, A> {

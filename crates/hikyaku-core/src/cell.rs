@@ -30,7 +30,7 @@ use crate::invoker::{self, Activation, Ending, InvokeResult};
 use crate::mailbox::{MailboxOptions, Notice, QueueMailbox, Room, SystemNode, Tail};
 use crate::pool;
 use crate::registry::MailboxIndex;
-use crate::state::{Next, Orders};
+use crate::state::{Next, Orders, Rest};
 use crate::sync::{Arc, AtomicU32, Ordering};
 use crate::system::Shared;
 use alloc::boxed::Box;
@@ -51,7 +51,7 @@ pub(crate) struct Header {
     index: MailboxIndex,
     /// Counts the actor values that have lived in this cell.
     incarnation: Cell<u32>,
-    /// The offset of the bounded tail, zero if there is none; and `STOP_UNREFERENCED`.
+    /// The offset of the bounded tail, zero if there is none; and the two bits below.
     tail: u32,
     mailbox: QueueMailbox,
     cold: Cell<*mut Cold>,
@@ -60,7 +60,11 @@ pub(crate) struct Header {
     context: Cell<*mut Header>,
 }
 
+/// The actor stops when the last strong reference goes.
 const STOP_UNREFERENCED: u32 = 1;
+/// The cell is owned by its system's only worker: see `state.rs`. Other threads may come to ring the
+/// bell after the actor has ended, so the cell keeps its system alive.
+const OWNED: u32 = 2;
 
 // What a producer touches fits into one line of 64 bytes; the runner's part comes behind it.
 #[cfg(all(target_pointer_width = "64", not(loom)))]
@@ -284,6 +288,7 @@ pub(crate) struct Birth {
     pub(crate) name: Option<Box<str>>,
     pub(crate) throughput: Option<u32>,
     pub(crate) stop_unreferenced: bool,
+    pub(crate) owned: bool,
 }
 
 impl CellPtr {
@@ -302,6 +307,10 @@ impl CellPtr {
         } else {
             ptr::null_mut()
         };
+        if birth.owned {
+            // SAFETY: `home` is the inside of an `Arc`, alive because somebody spawns.
+            unsafe { Arc::increment_strong_count(birth.home.as_ptr()) };
+        }
         // SAFETY: fresh memory of the layout; slot and tail are inside it.
         unsafe {
             header.write(Header {
@@ -319,7 +328,8 @@ impl CellPtr {
                         STOP_UNREFERENCED
                     } else {
                         0
-                    },
+                    }
+                    | if birth.owned { OWNED } else { 0 },
                 mailbox: QueueMailbox::new(),
                 cold: Cell::new(cold),
                 kin: Kin {
@@ -379,6 +389,11 @@ impl CellPtr {
         Self(unsafe { NonNull::new_unchecked(header) })
     }
 
+    /// The cell, unless the pointer is null.
+    pub(crate) fn new_if(header: *mut Header) -> Option<Self> {
+        NonNull::new(header).map(Self)
+    }
+
     #[inline(always)]
     pub(crate) fn mailbox(&self) -> &QueueMailbox {
         &self.header().mailbox
@@ -389,7 +404,7 @@ impl CellPtr {
         self.header().vtable
     }
 
-    /// The system. Valid as long as the actor has not ended.
+    /// The system. Valid as long as the actor has not ended; for an owned cell, as long as the cell.
     #[inline(always)]
     pub(crate) fn home(&self) -> &Shared {
         // SAFETY: a system outlives its actors: the workers end them before they let go of it.
@@ -439,11 +454,23 @@ impl CellPtr {
 
     #[inline(always)]
     pub(crate) fn is_bounded(self) -> bool {
-        self.header().tail > STOP_UNREFERENCED
+        self.header().tail > STOP_UNREFERENCED | OWNED
+    }
+
+    /// Is it neither bounded nor owned?
+    #[inline(always)]
+    pub(crate) fn is_plain(self) -> bool {
+        self.header().tail <= STOP_UNREFERENCED
+    }
+
+    /// Does it belong to its system's only worker?
+    #[inline(always)]
+    pub(crate) fn is_owned(self) -> bool {
+        self.header().tail & OWNED != 0
     }
 
     fn room<M>(self) -> *mut Room<M> {
-        let offset = (self.header().tail & !STOP_UNREFERENCED) as usize;
+        let offset = (self.header().tail & !(STOP_UNREFERENCED | OWNED)) as usize;
         // SAFETY: the tail is inside the allocation.
         unsafe { self.0.as_ptr().byte_add(offset).cast() }
     }
@@ -582,9 +609,28 @@ impl CellPtr {
         // First the task word, then the queue word: see `state.rs`.
         let woken = mailbox.task.order(orders);
         let claimed = mailbox.word.signal(close);
-        if woken == Next::Schedule || claimed == Next::Schedule {
+        if self.is_owned() {
+            self.call();
+        } else if woken == Next::Schedule || claimed == Next::Schedule {
             self.schedule();
         }
+    }
+
+    /// Something is pending for an owned cell. *Any thread that keeps the memory alive.*
+    fn call(self) {
+        if !self.is_consumed_here() {
+            self.ring();
+        } else if crate::mailbox::answer(self) {
+            self.schedule();
+        }
+    }
+
+    /// Rings the bell of an owned cell, which keeps its system alive. *Any thread that keeps the
+    /// memory alive.*
+    #[cold]
+    pub(crate) fn ring(self) {
+        self.retain();
+        self.home().coordinator.ring(self);
     }
 
     /// How it ended. *Anyone, once it has.*
@@ -668,8 +714,12 @@ impl CellPtr {
             if !cold.is_null() {
                 drop(Box::from_raw(cold));
             }
+            let home = self.is_owned().then_some(self.header().home);
             let layout = (self.vtable().free_layout)(self);
             pool::give(self.0.cast(), layout);
+            if let Some(home) = home {
+                Arc::decrement_strong_count(home.as_ptr());
+            }
         }
     }
 
@@ -686,8 +736,20 @@ impl CellPtr {
 
     /// Wakes the pending handler. *Any thread that keeps the memory alive.*
     pub(crate) fn wake(self) {
-        if self.mailbox().task.wake() == Next::Schedule {
+        let mailbox = self.mailbox();
+        if !self.is_owned() {
+            if mailbox.task.wake() == Next::Schedule {
+                self.schedule();
+            }
+        } else if !self.is_consumed_here() {
+            if mailbox.task.note_wake() {
+                self.ring();
+            }
+        } else if mailbox.rest.get() == Rest::Awaiting {
+            mailbox.rest.set(Rest::Active);
             self.schedule();
+        } else {
+            mailbox.task.note_wake();
         }
     }
 }

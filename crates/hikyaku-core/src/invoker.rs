@@ -476,7 +476,7 @@ unsafe fn after_handler<A: Actor>(cell: CellPtr, poll: Poll<Result<(), Failure>>
 unsafe fn wait<A: Actor>(cell: CellPtr) -> Flow {
     // SAFETY: the ticket is held; after `Parked` nothing is touched.
     unsafe { room_back::<A>(cell) };
-    match cell.mailbox().task.park() {
+    match mailbox::park(cell) {
         Park::Parked => Flow::Over(AWAITING),
         // It was woken while it was polled: others first.
         Park::Notified => Flow::Over(InvokeResult::Yielded),

@@ -12,10 +12,10 @@
 //!
 //! - The first message of an idle cell needs no node: it goes into the slot where the handler's
 //!   future will be. An idle cell has no future, so the two never meet.
-//! - On a system with one worker, that worker is the consumer of every mailbox. What it sends
-//!   itself goes straight to the end of the chain, without an atomic operation. If nodes of other
-//!   threads wait in the word, they are turned over first, so the order of one sender holds even
-//!   when it moves to the worker's thread.
+//! - On a system with one worker, that worker owns every mailbox (`state.rs` says how). What it
+//!   sends goes straight to the end of the chain, without an exchange. If nodes of other threads
+//!   wait in the word, they are turned over first, so the order of one sender holds even when it
+//!   moves to the worker's thread.
 //! - A bounded lane takes its nodes from the cell's own tail (`mailbox/bounded.rs`): no free node
 //!   means full.
 //!
@@ -39,7 +39,7 @@ pub(crate) use self::system::{Notice, SystemLane, SystemMessage, SystemNode};
 use crate::cell::CellPtr;
 use crate::invoker::Ending;
 use crate::pool;
-use crate::state::{Claim, Link, Pushed, Release, Task, Word};
+use crate::state::{Claim, Link, Park, Pushed, Release, Rest, Task, Word};
 use crate::sync;
 use core::alloc::Layout;
 use core::cell::Cell;
@@ -200,6 +200,7 @@ pub(crate) struct QueueMailbox {
     pub(crate) vacant: Cell<bool>,
     /// Has `started` succeeded?
     pub(crate) started: Cell<bool>,
+    pub(crate) rest: Cell<Rest>,
     /// The strongest order to end that has been read.
     pub(crate) ending: Cell<Ending>,
     pub(crate) chain: Cell<Chain>,
@@ -216,6 +217,7 @@ impl QueueMailbox {
             inline: Cell::new(false),
             vacant: Cell::new(true),
             started: Cell::new(false),
+            rest: Cell::new(Rest::Active),
             ending: Cell::new(Ending::Not),
             chain: Cell::new(Chain::EMPTY),
         }
@@ -228,10 +230,26 @@ impl QueueMailbox {
 /// `cell` is live and its message type is `M`.
 #[inline(always)]
 pub(crate) unsafe fn push<M>(cell: CellPtr, message: M) -> Push<M> {
-    if cell.is_bounded() {
-        // SAFETY: as the caller promises.
-        return unsafe { push_bounded(cell, message) };
+    // SAFETY: as the caller promises.
+    unsafe {
+        if cell.is_plain() {
+            push_shared(cell, message)
+        } else if cell.is_bounded() {
+            push_bounded(cell, message)
+        } else if cell.is_consumed_here() {
+            push_here(cell, message)
+        } else {
+            push_node(cell, message)
+        }
     }
+}
+
+/// The cell may be anybody's: claim it if it is idle, else queue a node.
+///
+/// # Safety
+/// As [`push`]; the cell is neither bounded nor owned.
+#[inline(always)]
+unsafe fn push_shared<M>(cell: CellPtr, message: M) -> Push<M> {
     let mailbox = cell.mailbox();
     match mailbox.word.claim() {
         Claim::Claimed => {
@@ -248,32 +266,64 @@ pub(crate) unsafe fn push<M>(cell: CellPtr, message: M) -> Push<M> {
     }
 }
 
+/// This thread owns the cell: no exchange, no other thread's line.
+///
 /// # Safety
-/// `cell` is live and its message type is `M`.
+/// As [`push`]; the caller is the consumer.
+#[inline(always)]
+unsafe fn push_here<M>(cell: CellPtr, message: M) -> Push<M> {
+    let mailbox = cell.mailbox();
+    if mailbox.word.is_closed() {
+        return Push::Closed(message);
+    }
+    if mailbox.rest.get() == Rest::Idle && !mailbox.word.has_nodes() {
+        // SAFETY: the cell is idle, so the slot is empty, and it is ours.
+        unsafe { cell.inline_slot::<M>().write(message) };
+        mailbox.inline.set(true);
+        mailbox.rest.set(Rest::Active);
+        cell.schedule();
+    } else {
+        // SAFETY: the caller is the consumer; the node is ours.
+        unsafe { append_here(cell, Node::make(message).cast()) };
+    }
+    Push::Accepted
+}
+
+/// # Safety
+/// As [`push`]; the cell is not bounded.
 #[inline(always)]
 unsafe fn push_node<M>(cell: CellPtr, message: M) -> Push<M> {
     let node = Node::make(message);
-    let link = node.cast::<Link>();
-    if cell.is_consumed_here() {
-        // SAFETY: this thread is the consumer, and the ticket is out (`claim` said so, and only
-        // this thread gives it back), so the runner looks at the chain again.
-        unsafe { append_here(cell, link) };
+    // SAFETY: the node is ours until it is queued.
+    if unsafe { push_link(cell, node.cast()) } {
         return Push::Accepted;
     }
-    // SAFETY: the node is ours until it is queued.
+    // SAFETY: refused, so the node is still ours, with its message.
+    let message = unsafe { Node::open(node) };
+    // SAFETY: opened above.
+    unsafe { Node::recycle(node) };
+    Push::Closed(message)
+}
+
+/// Queues a node in the word and sees to it that the cell runs. False if admission has ended.
+///
+/// # Safety
+/// As [`push`]; the node is the caller's, and still is if this returns false.
+#[inline(always)]
+unsafe fn push_link(cell: CellPtr, link: NonNull<Link>) -> bool {
+    // SAFETY: the node is the caller's until it is queued.
     match unsafe { cell.mailbox().word.push(link, link) } {
-        Pushed::Queued => Push::Accepted,
+        Pushed::Queued { first } => {
+            if first && cell.is_owned() {
+                cell.ring();
+            }
+            true
+        }
         Pushed::Schedule => {
             cell.schedule();
-            Push::Accepted
+            true
         }
-        Pushed::Closed => {
-            // SAFETY: refused, so the node is still ours, with its message.
-            let message = unsafe { Node::open(node) };
-            // SAFETY: opened above.
-            unsafe { Node::recycle(node) };
-            Push::Closed(message)
-        }
+        Pushed::Closed => false,
     }
 }
 
@@ -292,6 +342,10 @@ unsafe fn append_here(cell: CellPtr, link: NonNull<Link>) {
     // SAFETY: the chain is the consumer's, the node the caller's.
     unsafe { chain.append(link.as_ptr()) };
     mailbox.chain.set(chain);
+    if mailbox.rest.get() == Rest::Idle {
+        mailbox.rest.set(Rest::Active);
+        cell.schedule();
+    }
 }
 
 /// Moves what is in the word to the chain.
@@ -334,25 +388,19 @@ unsafe fn push_bounded<M>(cell: CellPtr, message: M) -> Push<M> {
     // SAFETY: the reserved node is ours.
     unsafe { (&raw mut (*node.as_ptr()).message).write(MaybeUninit::new(message)) };
     let link = node.cast::<Link>();
-    if here && mailbox.word.is_held() {
-        // SAFETY: this thread is the consumer and the ticket is out, as in `push_node`.
+    if here {
+        // SAFETY: this thread is the consumer.
         unsafe { append_here(cell, link) };
         return Push::Accepted;
     }
     // SAFETY: the node is ours until it is queued.
-    match unsafe { mailbox.word.push(link, link) } {
-        Pushed::Queued => Push::Accepted,
-        Pushed::Schedule => {
-            cell.schedule();
-            Push::Accepted
-        }
-        Pushed::Closed => {
-            // SAFETY: refused, so the node is still ours, with its message.
-            let message = unsafe { Node::open(node) };
-            tail.cancel(node);
-            Push::Closed(message)
-        }
+    if unsafe { push_link(cell, link) } {
+        return Push::Accepted;
     }
+    // SAFETY: refused, so the node is still ours, with its message.
+    let message = unsafe { Node::open(node) };
+    tail.cancel(node);
+    Push::Closed(message)
 }
 
 /// Queues all of `messages` in order, or as many as there is room for; returns the others.
@@ -391,13 +439,15 @@ pub(crate) unsafe fn push_all<M>(
         batch.add(Node::make(message).cast());
     }
     // SAFETY: the nodes are ours until they are queued.
-    match unsafe { cell.mailbox().word.push(batch.newest, oldest) } {
-        Pushed::Queued => batch.sent(),
-        Pushed::Schedule => {
-            cell.schedule();
-            batch.sent();
-        }
-        Pushed::Closed => return Push::Closed(batch.take_back()),
+    let pushed = unsafe { cell.mailbox().word.push(batch.newest, oldest) };
+    if pushed == Pushed::Closed {
+        return Push::Closed(batch.take_back());
+    }
+    batch.sent();
+    match pushed {
+        Pushed::Schedule => cell.schedule(),
+        Pushed::Queued { first: true } if cell.is_owned() => cell.ring(),
+        Pushed::Queued { .. } | Pushed::Closed => {}
     }
     Push::Accepted
 }
@@ -553,7 +603,46 @@ pub(crate) unsafe fn leave<M>(cell: CellPtr) -> Release {
             return Release::More;
         }
     }
+    if cell.is_owned() {
+        let mailbox = cell.mailbox();
+        if mailbox.word.has_nodes() || mailbox.task.attention() {
+            return Release::More;
+        }
+        mailbox.rest.set(Rest::Idle);
+        return Release::Idle;
+    }
     cell.mailbox().word.release()
+}
+
+/// Leaves a pending future behind. *Runner.* After `Park::Parked` it must not touch the cell.
+pub(crate) fn park(cell: CellPtr) -> Park {
+    let mailbox = cell.mailbox();
+    if !cell.is_owned() {
+        return mailbox.task.park();
+    }
+    if mailbox.task.attention() {
+        Park::Ordered
+    } else if mailbox.task.take_wake() {
+        Park::Notified
+    } else {
+        mailbox.rest.set(Rest::Awaiting);
+        Park::Parked
+    }
+}
+
+/// Looks at an owned cell whose bell rang. True if it has to run: the caller schedules it.
+/// *Its worker.*
+pub(crate) fn answer(cell: CellPtr) -> bool {
+    let mailbox = cell.mailbox();
+    let pending = match mailbox.rest.get() {
+        Rest::Active => false,
+        Rest::Idle => mailbox.word.has_nodes() || mailbox.task.attention(),
+        Rest::Awaiting => mailbox.task.attention() || mailbox.task.take_wake(),
+    };
+    if pending {
+        mailbox.rest.set(Rest::Active);
+    }
+    pending
 }
 
 /// Ends admission for good and moves every queued message out, in order. *Runner.*

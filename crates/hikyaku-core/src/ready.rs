@@ -31,6 +31,7 @@ mod local;
 use self::idle::Idle;
 use self::local::Ring;
 use crate::cell::{CellPtr, Header};
+use crate::mailbox;
 use crate::sync::{self, AtomicPtr, AtomicU32, AtomicUsize, Mutex, Ordering};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -54,7 +55,22 @@ pub(crate) struct ReadyQueueCoordinator {
 struct Injector {
     /// The length of `queue`, to pass it by without the lock.
     len: AtomicUsize,
-    queue: Mutex<VecDeque<CellPtr>>,
+    queue: Mutex<Arrivals>,
+}
+
+struct Arrivals {
+    queue: VecDeque<Arrival>,
+    /// The last worker is gone: nobody looks here any more.
+    closed: bool,
+}
+
+/// What comes from outside.
+#[derive(Clone, Copy)]
+enum Arrival {
+    /// A cell with its ticket.
+    Ready(CellPtr),
+    /// The bell of an owned cell rang; holds a reference to its memory.
+    Bell(CellPtr),
 }
 
 /// One worker's part. Padded, so that two workers' parts do not share a line.
@@ -163,7 +179,13 @@ impl Lane {
                 PutNext::Done
             }
             Queue::Stealing { next, ring } => {
-                // Release: a thief takes over what the ticket carries. Acquire: what it leaves.
+                // Relaxed: a thief only ever empties it, so empty stays empty.
+                if next.load(Ordering::Relaxed).is_null() {
+                    // Release: a thief takes over what the ticket carries.
+                    next.store(cell.as_ptr(), Ordering::Release);
+                    return PutNext::Done;
+                }
+                // Release: likewise. Acquire: a thief may have emptied it in between.
                 let old = next.swap(cell.as_ptr(), Ordering::AcqRel);
                 if old.is_null() {
                     PutNext::Done
@@ -226,10 +248,10 @@ impl Lane {
     /// How many cells wait here. *Any thread for a stealing lane, else its worker.*
     fn len(&self) -> usize {
         match &self.queue {
-            // SAFETY: the queue is this thread's.
             Queue::Single { next, queue } => {
-                queue.with_mut(|queue| unsafe { (*queue).len() })
-                    + usize::from(!next.get().is_null())
+                // SAFETY: the queue is this thread's.
+                let queued = queue.with_mut(|queue| unsafe { (*queue).len() });
+                queued + usize::from(!next.get().is_null())
             }
             Queue::Stealing { next, ring } => {
                 // Relaxed: a statistic.
@@ -259,12 +281,42 @@ enum PutNext {
 
 impl Injector {
     /// Any thread.
-    fn push(&self, cell: CellPtr) {
-        self.queue.with(|queue| {
-            queue.push_back(cell);
+    fn push(&self, arrival: Arrival) {
+        self.push_all([arrival]);
+    }
+
+    /// Any thread.
+    fn push_all(&self, arrivals: impl IntoIterator<Item = Arrival>) {
+        self.queue.with(|Arrivals { queue, .. }| {
+            queue.extend(arrivals);
             // Release: pairs with the Acquire in `is_empty`.
             self.len.store(queue.len(), Ordering::Release);
         });
+    }
+
+    /// Like `push`; false if nobody looks any more. *Any thread.*
+    fn push_bell(&self, cell: CellPtr) -> bool {
+        self.queue.with(|arrivals| {
+            if !arrivals.closed {
+                arrivals.queue.push_back(Arrival::Bell(cell));
+                // Release: as in `push_all`.
+                self.len.store(arrivals.queue.len(), Ordering::Release);
+            }
+            !arrivals.closed
+        })
+    }
+
+    /// Lets go of the bells that rang too late. *The last worker.*
+    fn close(&self) {
+        let late = self.queue.with(|arrivals| {
+            arrivals.closed = true;
+            core::mem::take(&mut arrivals.queue)
+        });
+        for arrival in late {
+            if let Arrival::Bell(cell) = arrival {
+                cell.release();
+            }
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -272,17 +324,41 @@ impl Injector {
         self.len.load(Ordering::Acquire) == 0
     }
 
-    /// Any worker.
-    fn pop(&self) -> Option<CellPtr> {
-        if self.is_empty() {
-            return None;
+    /// Takes one cell, and moves a fair share of the others to the worker's own queue. *Worker.*
+    fn pop(&self, lane: &Lane, workers: usize) -> Option<CellPtr> {
+        while !self.is_empty() {
+            let arrival = self.queue.with(|Arrivals { queue, .. }| {
+                let first = queue.pop_front();
+                if let Queue::Stealing { ring, .. } = &lane.queue {
+                    let share = (queue.len() / workers).min(local::CAPACITY / 2 - ring.len() / 2);
+                    for _ in 0..share {
+                        let Some(Arrival::Ready(cell)) = queue.front() else {
+                            break;
+                        };
+                        if !ring.push(cell.as_ptr()) {
+                            break;
+                        }
+                        queue.pop_front();
+                    }
+                }
+                // Release: as in `push_all`.
+                self.len.store(queue.len(), Ordering::Release);
+                first
+            });
+            match arrival {
+                Some(Arrival::Ready(cell)) => return Some(cell),
+                Some(Arrival::Bell(cell)) => {
+                    // A cell that has to run is alive without the bell's reference.
+                    let pending = mailbox::answer(cell);
+                    cell.release();
+                    if pending {
+                        return Some(cell);
+                    }
+                }
+                None => {}
+            }
         }
-        self.queue.with(|queue| {
-            let cell = queue.pop_front();
-            // Release: as in `push`.
-            self.len.store(queue.len(), Ordering::Release);
-            cell
-        })
+        None
     }
 }
 
@@ -294,7 +370,10 @@ impl ReadyQueueCoordinator {
         Self {
             injector: Injector {
                 len: AtomicUsize::new(0),
-                queue: Mutex::new(VecDeque::new()),
+                queue: Mutex::new(Arrivals {
+                    queue: VecDeque::new(),
+                    closed: false,
+                }),
             },
             idle: Idle::new(workers),
             lanes: (0..workers)
@@ -353,14 +432,50 @@ impl ReadyQueueCoordinator {
         match put {
             PutNext::Done => {}
             PutNext::Queued => self.wake_one(),
-            PutNext::Overflow(cell) => self.inject(cell),
+            PutNext::Overflow(cell) => self.overflow(cell),
+        }
+    }
+
+    /// The ring is full: half of it goes to the injector, under one lock. *Its worker.*
+    #[cold]
+    fn overflow(&self, cell: CellPtr) {
+        if let Some(Lane {
+            queue: Queue::Stealing { ring, .. },
+            ..
+        }) = self.lane_here()
+        {
+            self.injector.push_all(
+                core::iter::from_fn(|| CellPtr::new_if(ring.pop()))
+                    .take(local::CAPACITY / 2)
+                    .chain([cell])
+                    .map(Arrival::Ready),
+            );
+            self.wake_one();
+        } else {
+            self.inject(cell);
         }
     }
 
     #[cold]
     fn inject(&self, cell: CellPtr) {
-        self.injector.push(cell);
+        self.injector.push(Arrival::Ready(cell));
         self.wake_one();
+    }
+
+    /// The bell of an owned cell. The caller gives a reference to its memory away. *Any thread.*
+    #[cold]
+    pub(crate) fn ring(&self, cell: CellPtr) {
+        if self.injector.push_bell(cell) {
+            self.wake_one();
+        } else {
+            // The actor has ended. Not the last reference: the caller has one of its own.
+            cell.release();
+        }
+    }
+
+    /// Nobody will look at the injector any more. *The last worker.*
+    pub(crate) fn close(&self) {
+        self.injector.close();
     }
 
     /// Work was made visible: somebody should look for it.
@@ -383,7 +498,7 @@ impl ReadyQueueCoordinator {
     pub(crate) fn take(&self, lane: &Lane) -> Option<CellPtr> {
         let tick = lane.tick();
         if tick.is_multiple_of(INJECTOR_TURN)
-            && let Some(cell) = self.injector.pop()
+            && let Some(cell) = self.injector.pop(lane, self.lanes.len())
         {
             return Some(cell);
         }
@@ -402,7 +517,7 @@ impl ReadyQueueCoordinator {
             // SAFETY: a registered cell is alive.
             return Some(unsafe { CellPtr::from_ptr(queued) });
         }
-        if let Some(cell) = self.injector.pop() {
+        if let Some(cell) = self.injector.pop(lane, self.lanes.len()) {
             return Some(cell);
         }
         let next = lane.take_next();
@@ -443,7 +558,7 @@ impl ReadyQueueCoordinator {
                 return Some(unsafe { CellPtr::from_ptr(cell) });
             }
         }
-        self.injector.pop()
+        self.injector.pop(lane, self.lanes.len())
     }
 
     /// Takes the next slot of a worker that was in the same activation the last time this worker

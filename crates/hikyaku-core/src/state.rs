@@ -42,6 +42,18 @@
 //! The names of the field: *scheduled* is `HELD` in a ready queue, *running* is `HELD` on a worker.
 //! Both need no bit of their own, because only the one who holds the ticket acts on the difference.
 //!
+//! # Cells owned by one thread
+//!
+//! A system with one worker could do all of this without a single read-modify-write, if it were not
+//! for other threads. So its cells keep `HELD` set for life, the worker notes in a plain field
+//! ([`Rest`]) whether a cell is active, idle or awaiting, and what it does itself is loads and
+//! stores. Other threads leave their message, order or wake in the words as ever, and then ring the
+//! bell: they send the cell's address to the injector, and the worker looks what is there. A bell
+//! is rung by whoever makes something pending out of nothing: the first node in the word, the first
+//! note of a wake, each order. If the worker goes idle or awaits between the two steps, it finds
+//! the bell afterwards; if it finds the bell while the cell is active, it will look at the words
+//! again before the cell rests.
+//!
 //! # Why no order is lost
 //!
 //! Whoever gives an order first changes the task word (A), then the queue word (B). The runner
@@ -133,8 +145,11 @@ pub(crate) enum Claim {
 pub(crate) enum Pushed {
     /// Queued, and the caller holds the ticket: it must schedule the cell.
     Schedule,
-    /// Queued; the holder of the ticket will see it.
-    Queued,
+    /// Queued; the holder of the ticket will see it. `first`: nothing else was queued in the word.
+    Queued {
+        /// Was the word empty?
+        first: bool,
+    },
     /// Refused; the nodes still belong to the caller.
     Closed,
 }
@@ -238,7 +253,11 @@ impl Word {
                 .compare_exchange_weak(head, new, Ordering::AcqRel, Ordering::Relaxed)
             {
                 Ok(_) if bits(head) & HELD == 0 => return Pushed::Schedule,
-                Ok(_) => return Pushed::Queued,
+                Ok(_) => {
+                    return Pushed::Queued {
+                        first: node(head).is_null(),
+                    };
+                }
                 Err(seen) => {
                     head = seen;
                     back_off(&mut spins);
@@ -273,13 +292,6 @@ impl Word {
     pub(crate) fn has_nodes(&self) -> bool {
         // Relaxed: `take` acquires.
         !node(self.0.load(Ordering::Relaxed)).is_null()
-    }
-
-    /// Is the ticket out? *Any thread*; certain only for those who take or give it.
-    #[inline(always)]
-    pub(crate) fn is_held(&self) -> bool {
-        // Relaxed: used by the consumer's thread, which is the only one to give the ticket back.
-        bits(self.0.load(Ordering::Relaxed)) & HELD != 0
     }
 
     /// Gives the ticket back if there is nothing to do. *Runner.*
@@ -360,6 +372,18 @@ fn back_off(spins: &mut u32) {
     }
 }
 
+/// What an owned cell does; its thread's own note.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Rest {
+    /// Queued, running, or ended. Cells that are not owned are always so.
+    Active,
+    /// Nothing to do.
+    Idle,
+    /// A future is pending.
+    Awaiting,
+}
+
 const AWAITING: u8 = 1;
 const NOTIFIED: u8 = 2;
 
@@ -423,6 +447,19 @@ impl Task {
         // Relaxed: `acknowledge` and `take_orders` acquire; a late sight costs nothing, because
         // `release` and `park` fail as long as the order is unread.
         self.0.load(Ordering::Relaxed) & Orders::ALL != 0
+    }
+
+    /// Notes a wake, for a cell that is owned by one thread. True if none was noted before: the
+    /// caller rings the bell. *Any thread.*
+    pub(crate) fn note_wake(&self) -> bool {
+        self.change(|state| (state | NOTIFIED, state & NOTIFIED == 0))
+    }
+
+    /// Takes the note of a wake. *Runner.*
+    pub(crate) fn take_wake(&self) -> bool {
+        // Relaxed: if it is there, the exchange acquires.
+        self.0.load(Ordering::Relaxed) & NOTIFIED != 0
+            && self.change(|state| (state & !NOTIFIED, state & NOTIFIED != 0))
     }
 
     /// Wakes a pending handler. *Any thread.*

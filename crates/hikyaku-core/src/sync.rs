@@ -239,6 +239,9 @@ mod local {
 
 pub(crate) use local::{here, set_here};
 
+/// Can a thread tell that it is a worker's? If not, `here` is nowhere on every thread.
+pub(crate) const KNOWS_HERE: bool = cfg!(all(not(loom), feature = "std"));
+
 /// The thread's stock of recycled blocks; `None` where there are no threads, or where a checker
 /// wants to see every allocation.
 #[cfg(all(feature = "std", not(loom), not(miri)))]
@@ -286,7 +289,7 @@ pub(crate) type Panic = Box<dyn Any + Send>;
 #[cfg(feature = "std")]
 #[inline(always)]
 pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Panic> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(f))
+    std::panic::catch_unwind(core::panic::AssertUnwindSafe(f))
 }
 
 /// Runs `f`. Without `std` a panic is a fault of the program and never returns here.

@@ -138,6 +138,7 @@ impl Shared {
             name: options.name,
             throughput: options.throughput,
             stop_unreferenced: options.stop_unreferenced,
+            owned: sync::KNOWS_HERE && self.coordinator.is_single(),
         };
         let cell = CellPtr::new(birth, factory).ok_or(SpawnError::Capacity)?;
         let registered = self.registry.register(self.shard_here(), cell, |index| {

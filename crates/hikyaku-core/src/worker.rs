@@ -182,8 +182,11 @@ fn activate(shared: &Shared, lane: &Lane, here: &Entered, cell: CellPtr) {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if self.shared.one_worker_less() && !self.shared.is_stopped() {
-            self.finish();
+        if self.shared.one_worker_less() {
+            if !self.shared.is_stopped() {
+                self.finish();
+            }
+            self.shared.coordinator.close();
         }
     }
 }

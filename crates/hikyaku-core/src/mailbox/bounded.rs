@@ -268,15 +268,8 @@ impl<M> Tail<M> {
         if free & WAITING != 0 {
             return None;
         }
-        let mut freed = self.freed_if(consumer);
-        if freed.count != 0 {
-            let index = freed.first;
-            // Relaxed: the consumer's own list.
-            freed.first = self.link(index).load(Ordering::Relaxed);
-            freed.count -= 1;
-            self.room().freed.set(freed);
-            // SAFETY: the number came out of the list.
-            return Some(unsafe { self.slot(index) }.cast());
+        if consumer {
+            return self.reserve_here();
         }
         loop {
             let index = free & INDEX;
@@ -300,13 +293,58 @@ impl<M> Tail<M> {
         }
     }
 
-    #[inline(always)]
-    fn freed_if(&self, consumer: bool) -> Freed {
-        if consumer {
-            self.room().freed.get()
-        } else {
-            NOTHING
+    /// The consumer's own thread takes from its own list, which it fills with a batch when it is
+    /// empty: one exchange for many messages. *Consumer.*
+    #[inline]
+    fn reserve_here(&self) -> Option<NonNull<Node<M>>> {
+        let mut freed = self.room().freed.get();
+        if freed.count == 0 {
+            freed = self.reserve_batch()?;
         }
+        let index = freed.first;
+        // Relaxed: the consumer's own list.
+        freed.first = self.link(index).load(Ordering::Relaxed);
+        freed.count -= 1;
+        self.room().freed.set(freed);
+        // SAFETY: the number came out of the list.
+        Some(unsafe { self.slot(index) }.cast())
+    }
+
+    /// Moves some free slots to the consumer's own list. *Consumer.*
+    fn reserve_batch(&self) -> Option<Freed> {
+        // Relaxed: only a first guess for the exchange.
+        let mut free = self.room().free.load(Ordering::Relaxed);
+        loop {
+            let first = free & INDEX;
+            if first == NONE || free & WAITING != 0 {
+                return None;
+            }
+            let (mut last, mut count) = (first, 1);
+            // Relaxed, twice: if a sender was faster the links are stale, and the exchange fails.
+            // They are numbers below the capacity or `NONE` all the same.
+            let mut next = self.link(last).load(Ordering::Relaxed);
+            while next != NONE && count < self.batch() {
+                last = next;
+                count += 1;
+                next = self.link(last).load(Ordering::Relaxed);
+            }
+            let new = (free & !(TURN - 1)).wrapping_add(TURN) | next;
+            match self
+                .room()
+                .free
+                // Acquire: as in `reserve`.
+                .compare_exchange_weak(free, new, Ordering::Acquire, Ordering::Relaxed)
+            {
+                Ok(_) => return Some(Freed { first, last, count }),
+                Err(seen) => free = seen,
+            }
+        }
+    }
+
+    /// So many slots change hands at once at most.
+    #[inline]
+    fn batch(&self) -> usize {
+        (self.room().capacity / 4).clamp(1, 64)
     }
 
     /// Puts back a slot whose message was refused because the mailbox is closed. *Any thread.*
@@ -351,7 +389,7 @@ impl<M> Tail<M> {
         freed.first = index;
         freed.count += 1;
         self.room().freed.set(freed);
-        freed.count >= (self.room().capacity / 4).clamp(1, 64)
+        freed.count >= self.batch()
     }
 
     /// Gives freed room to those who wait, in order, else to everybody. `before` runs once before
