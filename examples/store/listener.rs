@@ -1,0 +1,58 @@
+//! The listener: the actor that accepts connections, and is their parent.
+
+use std::time::Duration;
+
+use hikyaku::SpawnError;
+use hikyaku::prelude::*;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::connection::{Connection, Front};
+use crate::once;
+
+/// How many clients there may be, as many as in Redis.
+pub(crate) const MAX_CONNECTIONS: usize = 10_000;
+
+/// Accepts connections until the store is closing. They are its children, so it stops after them.
+pub(crate) struct Listener {
+    pub(crate) socket: TcpListener,
+    pub(crate) front: Front,
+}
+
+/// Accept the next connection.
+pub(crate) struct Accept;
+
+impl Actor for Listener {
+    type Msg = Accept;
+
+    async fn started(&mut self, cx: &mut Context<'_, Self>) -> Result<(), Failure> {
+        cx.me().tell(Accept)?;
+        Ok(())
+    }
+
+    async fn handle(&mut self, _: Accept, cx: &mut Context<'_, Self>) -> Result<(), Failure> {
+        tokio::select! {
+            accepted = self.socket.accept() => {
+                match accepted {
+                    Ok((socket, _)) => self.open(socket, cx)?,
+                    // There are too many open files, or the client has left already.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+                cx.me().tell(Accept)?;
+            }
+            () = self.front.closing.cancelled() => cx.stop(),
+        }
+        Ok(())
+    }
+}
+
+impl Listener {
+    fn open(&self, socket: TcpStream, cx: &mut Context<'_, Self>) -> Result<(), SpawnError> {
+        if cx.children() < MAX_CONNECTIONS {
+            cx.spawn(once(Connection::new(socket, self.front.clone())))?;
+        } else {
+            // The client is told if there is room for it. Then it is left.
+            let _ = socket.try_write(b"-ERR max number of clients reached\r\n");
+        }
+        Ok(())
+    }
+}

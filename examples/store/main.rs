@@ -1,0 +1,193 @@
+//! An in-memory store that speaks the Redis protocol, built of actors.
+//!
+//! ```text
+//! ActorSystem
+//! ├── Supervisor          starts the shards, and replaces one that panics
+//! │   ├── Shard 0         keeps a part of the keys
+//! │   ├── Shard 1
+//! │   └── ...
+//! └── Listener            accepts connections
+//!     ├── Connection      talks with one client, asks the shards
+//!     └── ...
+//! ```
+//!
+//! A connection reads the commands that a client has sent, and divides them among the shards that
+//! keep their keys ([`batch`]). The shards answer, and the connection writes the replies in order.
+//! It finds the shards in a table that the supervisor updates when it replaces one of them.
+//!
+//! Without arguments the store drives itself for some seconds with clients of its own, and checks
+//! what they read ([`drive`]). `--serve` keeps it running for others, such as `redis-cli`.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is a program for the terminal"
+)]
+
+mod batch;
+mod client;
+mod command;
+mod connection;
+mod drive;
+mod glob;
+mod keyspace;
+mod listener;
+mod protocol;
+mod report;
+mod shard;
+mod stats;
+mod supervisor;
+#[cfg(test)]
+mod tests;
+
+use std::error::Error;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hikyaku::Metrics;
+use hikyaku::prelude::*;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::Front;
+use crate::listener::{Accept, Listener};
+use crate::stats::Stats;
+use crate::supervisor::Supervisor;
+
+/// How many actors keep the keys.
+const SHARDS: usize = 4;
+
+/// How long clients may take to read their last replies when the store closes.
+const GRACE: Duration = Duration::from_secs(5);
+
+const USAGE: &str = "\
+Usage: store [--seconds N]           drive the store for N seconds (5) and check it
+       store --check                 the same for one second
+       store --serve [--port N]      serve the Redis protocol on a port (6379) until Ctrl-C";
+
+/// Tells the time that keys expire by.
+type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let outcome = match Arguments::parse(std::env::args().skip(1)) {
+        Some(Arguments {
+            serve: true, port, ..
+        }) => serve(port).await,
+        Some(Arguments { seconds, .. }) => drive::run(Duration::from_secs(seconds)).await,
+        None => Err(USAGE.into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Serves other programs until Ctrl-C.
+async fn serve(port: u16) -> Result<(), Box<dyn Error>> {
+    let store = Store::start(port, Arc::new(Instant::now), false).await?;
+    println!("serving on {}, Ctrl-C ends it", store.address);
+    tokio::signal::ctrl_c().await?;
+    println!("closing");
+    store.close().await;
+    Ok(())
+}
+
+/// A store that is running.
+struct Store {
+    address: SocketAddr,
+    stats: Arc<Stats>,
+    system: ActorSystem,
+    listener: ActorRef<Accept>,
+    closing: CancellationToken,
+}
+
+impl Store {
+    /// Starts the shards, then opens the port. Port 0 is any free one.
+    async fn start(port: u16, clock: Clock, debug: bool) -> Result<Self, Box<dyn Error>> {
+        let system = ActorSystem::new("store")?;
+        let stats = Arc::new(Stats::new(SHARDS));
+        let closing = CancellationToken::new();
+
+        let (publish, routes) = watch::channel(Vec::new().into());
+        let supervisor = system.spawn(once(Supervisor {
+            clock,
+            stats: stats.clone(),
+            routes: publish,
+        }))?;
+        supervisor.started().await?;
+
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let address = socket.local_addr()?;
+        let front = Front {
+            routes,
+            stats: stats.clone(),
+            closing: closing.clone(),
+            debug,
+        };
+        let listener = system.spawn(once(Listener { socket, front }))?;
+
+        Ok(Self {
+            address,
+            stats,
+            system,
+            listener,
+            closing,
+        })
+    }
+
+    /// Closes the store: the port first, then the connections, when their clients have the replies
+    /// to what they sent, then the shards, which have nothing left to do.
+    ///
+    /// Returns what the actor system has counted.
+    async fn close(self) -> Metrics {
+        self.closing.cancel();
+        let stopped = tokio::time::timeout(GRACE, self.listener.stopped()).await;
+        if stopped.is_err() {
+            self.listener.kill();
+        }
+        self.system.graceful_shutdown().await;
+        self.system.metrics()
+    }
+}
+
+/// A factory for an actor that is started once, since there is only one of what it needs.
+fn once<A>(actor: A) -> impl FnMut() -> A {
+    let mut actor = Some(actor);
+    move || actor.take().expect("it is started once")
+}
+
+/// What the command line says.
+struct Arguments {
+    serve: bool,
+    port: u16,
+    seconds: u64,
+}
+
+impl Arguments {
+    fn parse(mut words: impl Iterator<Item = String>) -> Option<Self> {
+        let mut arguments = Self {
+            serve: false,
+            port: 6379,
+            seconds: 5,
+        };
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--serve" => arguments.serve = true,
+                "--check" => arguments.seconds = 1,
+                "--port" => arguments.port = words.next()?.parse().ok()?,
+                "--seconds" => {
+                    arguments.seconds = words.next()?.parse().ok().filter(|&seconds| seconds > 0)?
+                }
+                _ => return None,
+            }
+        }
+        Some(arguments)
+    }
+}

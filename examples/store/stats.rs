@@ -1,0 +1,58 @@
+//! Numbers that all parts of the store share.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+/// What has happened since the store was started.
+#[derive(Debug)]
+pub(crate) struct Stats {
+    started: Instant,
+    /// The connections that are open.
+    pub(crate) connections: AtomicUsize,
+    pub(crate) commands: AtomicU64,
+    pub(crate) shard_restarts: AtomicU64,
+    /// The keys that were lost with their shards.
+    pub(crate) keys_lost: AtomicU64,
+    /// How many keys each shard has.
+    pub(crate) key_counts: Vec<Arc<AtomicUsize>>,
+}
+
+impl Stats {
+    pub(crate) fn new(shards: usize) -> Self {
+        Self {
+            started: Instant::now(),
+            connections: AtomicUsize::new(0),
+            commands: AtomicU64::new(0),
+            shard_restarts: AtomicU64::new(0),
+            keys_lost: AtomicU64::new(0),
+            key_counts: (0..shards).map(|_| Arc::default()).collect(),
+        }
+    }
+
+    /// The reply to `INFO`.
+    pub(crate) fn info(&self) -> String {
+        let mut text = format!(
+            "# Server\r\nserver:hikyaku-store\r\nversion:{}\r\nuptime_in_seconds:{}\r\n\
+             \r\n# Clients\r\nconnected_clients:{}\r\n\
+             \r\n# Stats\r\ntotal_commands_processed:{}\r\nshard_restarts:{}\r\nkeys_lost:{}\r\n\
+             \r\n# Keyspace\r\n",
+            env!("CARGO_PKG_VERSION"),
+            self.started.elapsed().as_secs(),
+            self.connections.load(Ordering::Relaxed),
+            self.commands.load(Ordering::Relaxed),
+            self.shard_restarts.load(Ordering::Relaxed),
+            self.keys_lost.load(Ordering::Relaxed),
+        );
+        for (shard, keys) in self.key_counts.iter().enumerate() {
+            write!(
+                text,
+                "shard{shard}:keys={}\r\n",
+                keys.load(Ordering::Relaxed)
+            )
+            .expect("a string takes everything");
+        }
+        text
+    }
+}
