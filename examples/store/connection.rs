@@ -4,7 +4,6 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use hikyaku::prelude::*;
@@ -25,26 +24,15 @@ const INPUT: usize = 16 * 1024;
 /// Replies are written together, unless they are more than this.
 const OUTPUT: usize = 256 * 1024;
 
-/// How long a connection still reads when the store is closing.
-const LAST_CALL: Duration = Duration::from_millis(50);
-
 /// What all connections share.
 #[derive(Clone)]
 pub(crate) struct Front {
     pub(crate) routes: watch::Receiver<Routes>,
     pub(crate) stats: Arc<Stats>,
-    /// Cancelled when the store is to close.
-    pub(crate) closing: CancellationToken,
+    /// Cancelled when nothing more is to be read, since the store is closing.
+    pub(crate) last_call: CancellationToken,
     /// Whether clients may make a shard panic.
     pub(crate) debug: bool,
-}
-
-impl Front {
-    /// Waits until the store is closing, and what was sent before has had the time to arrive.
-    async fn last_call(&self) {
-        self.closing.cancelled().await;
-        tokio::time::sleep(LAST_CALL).await;
-    }
 }
 
 /// Reads commands, has the shards work on them, and writes the replies.
@@ -102,13 +90,13 @@ impl Connection {
             length = self.socket.read_buf(&mut self.requests.input) => if length? == 0 {
                 return Ok(ControlFlow::Break(()));
             },
-            () = self.front.last_call() => return Ok(ControlFlow::Break(())),
+            () = self.front.last_call.cancelled() => return Ok(ControlFlow::Break(())),
         }
         let routes = self.front.routes.borrow().clone();
         let mut batch = Batch::new(routes.len());
         let flow = self.fill(&mut batch);
         self.answer(batch, &routes).await?;
-        Ok(if self.front.closing.is_cancelled() {
+        Ok(if self.front.last_call.is_cancelled() {
             ControlFlow::Break(())
         } else {
             flow

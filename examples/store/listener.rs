@@ -5,6 +5,7 @@ use std::time::Duration;
 use hikyaku::SpawnError;
 use hikyaku::prelude::*;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 
 use crate::connection::{Connection, Front};
 use crate::once;
@@ -12,9 +13,14 @@ use crate::once;
 /// How many clients there may be, as many as in Redis.
 pub(crate) const MAX_CONNECTIONS: usize = 10_000;
 
+/// How long connections still read when the store is closing.
+const LAST_CALL: Duration = Duration::from_millis(100);
+
 /// Accepts connections until the store is closing. They are its children, so it stops after them.
 pub(crate) struct Listener {
     pub(crate) socket: TcpListener,
+    /// Cancelled when the store is to close.
+    pub(crate) closing: CancellationToken,
     pub(crate) front: Front,
 }
 
@@ -39,7 +45,12 @@ impl Actor for Listener {
                 }
                 cx.me().tell(Accept)?;
             }
-            () = self.front.closing.cancelled() => cx.stop(),
+            () = self.closing.cancelled() => {
+                // What clients have sent before has the time to arrive.
+                tokio::time::sleep(LAST_CALL).await;
+                self.front.last_call.cancel();
+                cx.stop();
+            }
         }
         Ok(())
     }

@@ -113,7 +113,6 @@ impl Store {
     async fn start(port: u16, clock: Clock, debug: bool) -> Result<Self, Box<dyn Error>> {
         let system = ActorSystem::new("store")?;
         let stats = Arc::new(Stats::new(SHARDS));
-        let closing = CancellationToken::new();
 
         let (publish, routes) = watch::channel(Vec::new().into());
         let supervisor = system.spawn(once(Supervisor {
@@ -123,15 +122,20 @@ impl Store {
         }))?;
         supervisor.started().await?;
 
+        let closing = CancellationToken::new();
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = socket.local_addr()?;
         let front = Front {
             routes,
             stats: stats.clone(),
-            closing: closing.clone(),
+            last_call: CancellationToken::new(),
             debug,
         };
-        let listener = system.spawn(once(Listener { socket, front }))?;
+        let listener = system.spawn(once(Listener {
+            socket,
+            closing: closing.clone(),
+            front,
+        }))?;
 
         Ok(Self {
             address,
