@@ -189,8 +189,8 @@ impl<M: Send + 'static> ActorRef<M> {
     pub fn send(&self, message: M) -> Sending<'_, M> {
         Sending {
             actor: self,
-            waiter: UnsafeCell::new(Waiter::new(message)),
-            queued: false,
+            message: Some(message),
+            waiter: None,
             _pinned: PhantomPinned,
         }
     }
@@ -447,87 +447,115 @@ impl<N> fmt::Debug for Recipient<N> {
 #[must_use = "futures do nothing unless awaited"]
 pub struct Sending<'a, M: Send + 'static> {
     actor: &'a ActorRef<M>,
-    /// Reached by the mailbox while `queued`.
-    waiter: UnsafeCell<Waiter<M>>,
-    queued: bool,
+    /// The message, until it is tried.
+    message: Option<M>,
+    /// The place in the list of those who wait, with the message; once there was no room.
+    waiter: Option<UnsafeCell<Waiter<M>>>,
     _pinned: PhantomPinned,
 }
 
-// SAFETY: the waiter is touched under the lock of the mailbox's list while it is queued, and else
-// by the future's holder alone; it carries an `M`, which is `Send`.
+// SAFETY: the waiter is touched under the lock of the mailbox's list while it is in it, and else by
+// the future's holder alone; it carries an `M`, which is `Send`.
 unsafe impl<M: Send + 'static> Send for Sending<'_, M> {}
 
 impl<M: Send + 'static> Future for Sending<'_, M> {
     type Output = Result<(), SendError<M>>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        // SAFETY: nothing is moved out of its place; the message is an `Unpin` part by contract.
+        // SAFETY: the waiter is not moved; the message is not pinned.
         let this = unsafe { self.get_unchecked_mut() };
-        let cell = this.actor.cell;
-        let waiter = this.waiter.with_mut(|waiter| waiter);
-        while !this.queued {
-            // SAFETY: not queued, so the waiter is ours alone.
-            let message = unsafe { (*waiter).message() }
-                .take()
-                .expect("polled after it was done");
-            // SAFETY: the reference keeps the cell, whose messages are `M`.
-            let message = match unsafe { mailbox::push(cell, message) } {
-                Push::Accepted => return Poll::Ready(Ok(())),
-                Push::Closed(message) => return Poll::Ready(Err(SendError::Closed(message))),
-                Push::Full(message) if mailbox::is_self_send(cell) => {
-                    return Poll::Ready(Err(SendError::Full(message)));
+        match this.message.take() {
+            Some(message) => {
+                // SAFETY: the reference keeps the cell, whose messages are `M`.
+                match unsafe { mailbox::push(this.actor.cell, message) } {
+                    Push::Full(message) => this.wait(message, cx),
+                    pushed => Poll::Ready(pushed.into_result()),
                 }
-                Push::Full(message) => message,
-            };
-            // SAFETY: as above; only a bounded mailbox is ever full; the future is pinned, and
-            // leaves the list before it is dropped.
-            unsafe {
-                *(*waiter).message() = Some(message);
-                this.queued = cell.bounded_tail::<M>().wait(waiter, cx.waker()) == Waiting::Queued;
             }
-            if this.queued && cell.mailbox().word.is_closed() {
-                // The mailbox may have refused the waiting senders just before this one came.
-                return this.give_up();
-            }
-            if this.queued {
-                return Poll::Pending;
-            }
-        }
-        // SAFETY: as above.
-        match unsafe { cell.bounded_tail::<M>().wait(waiter, cx.waker()) } {
-            Waiting::Queued => Poll::Pending,
-            Waiting::Outside | Waiting::Admitted | Waiting::Refused => this.give_up(),
+            None => this.poll_waiting(cx),
         }
     }
 }
 
 impl<M: Send + 'static> Sending<'_, M> {
-    /// Leaves the list, and tells what became of the message.
-    fn give_up(&mut self) -> Poll<Result<(), SendError<M>>> {
-        self.leave();
-        let message = self
+    /// There was no room.
+    #[cold]
+    fn wait(&mut self, mut message: M, cx: &task::Context<'_>) -> Poll<Result<(), SendError<M>>> {
+        let cell = self.actor.cell;
+        if mailbox::is_self_send(cell) {
+            return Poll::Ready(Err(SendError::Full(message)));
+        }
+        loop {
+            // In its place before the list knows of it. A waiter that was there is not in the list.
+            let waiter = self
+                .waiter
+                .insert(UnsafeCell::new(Waiter::new(message)))
+                .with_mut(|waiter| waiter);
+            // SAFETY: only a bounded mailbox is ever full. The future is pinned, and the waiter
+            // leaves the list before it is dropped.
+            let state = unsafe { cell.bounded_tail::<M>().wait(waiter, cx.waker()) };
+            if state == Waiting::Queued && !cell.mailbox().word.is_closed() {
+                return Poll::Pending;
+            }
+            if state == Waiting::Queued {
+                // The mailbox may have refused the waiting senders just before this one came.
+                return self.end_waiting();
+            }
+            // There is room again.
+            // SAFETY: not in the list, so the waiter is ours alone, with its message.
+            let Some(again) = (unsafe { (*waiter).message() }).take() else {
+                return Poll::Ready(Ok(()));
+            };
+            // SAFETY: the reference keeps the cell, whose messages are `M`.
+            match unsafe { mailbox::push(cell, again) } {
+                Push::Full(again) => message = again,
+                pushed => return Poll::Ready(pushed.into_result()),
+            }
+        }
+    }
+
+    fn poll_waiting(&mut self, cx: &task::Context<'_>) -> Poll<Result<(), SendError<M>>> {
+        let waiter = self
             .waiter
-            // SAFETY: not in the list any more, so the waiter is ours alone.
-            .with_mut(|waiter| unsafe { (*waiter).message().take() });
+            .as_ref()
+            .expect("a send was polled after it was done")
+            .with_mut(|waiter| waiter);
+        // SAFETY: as in `wait`.
+        match unsafe { self.actor.cell.bounded_tail::<M>().wait(waiter, cx.waker()) } {
+            Waiting::Queued => Poll::Pending,
+            Waiting::Outside | Waiting::Admitted | Waiting::Refused => self.end_waiting(),
+        }
+    }
+
+    /// Leaves the list, and tells what became of the message.
+    fn end_waiting(&mut self) -> Poll<Result<(), SendError<M>>> {
+        let message = self.leave();
         Poll::Ready(match message {
             Some(message) => Err(SendError::Closed(message)),
             None => Ok(()),
         })
     }
 
-    fn leave(&mut self) {
-        if core::mem::take(&mut self.queued) {
-            // SAFETY: only a bounded mailbox has a list, and the waiter was passed to it.
-            self.waiter.with_mut(|waiter| unsafe {
-                self.actor.cell.bounded_tail::<M>().stop_waiting(waiter);
-            });
-        }
+    /// Leaves the list; the message, if the mailbox has not taken it.
+    fn leave(&mut self) -> Option<M> {
+        let waiter = self.waiter.as_ref()?.with_mut(|waiter| waiter);
+        // SAFETY: only a bounded mailbox has a list; afterwards the waiter is ours alone.
+        let message = unsafe {
+            self.actor.cell.bounded_tail::<M>().stop_waiting(waiter);
+            (*waiter).message().take()
+        };
+        self.waiter = None;
+        message
     }
 }
 
 impl<M: Send + 'static> Drop for Sending<'_, M> {
+    #[inline]
     fn drop(&mut self) {
-        self.leave();
+        if self.waiter.is_some() {
+            drop(self.leave());
+        }
     }
 }
 

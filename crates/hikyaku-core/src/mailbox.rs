@@ -367,7 +367,7 @@ unsafe fn absorb(mailbox: &QueueMailbox) -> bool {
 
 /// # Safety
 /// `cell` is live, bounded, and its message type is `M`.
-#[inline(never)]
+#[inline]
 unsafe fn push_bounded<M>(cell: CellPtr, message: M) -> Push<M> {
     let mailbox = cell.mailbox();
     // SAFETY: as the caller promises.
@@ -550,7 +550,7 @@ pub(crate) unsafe fn pop<M>(cell: CellPtr) -> Option<M> {
 /// # Safety
 /// The caller is the consumer of `cell`, whose message type is `M`; `node` is an opened node of
 /// its tail.
-#[inline(never)]
+#[inline]
 unsafe fn free_bounded<M>(cell: CellPtr, node: NonNull<Node<M>>, drained: bool) {
     // SAFETY: as the caller promises.
     let tail = unsafe { cell.bounded_tail::<M>() };
