@@ -12,11 +12,11 @@
 //! ```
 //!
 //! A connection reads the commands that a client has sent, and divides them among the shards that
-//! keep their keys ([`batch`]). The shards answer, and the connection writes the replies in order.
+//! keep their keys (`batch.rs`). The shards answer, and the connection writes the replies in order.
 //! It finds the shards in a table that the supervisor updates when it replaces one of them.
 //!
 //! Without arguments the store drives itself for some seconds with clients of its own, and checks
-//! what they read ([`drive`]). `--serve` keeps it running for others, such as `redis-cli`.
+//! what they read (`drive.rs`). `--serve` keeps it running for others, such as `redis-cli`.
 
 #![allow(
     clippy::print_stdout,
