@@ -618,7 +618,9 @@ impl ReadyQueueCoordinator {
         if work {
             self.idle.wake_up(lane.worker);
         }
-        !work
+        // It may have been woken since the first half, and its executor may know only of wakes that
+        // come after this. It counts as searching then, so it has to search.
+        !work && self.idle.is_asleep(lane.worker)
     }
 
     /// The worker is polled again after it slept; it counts as searching. *Its worker.*

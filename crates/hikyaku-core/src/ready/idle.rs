@@ -126,6 +126,11 @@ impl Idle {
             .with(|asleep| asleep.len() < self.workers && asleep.first() == Some(&worker))
     }
 
+    /// Does `worker` count as asleep? *Any thread.*
+    pub(super) fn is_asleep(&self, worker: usize) -> bool {
+        self.asleep.with(|asleep| asleep.contains(&worker))
+    }
+
     /// How many workers sleep. *Any thread.*
     pub(super) fn asleep(&self) -> usize {
         // Relaxed: a statistic.
