@@ -3,47 +3,89 @@
 //! The slot comes from recycled memory, and lives apart from both actors.
 //!
 //! ```text
-//!   EMPTY ──poll──► WAITING ──send──► LOCKED ──► DONE ──► freed by the asker
-//!     │               │  ▲  retract    (the waker is taken out)
-//!     │               └──┘ and renew
+//!   EMPTY ──poll──► WAITING ──send──► DONE ──► freed by the asker
+//!     │  ▲             │
+//!     │  └──retract────┘  (the asker was polled with another waker, or leaves)
 //!     └──send──► DONE
 //!   any of these + GONE (the asker left) ──► freed by the answerer
 //! ```
 //!
-//! The answerer takes the waker out *before* it says `DONE`: once it has said so the asker may take
-//! the value and free the slot, so nothing is touched afterwards.
+//! Once the answerer has said `DONE` the asker may take the value and free the slot, so the
+//! answerer reads the waker *before*, and owns it if its exchange from `WAITING` to `DONE` succeeds.
+//! A retraction counts a turn in the same word: an exchange that was prepared with an older waker
+//! fails.
 //!
 //! # Concurrency
 //!
-//! `value`: the answerer until `DONE`, then the asker. `waker`: the asker, except between `WAITING`
-//! and `DONE`, when it is the answerer's by the exchange to `LOCKED`. `state`: both.
+//! `value`: the answerer until `DONE`, then the asker. `waker`: written by the asker in `EMPTY`;
+//! its two words are atomics, because the answerer may read them while they change. `state`: both.
 
 use crate::actor_ref::SendError;
 use crate::pool;
-use crate::sync::{AtomicU8, Ordering, UnsafeCell};
+use crate::sync::{AtomicPtr, AtomicU32, Ordering, UnsafeCell};
 use core::alloc::Layout;
 use core::fmt;
 use core::future::Future;
-use core::mem::MaybeUninit;
+use core::mem::{ManuallyDrop, MaybeUninit};
 use core::pin::Pin;
-use core::ptr::NonNull;
-use core::task::{self, Poll, Waker};
+use core::ptr::{self, NonNull};
+use core::task::{self, Poll, RawWakerVTable, Waker};
 
-const EMPTY: u8 = 0;
+const EMPTY: u32 = 0;
 /// The waker is there.
-const WAITING: u8 = 1;
-/// The answerer takes the waker out.
-const LOCKED: u8 = 2;
+const WAITING: u32 = 1;
 /// The answerer has left; with `VALUE`, the value is there.
-const DONE: u8 = 4;
-const VALUE: u8 = 8;
+const DONE: u32 = 2;
+const VALUE: u32 = 4;
 /// The asker has left.
-const GONE: u8 = 16;
+const GONE: u32 = 8;
+/// One retraction.
+const TURN: u32 = 16;
 
 struct Slot<T> {
-    state: AtomicU8,
-    waker: UnsafeCell<MaybeUninit<Waker>>,
+    state: AtomicU32,
+    waker: AtomicWaker,
     value: UnsafeCell<MaybeUninit<T>>,
+}
+
+/// A waker in two words. Who may use it is said by the slot's state.
+struct AtomicWaker {
+    data: AtomicPtr<()>,
+    vtable: AtomicPtr<RawWakerVTable>,
+}
+
+impl AtomicWaker {
+    fn new() -> Self {
+        Self {
+            data: AtomicPtr::new(ptr::null_mut()),
+            vtable: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    /// Moves a waker in. *Asker*, while the state is not `WAITING`.
+    fn put(&self, waker: Waker) {
+        let waker = ManuallyDrop::new(waker);
+        // Relaxed, twice: published by the exchange to `WAITING`.
+        self.data.store(waker.data().cast_mut(), Ordering::Relaxed);
+        self.vtable
+            .store(ptr::from_ref(waker.vtable()).cast_mut(), Ordering::Relaxed);
+    }
+
+    /// The two words, for what they are worth.
+    fn read(&self) -> (*const (), *const RawWakerVTable) {
+        // Relaxed, twice: worth something only if an exchange from `WAITING` succeeds afterwards.
+        (
+            self.data.load(Ordering::Relaxed),
+            self.vtable.load(Ordering::Relaxed),
+        )
+    }
+}
+
+/// # Safety
+/// The words came from one `put`, whose waker is the caller's, or is only looked at.
+unsafe fn waker_of((data, vtable): (*const (), *const RawWakerVTable)) -> ManuallyDrop<Waker> {
+    // SAFETY: as the caller promises; a waker's vtable is static.
+    ManuallyDrop::new(unsafe { Waker::new(data, &*vtable) })
 }
 
 impl<T> Slot<T> {
@@ -52,8 +94,8 @@ impl<T> Slot<T> {
         // SAFETY: fresh memory of this layout.
         unsafe {
             slot.write(Self {
-                state: AtomicU8::new(EMPTY),
-                waker: UnsafeCell::new(MaybeUninit::uninit()),
+                state: AtomicU32::new(EMPTY),
+                waker: AtomicWaker::new(),
                 value: UnsafeCell::new(MaybeUninit::uninit()),
             });
         }
@@ -65,7 +107,7 @@ impl<T> Slot<T> {
     unsafe fn free(slot: NonNull<Self>) {
         // SAFETY: as the caller promises; the drop ends loom's cells and is nothing otherwise.
         unsafe {
-            core::ptr::drop_in_place(slot.as_ptr());
+            ptr::drop_in_place(slot.as_ptr());
             pool::give(slot.cast(), Layout::new::<Self>());
         }
     }
@@ -81,14 +123,6 @@ impl<T> Slot<T> {
     unsafe fn take(&self) -> T {
         // SAFETY: as the caller promises.
         self.value
-            .with_mut(|place| unsafe { (*place).assume_init_read() })
-    }
-
-    /// # Safety
-    /// The caller owns the waker, and it is there. Once.
-    unsafe fn take_waker(&self) -> Waker {
-        // SAFETY: as the caller promises.
-        self.waker
             .with_mut(|place| unsafe { (*place).assume_init_read() })
     }
 }
@@ -132,44 +166,36 @@ impl<T> Reply<T> {
 ///
 /// # Safety
 /// Called once, by the answerer; with `VALUE` if the value is there.
-unsafe fn finish<T>(slot: NonNull<Slot<T>>, value: u8) -> Result<(), T> {
+unsafe fn finish<T>(slot: NonNull<Slot<T>>, value: u32) -> Result<(), T> {
     // SAFETY: the slot lives until both sides have left.
     let this = unsafe { slot.as_ref() };
-    // Acquire: pairs with the Release that stored the waker.
+    // Acquire: pairs with the Release of the exchange that published the waker.
     let mut state = this.state.load(Ordering::Acquire);
-    let mut waker = None;
-    loop {
-        let next = if state & WAITING != 0 && state & GONE == 0 {
-            LOCKED
-        } else {
-            DONE | value | state & GONE
-        };
+    let words = loop {
+        let words = this.waker.read();
+        let next = DONE | value | state & GONE;
         match this
             .state
             // Release: publishes the value. Acquire: the waker, and what the asker did before it
             // left.
             .compare_exchange_weak(state, next, Ordering::AcqRel, Ordering::Acquire)
         {
-            Ok(_) if next == LOCKED => {
-                // SAFETY: the exchange made the waker ours.
-                waker = Some(unsafe { this.take_waker() });
-                state = LOCKED;
-            }
-            Ok(_) => break,
+            Ok(_) => break words,
             Err(seen) => state = seen,
         }
-    }
+    };
     // From here on the asker may free the slot, unless it has left before.
     if state & GONE != 0 {
         // SAFETY: both sides have left, and the value is ours again.
-        let value = (value != 0).then(|| unsafe { this.take() });
+        let value = unsafe { this.value_if(value) };
         // SAFETY: likewise.
         unsafe { Slot::free(slot) };
-        drop(waker);
         return value.map_or(Ok(()), Err);
     }
-    if let Some(waker) = waker {
-        waker.wake();
+    if state & WAITING != 0 {
+        // SAFETY: the state did not change between the read and the exchange, so the words are one
+        // waker's, and the exchange made it ours.
+        ManuallyDrop::into_inner(unsafe { waker_of(words) }).wake();
     }
     Ok(())
 }
@@ -279,35 +305,44 @@ impl<T> Ask<T> {
 impl<T> Slot<T> {
     /// Takes the waker back, unless the answerer was faster. *Asker.*
     fn retract(&self) -> Option<Waker> {
-        // Acquire: as in `finish`. Relaxed: nothing is read if the answerer was faster.
+        // Relaxed: the waker is the asker's own writing.
+        let state = self.state.load(Ordering::Relaxed);
+        if state & WAITING == 0 {
+            return None;
+        }
+        let next = (state & !WAITING).wrapping_add(TURN);
         self.state
-            .compare_exchange(WAITING, EMPTY, Ordering::Acquire, Ordering::Relaxed)
+            // Relaxed, twice: the asker takes back its own, and nothing is read if the answerer was
+            // faster.
+            .compare_exchange(state, next, Ordering::Relaxed, Ordering::Relaxed)
             .ok()?;
         // SAFETY: the exchange made the waker ours again.
-        Some(unsafe { self.take_waker() })
+        Some(ManuallyDrop::into_inner(unsafe {
+            waker_of(self.waker.read())
+        }))
     }
 
-    /// Leaves the waker. False if the answerer is done, or about to be. *Asker*, in `EMPTY`.
-    fn wait(&self, waker: Waker) -> bool {
-        // SAFETY: not `WAITING`, so the place is the asker's, and empty.
-        self.waker.with_mut(|place| unsafe {
-            (*place).write(waker);
-        });
+    /// Leaves the waker. False if the answerer is done. *Asker*, in `EMPTY`, which is `state`.
+    #[inline]
+    fn wait(&self, state: u32, waker: Waker) -> bool {
+        self.waker.put(waker);
         // Release: pairs with the Acquire in `finish`. Relaxed: `poll` looks again.
         let left = self
             .state
-            .compare_exchange(EMPTY, WAITING, Ordering::Release, Ordering::Relaxed)
+            .compare_exchange(state, state | WAITING, Ordering::Release, Ordering::Relaxed)
             .is_ok();
         if !left {
             // SAFETY: not published, so still ours.
-            drop(unsafe { self.take_waker() });
+            drop(ManuallyDrop::into_inner(unsafe {
+                waker_of(self.waker.read())
+            }));
         }
         left
     }
 
     /// # Safety
     /// The caller owns the value, if `state` says that it is there. Once.
-    unsafe fn value_if(&self, state: u8) -> Option<T> {
+    unsafe fn value_if(&self, state: u32) -> Option<T> {
         // SAFETY: as the caller promises.
         (state & VALUE != 0).then(|| unsafe { self.take() })
     }
@@ -330,22 +365,21 @@ impl<T> Future for Ask<T> {
         let this = unsafe { slot.as_ref() };
         // Acquire: pairs with the Release in `finish`.
         let mut state = this.state.load(Ordering::Acquire);
-        if state == WAITING {
-            drop(this.retract());
-            // Acquire: as above.
-            state = this.state.load(Ordering::Acquire);
-        }
-        if state == EMPTY {
-            if this.wait(cx.waker().clone()) {
-                return Poll::Pending;
+        while state & DONE == 0 {
+            if state & WAITING == 0 {
+                if this.wait(state, cx.waker().clone()) {
+                    return Poll::Pending;
+                }
+            } else {
+                // SAFETY: only looked at. If it is not ours any more, the vtable and the address
+                // are still there to be compared.
+                if unsafe { waker_of(this.waker.read()) }.will_wake(cx.waker()) {
+                    return Poll::Pending;
+                }
+                drop(this.retract());
             }
             // Acquire: as above.
             state = this.state.load(Ordering::Acquire);
-        }
-        if state & DONE == 0 {
-            // The answerer holds the waker of an earlier poll, and is one step from done.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
         }
         self.state = AskState::Done;
         // SAFETY: with `DONE` the slot is ours alone.

@@ -27,7 +27,7 @@
 use crate::actor::{Actor, Context};
 use crate::failure::StopCause;
 use crate::invoker::{self, Activation, Ending, InvokeResult};
-use crate::mailbox::{MailboxOptions, Notice, QueueMailbox, Room, SystemNode, Tail};
+use crate::mailbox::{Life, MailboxOptions, Notice, QueueMailbox, Room, SystemNode, Tail};
 use crate::pool;
 use crate::registry::MailboxIndex;
 use crate::state::{Next, Orders, Rest};
@@ -704,6 +704,40 @@ impl CellPtr {
         }
     }
 
+    /// As `retain`, for a waker: on an owned cell's thread it takes a reference that was let go
+    /// there.
+    #[inline]
+    fn retain_waker(self) {
+        let spare = &self.mailbox().spare;
+        if self.is_owned() && self.is_consumed_here() && spare.get() != 0 {
+            spare.set(spare.get() - 1);
+        } else {
+            self.retain();
+        }
+    }
+
+    /// As `release`, for a waker: an owned cell's thread keeps the reference for the next one.
+    #[inline]
+    fn release_waker(self) {
+        let state = self.mailbox();
+        if self.is_owned()
+            && self.is_consumed_here()
+            && state.spare.get() != u8::MAX
+            && state.life.get() != Life::Dead
+        {
+            state.spare.set(state.spare.get() + 1);
+        } else {
+            self.release();
+        }
+    }
+
+    /// Lets go of what was kept for wakers. *The runner, in `Life::Dead`.*
+    pub(crate) fn release_spare(self) {
+        for _ in 0..self.mailbox().spare.take() {
+            self.release();
+        }
+    }
+
     /// # Safety
     /// Nobody else uses the cell; future, actor and queue are gone.
     #[cold]
@@ -761,14 +795,14 @@ static WAKER: RawWakerVTable = {
     }
     unsafe fn clone(data: *const ()) -> RawWaker {
         // SAFETY: `data` is a live cell.
-        unsafe { of(data) }.retain();
+        unsafe { of(data) }.retain_waker();
         RawWaker::new(data, &WAKER)
     }
     unsafe fn wake(data: *const ()) {
         // SAFETY: `data` is a live cell, and this waker's reference ends here.
         let cell = unsafe { of(data) };
         cell.wake();
-        cell.release();
+        cell.release_waker();
     }
     unsafe fn wake_by_ref(data: *const ()) {
         // SAFETY: `data` is a live cell.
@@ -776,7 +810,7 @@ static WAKER: RawWakerVTable = {
     }
     unsafe fn drop(data: *const ()) {
         // SAFETY: `data` is a live cell, and this waker's reference ends here.
-        unsafe { of(data) }.release();
+        unsafe { of(data) }.release_waker();
     }
     RawWakerVTable::new(clone, wake, wake_by_ref, drop)
 };

@@ -21,7 +21,7 @@ use crate::cell::CellPtr;
 use crate::clock::Clock;
 use crate::dead_letter::DeadLetterReason;
 use crate::failure::{Failure, StopCause};
-use crate::mailbox::{self, Life, SystemMessage};
+use crate::mailbox::{self, Holds, Life, SystemMessage};
 use crate::state::{Orders, Park, Release};
 use crate::sync;
 use alloc::boxed::Box;
@@ -258,7 +258,7 @@ pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_
                 cut_short(cell);
             }
             match state.life.get() {
-                _ if state.busy.get() => resume::<A>(cell, &mut cx),
+                _ if state.slot.get() == Holds::Future => resume::<A>(cell, &mut cx),
                 Life::Fresh if ending >= Ending::Stop => {
                     state.life.set(Life::Stopping);
                     (cell.vtable().drop_factory)(cell);
@@ -381,7 +381,7 @@ unsafe fn begin<F: Future>(
     // SAFETY: the slot is large enough for every future of the actor, and empty.
     unsafe { slot.write(future) };
     // After the write: a panic in making the future leaves the slot empty.
-    cell.mailbox().busy.set(true);
+    cell.mailbox().slot.set(Holds::Future);
     // SAFETY: just written.
     unsafe { go_on::<F>(cell, cx) }
 }
@@ -397,7 +397,7 @@ unsafe fn go_on<F: Future>(cell: CellPtr, cx: &mut task::Context<'_>) -> Poll<F:
     let poll = unsafe { Pin::new_unchecked(&mut *slot).poll(cx) };
     if poll.is_ready() {
         // Before the drop: a panic in it must not drop twice.
-        cell.mailbox().busy.set(false);
+        cell.mailbox().slot.set(Holds::Nothing);
         // SAFETY: live until here.
         unsafe { ptr::drop_in_place(slot) };
     }
@@ -639,7 +639,9 @@ unsafe fn cut_short(cell: CellPtr) {
 /// # Safety
 /// The ticket is held.
 unsafe fn drop_live_future(cell: CellPtr) {
-    if cell.mailbox().busy.replace(false) {
+    let slot = &cell.mailbox().slot;
+    if slot.get() == Holds::Future {
+        slot.set(Holds::Nothing);
         // SAFETY: live until here, and never again: the flag is off before.
         let _ = sync::catch(|| unsafe { (cell.vtable().drop_future)(cell) });
     }
@@ -699,6 +701,7 @@ unsafe fn end(cell: CellPtr) {
             let _ = sync::catch(|| (cell.vtable().drop_actor)(cell));
         }
         (cell.vtable().close_mailbox)(cell);
+        cell.release_spare();
         let home = cell.home();
         home.unregister(cell);
         let cause = cell.cause();

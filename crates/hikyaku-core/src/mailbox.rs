@@ -25,7 +25,7 @@
 //! # Concurrency
 //!
 //! - `word`, `task`, `system`: any thread, as `state.rs` and `mailbox/system.rs` say.
-//! - `chain` and the flags: the runner. `inline` also by the one whose claim
+//! - `chain` and the flags: the runner. `slot` also by the one whose claim
 //!   made the cell runnable, until it is scheduled.
 
 mod bounded;
@@ -183,6 +183,17 @@ pub(crate) enum Life {
     Dead,
 }
 
+/// What is in the cell's slot. (The factory, in `Life::Fresh`, is not told apart from nothing.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Holds {
+    Nothing,
+    /// The first message.
+    Message,
+    /// A live future: the life says whose.
+    Future,
+}
+
 /// The mailbox of one actor. Messages are typed by the callers: every method with an `M` has to
 /// be called with the type of the cell.
 #[repr(C)]
@@ -192,10 +203,10 @@ pub(crate) struct QueueMailbox {
     pub(crate) system: SystemLane,
     pub(crate) task: Task,
     pub(crate) life: Cell<Life>,
-    /// Does the slot hold a live future?
-    pub(crate) busy: Cell<bool>,
-    /// Does the slot hold the first message?
-    inline: Cell<bool>,
+    pub(crate) slot: Cell<Holds>,
+    /// References to the memory of an owned cell that were let go on its thread, kept for the next
+    /// waker.
+    pub(crate) spare: Cell<u8>,
     /// Is there no actor value? Not yet, or not any more.
     pub(crate) vacant: Cell<bool>,
     /// Has `started` succeeded?
@@ -213,8 +224,8 @@ impl QueueMailbox {
             system: SystemLane::new(),
             task: Task::new(),
             life: Cell::new(Life::Fresh),
-            busy: Cell::new(false),
-            inline: Cell::new(false),
+            slot: Cell::new(Holds::Nothing),
+            spare: Cell::new(0),
             vacant: Cell::new(true),
             started: Cell::new(false),
             rest: Cell::new(Rest::Active),
@@ -256,7 +267,7 @@ unsafe fn push_shared<M>(cell: CellPtr, message: M) -> Push<M> {
             // SAFETY: the cell was idle, so the slot is empty and, until the cell is scheduled,
             // ours.
             unsafe { cell.inline_slot::<M>().write(message) };
-            mailbox.inline.set(true);
+            mailbox.slot.set(Holds::Message);
             cell.schedule();
             Push::Accepted
         }
@@ -279,7 +290,7 @@ unsafe fn push_here<M>(cell: CellPtr, message: M) -> Push<M> {
     if mailbox.rest.get() == Rest::Idle && !mailbox.word.has_nodes() {
         // SAFETY: the cell is idle, so the slot is empty, and it is ours.
         unsafe { cell.inline_slot::<M>().write(message) };
-        mailbox.inline.set(true);
+        mailbox.slot.set(Holds::Message);
         mailbox.rest.set(Rest::Active);
         cell.schedule();
     } else {
@@ -519,8 +530,8 @@ impl<M> Drop for Batch<M> {
 #[inline(always)]
 pub(crate) unsafe fn pop<M>(cell: CellPtr) -> Option<M> {
     let mailbox = cell.mailbox();
-    if mailbox.inline.get() {
-        mailbox.inline.set(false);
+    if mailbox.slot.get() == Holds::Message {
+        mailbox.slot.set(Holds::Nothing);
         // SAFETY: the flag says that the slot holds the message, and the runner owns the slot.
         return Some(unsafe { cell.inline_slot::<M>().read() });
     }
@@ -573,20 +584,8 @@ pub(crate) unsafe fn give_back<M>(cell: CellPtr) {
         // Room that appears now is for nobody: who still waits is told.
         tail.refuse_waiting();
     }
-    // SAFETY: the caller is the consumer.
-    unsafe {
-        tail.give_back(
-            || {
-                // What was admitted before the first sender began to wait goes first.
-                absorb(mailbox);
-            },
-            |node| {
-                let mut chain = mailbox.chain.get();
-                chain.append(node.cast::<Link>().as_ptr());
-                mailbox.chain.set(chain);
-            },
-        );
-    }
+    // SAFETY: the caller is the consumer, and the queued nodes are its own.
+    unsafe { tail.give_back(|node| append_here(cell, node.cast())) }
 }
 
 /// Gives the ticket back, if there is nothing to do. *Runner.*
