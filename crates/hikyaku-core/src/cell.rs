@@ -1,8 +1,9 @@
 //! The cell: one allocation per actor.
 //!
 //! ```text
-//!   Header   vtable · counts · home · index · mailbox · cold box · kin · context
+//!   Header   index · cold box · kin · mailbox · vtable · home · counts
 //!   slot     the first message, or the one live future, or (before the first activation) the factory
+//!   context  a pointer to the cell, for the handlers
 //!   actor    the value, beside the future; vacant until the factory has run
 //!   tail     the slots of a bounded mailbox
 //! ```
@@ -45,19 +46,21 @@ use core::task::{RawWaker, RawWakerVTable, Waker};
 /// The part of a cell that does not depend on the actor.
 #[repr(C)]
 pub(crate) struct Header {
-    vtable: &'static VTable,
-    counts: Counts,
-    home: NonNull<Shared>,
+    // The first line: the runner's, and what is rare.
     index: MailboxIndex,
-    /// Counts the actor values that have lived in this cell.
-    incarnation: Cell<u32>,
-    /// The offset of the bounded tail, zero if there is none; and the two bits below.
-    tail: u32,
-    mailbox: QueueMailbox,
     cold: Cell<*mut Cold>,
     kin: Kin,
-    /// A `Context`, which is a pointer to this cell.
-    context: Cell<*mut Header>,
+    // The mailbox begins with the runner's part, then comes the senders'.
+    mailbox: QueueMailbox,
+    // The second line, which begins in the middle of the mailbox: all that a sender touches, with
+    // the first message behind it.
+    vtable: &'static VTable,
+    home: NonNull<Shared>,
+    counts: Counts,
+    /// Counts the actor values that have lived in this cell.
+    incarnation: Cell<u32>,
+    /// The offset of the bounded tail, zero if there is none; and the bits below.
+    tail: u32,
 }
 
 /// The actor stops when the last strong reference goes.
@@ -65,13 +68,16 @@ const STOP_UNREFERENCED: u32 = 1;
 /// The cell is owned by its system's only worker: see `state.rs`. Other threads may come to ring the
 /// bell after the actor has ended, so the cell keeps its system alive.
 const OWNED: u32 = 2;
+/// The cold box has a throughput of its own.
+const OWN_THROUGHPUT: u32 = 4;
+const BITS: u32 = STOP_UNREFERENCED | OWNED | OWN_THROUGHPUT;
 
-// What a producer touches fits into one line of 64 bytes; the runner's part comes behind it.
+// A sender to an idle cell touches one line of 64 bytes: from the word to a first message of 16.
 #[cfg(all(target_pointer_width = "64", not(loom)))]
 const _: () = {
-    assert!(size_of::<Header>() == 120);
+    assert!(size_of::<Header>() == 112);
     assert!(
-        core::mem::offset_of!(Header, mailbox) + core::mem::offset_of!(QueueMailbox, chain) == 64
+        core::mem::offset_of!(Header, mailbox) + core::mem::offset_of!(QueueMailbox, word) == 64
     );
 };
 // The node that tells the parent lies where the chain was.
@@ -122,6 +128,7 @@ pub(crate) struct VTable {
     /// Drops the tail, and tells the layout of the whole cell.
     free_layout: unsafe fn(CellPtr) -> Layout,
     slot: usize,
+    context: usize,
     actor: usize,
     message: fn() -> TypeId,
 }
@@ -134,6 +141,14 @@ pub(crate) struct CellPtr(NonNull<Header>);
 unsafe impl Send for CellPtr {}
 // SAFETY: likewise.
 unsafe impl Sync for CellPtr {}
+
+/// Offsets in a cell, and its layout without the tail.
+struct Parts {
+    slot: usize,
+    context: usize,
+    actor: usize,
+    layout: Layout,
+}
 
 /// Where the parts of a cell of `A` lie.
 struct Shape<A>(core::marker::PhantomData<A>);
@@ -173,15 +188,22 @@ impl<A: Actor> Shape<A> {
         (max(size, hooks), max(align, hooks_align))
     };
 
-    const fn parts(factory: Layout) -> (usize, usize, Layout) {
+    const fn parts(factory: Layout) -> Parts {
         let align = max(max(Self::SLOT.1, factory.align()), align_of::<Header>());
         let slot = size_of::<Header>().next_multiple_of(max(Self::SLOT.1, factory.align()));
         let slot_end = slot + max(Self::SLOT.0, factory.size());
-        let actor = slot_end.next_multiple_of(align_of::<A>());
+        let context = slot_end.next_multiple_of(align_of::<Context<'static, A>>());
+        let context_end = context + size_of::<Context<'static, A>>();
+        let actor = context_end.next_multiple_of(align_of::<A>());
         let align = max(align, align_of::<A>());
         let size = (actor + size_of::<A>()).next_multiple_of(align);
         match Layout::from_size_align(size, align) {
-            Ok(layout) => (slot, actor, layout),
+            Ok(layout) => Parts {
+                slot,
+                context,
+                actor,
+                layout,
+            },
             Err(_) => panic!("the actor is larger than the address space"),
         }
     }
@@ -208,13 +230,13 @@ impl<A: Actor> Shape<A> {
 /// assert!(cell_size::<Counter>() <= 192);
 /// ```
 pub const fn cell_size<A: Actor>() -> usize {
-    Shape::<A>::parts(Layout::new::<()>()).2.size()
+    Shape::<A>::parts(Layout::new::<()>()).layout.size()
 }
 
 struct Typed<A, F>(core::marker::PhantomData<(A, F)>);
 
 impl<A: Actor, F: FnMut() -> A> Typed<A, F> {
-    const PARTS: (usize, usize, Layout) = Shape::<A>::parts(Layout::new::<F>());
+    const PARTS: Parts = Shape::<A>::parts(Layout::new::<F>());
 
     const VTABLE: VTable = VTable {
         run: invoker::run::<A>,
@@ -224,8 +246,9 @@ impl<A: Actor, F: FnMut() -> A> Typed<A, F> {
         drop_actor: Self::drop_actor,
         close_mailbox: invoker::close_mailbox::<A>,
         free_layout: Self::free_layout,
-        slot: Self::PARTS.0,
-        actor: Self::PARTS.1,
+        slot: Self::PARTS.slot,
+        context: Self::PARTS.context,
+        actor: Self::PARTS.actor,
         message: TypeId::of::<A::Msg>,
     };
 
@@ -258,11 +281,11 @@ impl<A: Actor, F: FnMut() -> A> Typed<A, F> {
     /// The caller holds the last reference to the memory.
     unsafe fn free_layout(cell: CellPtr) -> Layout {
         if !cell.is_bounded() {
-            return Self::PARTS.2;
+            return Self::PARTS.layout;
         }
         // SAFETY: the tail is live until here and nobody else is left.
         let capacity = unsafe { Room::<A::Msg>::drop_in_place(cell.room::<A::Msg>()) };
-        layout_with_tail::<A::Msg>(Self::PARTS.2, Some(capacity))
+        layout_with_tail::<A::Msg>(Self::PARTS.layout, Some(capacity))
             .expect("it was laid out before")
             .0
     }
@@ -278,6 +301,10 @@ fn layout_with_tail<M>(base: Layout, capacity: Option<usize>) -> Option<(Layout,
     let tail = tail.align_to(8).ok()?;
     let (layout, offset) = base.extend(tail).ok()?;
     Some((layout, u32::try_from(offset).ok()?))
+}
+
+const fn flag(set: bool, bit: u32) -> u32 {
+    if set { bit } else { 0 }
 }
 
 /// What a new cell is made from.
@@ -296,8 +323,9 @@ impl CellPtr {
     /// It gets its index by [`CellPtr::set_index`].
     pub(crate) fn new<A: Actor, F: FnMut() -> A>(birth: Birth, factory: F) -> Option<Self> {
         let capacity = birth.mailbox.capacity();
-        let (layout, tail) = layout_with_tail::<A::Msg>(Typed::<A, F>::PARTS.2, capacity)?;
+        let (layout, tail) = layout_with_tail::<A::Msg>(Typed::<A, F>::PARTS.layout, capacity)?;
         let header = pool::try_take(layout)?.cast::<Header>();
+        let own_throughput = birth.throughput.is_some();
         let cold = if birth.name.is_some() || birth.throughput.is_some() {
             Box::into_raw(Box::new(Cold {
                 name: birth.name,
@@ -324,12 +352,9 @@ impl CellPtr {
                 index: MailboxIndex::NONE,
                 incarnation: Cell::new(0),
                 tail: tail
-                    | if birth.stop_unreferenced {
-                        STOP_UNREFERENCED
-                    } else {
-                        0
-                    }
-                    | if birth.owned { OWNED } else { 0 },
+                    | flag(birth.stop_unreferenced, STOP_UNREFERENCED)
+                    | flag(birth.owned, OWNED)
+                    | flag(own_throughput, OWN_THROUGHPUT),
                 mailbox: QueueMailbox::new(),
                 cold: Cell::new(cold),
                 kin: Kin {
@@ -337,10 +362,10 @@ impl CellPtr {
                     previous: Cell::new(None),
                     next: Cell::new(None),
                 },
-                context: Cell::new(header.as_ptr()),
             });
             let cell = Self(header);
             cell.slot().cast::<F>().write(factory);
+            cell.context::<A>().cast::<CellPtr>().write(cell);
             if let Some(capacity) = capacity {
                 Room::<A::Msg>::write(cell.room::<A::Msg>(), capacity);
             }
@@ -448,19 +473,19 @@ impl CellPtr {
 
     #[inline(always)]
     pub(crate) fn context<A: Actor>(self) -> *mut Context<'static, A> {
-        // SAFETY: inside the header; a context is a pointer to its cell.
-        unsafe { (&raw mut (*self.0.as_ptr()).context).cast() }
+        // SAFETY: inside the allocation.
+        unsafe { self.0.as_ptr().byte_add(self.vtable().context).cast() }
     }
 
     #[inline(always)]
     pub(crate) fn is_bounded(self) -> bool {
-        self.header().tail > STOP_UNREFERENCED | OWNED
+        self.header().tail > BITS
     }
 
     /// Is it neither bounded nor owned?
     #[inline(always)]
     pub(crate) fn is_plain(self) -> bool {
-        self.header().tail <= STOP_UNREFERENCED
+        self.header().tail & !(STOP_UNREFERENCED | OWN_THROUGHPUT) == 0
     }
 
     /// Does it belong to its system's only worker?
@@ -470,7 +495,7 @@ impl CellPtr {
     }
 
     fn room<M>(self) -> *mut Room<M> {
-        let offset = (self.header().tail & !(STOP_UNREFERENCED | OWNED)) as usize;
+        let offset = (self.header().tail & !BITS) as usize;
         // SAFETY: the tail is inside the allocation.
         unsafe { self.0.as_ptr().byte_add(offset).cast() }
     }
@@ -496,6 +521,15 @@ impl CellPtr {
         // SAFETY: made by `cold`, freed with the cell; changed by the runner only, through `cold`,
         // whose borrows end before the next call.
         unsafe { self.header().cold.get().as_ref() }
+    }
+
+    /// The actor's own throughput, if it has one. *Runner.*
+    #[inline]
+    pub(crate) fn throughput(&self) -> Option<u32> {
+        if self.header().tail & OWN_THROUGHPUT == 0 {
+            return None;
+        }
+        self.cold_if_any().and_then(|cold| cold.throughput)
     }
 
     /// The cold box, made if need be.

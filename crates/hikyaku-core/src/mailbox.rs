@@ -199,8 +199,10 @@ pub(crate) enum Holds {
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct QueueMailbox {
-    pub(crate) word: Word,
+    pub(crate) chain: Cell<Chain>,
     pub(crate) system: SystemLane,
+    // From here on the senders' part: see `Header`.
+    pub(crate) word: Word,
     pub(crate) task: Task,
     pub(crate) life: Cell<Life>,
     pub(crate) slot: Cell<Holds>,
@@ -214,7 +216,6 @@ pub(crate) struct QueueMailbox {
     pub(crate) rest: Cell<Rest>,
     /// The strongest order to end that has been read.
     pub(crate) ending: Cell<Ending>,
-    pub(crate) chain: Cell<Chain>,
 }
 
 impl QueueMailbox {

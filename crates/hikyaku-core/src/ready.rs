@@ -319,6 +319,11 @@ impl Injector {
         }
     }
 
+    /// Like `Ring::is_empty_for_sleep`: the lock is the word in which both sides meet.
+    fn is_empty_for_sleep(&self) -> bool {
+        self.queue.with(|arrivals| arrivals.queue.is_empty())
+    }
+
     fn is_empty(&self) -> bool {
         // Acquire: pairs with the Release in `push`.
         self.len.load(Ordering::Acquire) == 0
@@ -610,10 +615,10 @@ impl ReadyQueueCoordinator {
     /// Second half: true if the worker may sleep. If not, there is work, and it counts as
     /// searching. *Its worker.*
     pub(crate) fn commit_park(&self, lane: &Lane) -> bool {
-        let work = !self.injector.is_empty()
+        let work = !self.injector.is_empty_for_sleep()
             || self.lanes.iter().any(|other| match &other.queue {
                 Queue::Single { .. } => other.len() != 0,
-                Queue::Stealing { ring, .. } => ring.len() != 0,
+                Queue::Stealing { ring, .. } => !ring.is_empty_for_sleep(),
             });
         if work {
             self.idle.wake_up(lane.worker);

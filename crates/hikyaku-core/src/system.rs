@@ -244,12 +244,11 @@ impl Shared {
     /// The budget for one activation of `cell`. *Its runner.*
     #[inline]
     pub(crate) fn activation(&self, cell: CellPtr) -> Activation<'_> {
-        let own = cell.cold_if_any().and_then(|cold| cold.throughput);
         let time = match (&self.clock, self.time_budget) {
             (Some(clock), Some(limit)) => Some((&**clock, limit)),
             _ => None,
         };
-        Activation::new(own.unwrap_or(self.throughput), time)
+        Activation::new(cell.throughput().unwrap_or(self.throughput), time)
     }
 }
 

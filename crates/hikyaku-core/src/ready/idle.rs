@@ -6,17 +6,19 @@
 //!
 //! # Why no work is left alone
 //!
-//! The one who brings work makes it visible, passes a full fence, then reads the counts. The one
-//! who goes to sleep changes the counts, passes a full fence, then looks for work once more. One of
-//! the two sees the other. The same holds for the last searcher, who stops being one in the step
-//! in which it becomes a sleeper, or when it has found work: it then wakes another.
+//! The one who brings work makes it visible by a read-modify-write on the queue (the tail of a
+//! ring, the lock of the injector), then reads the counts. The one who goes to sleep changes the
+//! counts, then looks at each queue by a read-modify-write. The two meet in the queue's word: the
+//! one who comes second sees what the first did before. The same holds for the last searcher, who
+//! stops being one in the step in which it becomes a sleeper, or when it has found work: it then
+//! wakes another.
 //!
 //! # Concurrency
 //!
 //! `counts`: any thread. It changes together with `sleepers`, under the lock, or by a searcher that
 //! becomes busy or the other way round.
 
-use crate::sync::{AtomicUsize, Mutex, Ordering, fence};
+use crate::sync::{AtomicUsize, Mutex, Ordering};
 use alloc::vec::Vec;
 
 const SEARCHER: usize = 1;
@@ -52,9 +54,7 @@ impl Idle {
     /// thread*, after it made the work visible.
     #[inline]
     pub(super) fn worker_to_wake(&self) -> Option<usize> {
-        // SeqCst: pairs with the fence in `fall_asleep`.
-        fence(Ordering::SeqCst);
-        // Relaxed: the fence orders it.
+        // Relaxed: ordered after the sleeper's change by the queue's word, as said above.
         let counts = self.counts.load(Ordering::Relaxed);
         if searchers(counts) != 0 || sleepers(counts) == 0 {
             return None;
@@ -71,9 +71,9 @@ impl Idle {
                 return None;
             }
             let worker = asleep.pop()?;
-            // SeqCst: the counts are one side of the pair.
+            // Relaxed: the counts carry nothing but themselves.
             self.counts
-                .fetch_add(SEARCHER.wrapping_sub(SLEEPER), Ordering::SeqCst);
+                .fetch_add(SEARCHER.wrapping_sub(SLEEPER), Ordering::Relaxed);
             Some(worker)
         })
     }
@@ -84,15 +84,15 @@ impl Idle {
         if 2 * searchers(self.counts.load(Ordering::Relaxed)) >= self.workers.max(2) {
             return false;
         }
-        // SeqCst: the counts are one side of the pair.
-        self.counts.fetch_add(SEARCHER, Ordering::SeqCst);
+        // Relaxed: the counts carry nothing but themselves.
+        self.counts.fetch_add(SEARCHER, Ordering::Relaxed);
         true
     }
 
     /// A searcher found work. True if it was the last one: it has to wake another. *Worker.*
     pub(super) fn stop_searching(&self) -> bool {
-        // SeqCst: the counts are one side of the pair.
-        searchers(self.counts.fetch_sub(SEARCHER, Ordering::SeqCst)) == 1
+        // Relaxed: the counts carry nothing but themselves.
+        searchers(self.counts.fetch_sub(SEARCHER, Ordering::Relaxed)) == 1
     }
 
     /// Goes to sleep. The caller must look for work once more afterwards. *Worker.*
@@ -100,11 +100,9 @@ impl Idle {
         self.asleep.with(|asleep| {
             asleep.push(worker);
             let change = SLEEPER.wrapping_sub(if searching { SEARCHER } else { 0 });
-            // SeqCst: the counts are one side of the pair.
-            self.counts.fetch_add(change, Ordering::SeqCst);
+            // Relaxed: published by the look at the queues that follows.
+            self.counts.fetch_add(change, Ordering::Relaxed);
         });
-        // SeqCst: pairs with the fence in `worker_to_wake`.
-        fence(Ordering::SeqCst);
     }
 
     /// Wakes up, by itself or because it was woken; counts as searching afterwards. *Worker.*
@@ -112,9 +110,9 @@ impl Idle {
         self.asleep.with(|asleep| {
             if let Some(at) = asleep.iter().position(|&sleeper| sleeper == worker) {
                 asleep.remove(at);
-                // SeqCst: the counts are one side of the pair.
+                // Relaxed: the counts carry nothing but themselves.
                 self.counts
-                    .fetch_add(SEARCHER.wrapping_sub(SLEEPER), Ordering::SeqCst);
+                    .fetch_add(SEARCHER.wrapping_sub(SLEEPER), Ordering::Relaxed);
             }
         });
     }
