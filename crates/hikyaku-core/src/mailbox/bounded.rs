@@ -263,8 +263,9 @@ impl<M> Tail<M> {
     /// `consumer` is true only on the consumer's own thread.
     #[inline]
     pub(crate) unsafe fn reserve(&self, consumer: bool) -> Option<NonNull<Node<M>>> {
-        // Relaxed: only a first guess; the exchange decides.
-        let mut free = self.room().free.load(Ordering::Relaxed);
+        // Acquire: pairs with the Release of the exchange that put the slot there, so that the link
+        // read below is the slot's present one; the exchange decides only that it still is the first.
+        let mut free = self.room().free.load(Ordering::Acquire);
         if free & WAITING != 0 {
             return None;
         }
@@ -282,9 +283,8 @@ impl<M> Tail<M> {
             match self
                 .room()
                 .free
-                // Acquire: pairs with the Release in `give_back` and `cancel`: the link and the
-                // emptied slot.
-                .compare_exchange_weak(free, new, Ordering::Acquire, Ordering::Relaxed)
+                // Acquire, twice: as above; and the slot has been emptied.
+                .compare_exchange_weak(free, new, Ordering::Acquire, Ordering::Acquire)
             {
                 // SAFETY: the number came out of the list.
                 Ok(_) => return Some(unsafe { self.slot(index) }.cast()),
@@ -312,8 +312,8 @@ impl<M> Tail<M> {
 
     /// Moves some free slots to the consumer's own list. *Consumer.*
     fn reserve_batch(&self) -> Option<Freed> {
-        // Relaxed: only a first guess for the exchange.
-        let mut free = self.room().free.load(Ordering::Relaxed);
+        // Acquire: as in `reserve`.
+        let mut free = self.room().free.load(Ordering::Acquire);
         loop {
             let first = free & INDEX;
             if first == NONE || free & WAITING != 0 {
@@ -332,8 +332,8 @@ impl<M> Tail<M> {
             match self
                 .room()
                 .free
-                // Acquire: as in `reserve`.
-                .compare_exchange_weak(free, new, Ordering::Acquire, Ordering::Relaxed)
+                // Acquire, twice: as in `reserve`.
+                .compare_exchange_weak(free, new, Ordering::Acquire, Ordering::Acquire)
             {
                 Ok(_) => return Some(Freed { first, last, count }),
                 Err(seen) => free = seen,
@@ -347,20 +347,16 @@ impl<M> Tail<M> {
         (self.room().capacity / 4).clamp(1, 64)
     }
 
-    /// Puts back a slot whose message was refused because the mailbox is closed. *Any thread.*
+    /// Puts back a slot whose message was refused because the mailbox is closed, whoever waits.
+    /// *Any thread.*
     pub(crate) fn cancel(&self, node: NonNull<Node<M>>) {
         let index = self.index_of(node);
-        self.put(index, index);
-    }
-
-    /// Puts the linked slots `first..=last` on the free stack, whoever waits.
-    fn put(&self, first: usize, last: usize) {
         // Relaxed: only a first guess for the exchange.
         let mut free = self.room().free.load(Ordering::Relaxed);
         loop {
             // Relaxed: published by the exchange.
-            self.link(last).store(free & INDEX, Ordering::Relaxed);
-            let new = (free & !INDEX) | first;
+            self.link(index).store(free & INDEX, Ordering::Relaxed);
+            let new = (free & !INDEX) | index;
             match self
                 .room()
                 .free
@@ -392,19 +388,27 @@ impl<M> Tail<M> {
         freed.count >= self.batch()
     }
 
-    /// Gives freed room to those who wait, in order, else to everybody. `before` runs once before
-    /// the first waiting message is queued by `queue`.
+    /// Gives freed room to those who wait, in order, else to everybody. `queue` puts a waiting
+    /// message behind all that is in the mailbox: its sender may have sent others before it waited.
     ///
     /// # Safety
     /// The caller is the consumer.
-    pub(crate) unsafe fn give_back(
-        &self,
-        before: impl FnOnce(),
-        mut queue: impl FnMut(NonNull<Node<M>>),
-    ) {
+    pub(crate) unsafe fn give_back(&self, mut queue: impl FnMut(NonNull<Node<M>>)) {
+        while !self.put_freed() {
+            while let Some(waker) = self.admit(&mut queue) {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Puts the freed slots on the free stack; false if senders wait. *Consumer.*
+    ///
+    /// The bit is looked at in the exchange itself: a sender that began to wait while the slots were
+    /// still the consumer's would never see them.
+    fn put_freed(&self) -> bool {
         let freed = self.room().freed.get();
         if freed.count == 0 {
-            return;
+            return true;
         }
         // Relaxed: only a first guess for the exchange.
         let mut free = self.room().free.load(Ordering::Relaxed);
@@ -418,20 +422,14 @@ impl<M> Tail<M> {
                 // Release: pairs with the Acquire in `reserve`.
                 .compare_exchange_weak(free, new, Ordering::Release, Ordering::Relaxed)
             {
-                Ok(_) => return self.room().freed.set(NOTHING),
+                Ok(_) => {
+                    self.room().freed.set(NOTHING);
+                    return true;
+                }
                 Err(seen) => free = seen,
             }
         }
-        before();
-        while let Some(waker) = self.admit(&mut queue) {
-            waker.wake();
-        }
-        let freed = self.room().freed.get();
-        if freed.count != 0 {
-            // The list was empty under its lock, and `admit` has cleared the bit there.
-            self.put(freed.first, freed.last);
-            self.room().freed.set(NOTHING);
-        }
+        false
     }
 
     /// Queues the message of the one who waits longest; `None` if nobody waits or no room is left.
@@ -478,7 +476,7 @@ impl<M> Tail<M> {
         while let Err(seen) = self
             .room()
             .free
-            // Release: continues the release sequence of the last `put`. Relaxed on failure:
+            // Release: continues the release sequence of the last put. Relaxed on failure:
             // only the next guess.
             .compare_exchange_weak(free, free & !WAITING, Ordering::AcqRel, Ordering::Relaxed)
         {
@@ -578,5 +576,5 @@ impl<M> Tail<M> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;

@@ -160,7 +160,7 @@ impl Mini {
         // SAFETY: the node is ours.
         match unsafe { self.word.push(link, link) } {
             Pushed::Schedule => self.run(),
-            Pushed::Queued => {}
+            Pushed::Queued { .. } => {}
             // SAFETY: refused, so still ours.
             Pushed::Closed => return Err(unsafe { open(link) }),
         }
