@@ -2,4 +2,6 @@
 //!
 //! Panics of actors are caught with `std` only, so tests of them are left out without.
 
+mod lifecycle;
+mod puppet;
 mod scheduling;
