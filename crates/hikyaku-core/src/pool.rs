@@ -220,7 +220,7 @@ mod recycled {
             }
             let chunk = Layout::from_size_align(CHUNK, CHUNK_ALIGN).ok()?;
             // SAFETY: the size is not zero.
-            self.fresh = unsafe { alloc::alloc::alloc(chunk) };
+            self.fresh = unsafe { sync::alloc(chunk) };
             if self.fresh.is_null() {
                 self.fresh_end = ptr::null_mut();
                 return None;
@@ -272,7 +272,7 @@ mod recycled {
     pub(crate) fn try_take(layout: Layout) -> Option<NonNull<u8>> {
         let Some(class) = class_of(layout) else {
             // SAFETY: the size is not zero, it is above `MAX` or its alignment above the chunk's.
-            return NonNull::new(unsafe { alloc::alloc::alloc(layout) });
+            return NonNull::new(unsafe { sync::alloc(layout) });
         };
         sync::with_stock(|stock| {
             let shelf = &mut stock.shelves[class];
@@ -300,7 +300,7 @@ mod recycled {
     pub(crate) unsafe fn give(block: NonNull<u8>, layout: Layout) {
         let Some(class) = class_of(layout) else {
             // SAFETY: as the caller promises.
-            return unsafe { alloc::alloc::dealloc(block.as_ptr(), layout) };
+            return unsafe { sync::dealloc(block.as_ptr(), layout) };
         };
         sync::with_stock(|stock| {
             let shelf = &mut stock.shelves[class];

@@ -4,7 +4,7 @@
 //! |---|---|---|---|---|
 //! | `std` | core | operating system | thread-local | caught |
 //! | without | core, or `portable-atomic` where there is no compare-and-swap | critical section | one static | ends the program |
-//! | `cfg(loom)` | loom | loom | none | caught |
+//! | `cfg(loom)` | loom | loom | loom | as with or without `std` |
 //!
 //! No other file of this crate names `std`, an atomic type of `core`, or a lock.
 
@@ -172,13 +172,19 @@ impl Here {
     };
 }
 
-#[cfg(all(not(loom), feature = "std"))]
+#[cfg(any(loom, feature = "std"))]
 mod local {
     use super::Here;
     use core::cell::Cell;
 
+    #[cfg(not(loom))]
     std::thread_local! {
         static HERE: Cell<Here> = const { Cell::new(Here::NOWHERE) };
+    }
+
+    #[cfg(loom)]
+    loom::thread_local! {
+        static HERE: Cell<Here> = Cell::new(Here::NOWHERE);
     }
 
     #[inline(always)]
@@ -195,52 +201,30 @@ mod local {
 /// Without threads there is no way to tell a worker from an interrupt that came while it ran, so
 /// every sender takes the path that is safe from anywhere. Only `running` is kept: it is read when
 /// a future is polled, which interrupts do not do.
-#[cfg(not(all(not(loom), feature = "std")))]
+#[cfg(not(any(loom, feature = "std")))]
 mod local {
-    use super::Here;
+    use super::{AtomicPtr, Here, Ordering};
 
-    #[cfg(not(loom))]
-    mod running {
-        use super::super::{AtomicPtr, Ordering};
-
-        static RUNNING: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
-
-        pub(super) fn get() -> *const () {
-            // Relaxed: written and read by the same context.
-            RUNNING.load(Ordering::Relaxed)
-        }
-
-        pub(super) fn set(cell: *const ()) {
-            // Relaxed: written and read by the same context.
-            RUNNING.store(cell.cast_mut(), Ordering::Relaxed);
-        }
-    }
-
-    #[cfg(loom)]
-    mod running {
-        pub(super) fn get() -> *const () {
-            core::ptr::null()
-        }
-
-        pub(super) fn set(_cell: *const ()) {}
-    }
+    static RUNNING: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
     pub(crate) fn here() -> Here {
         Here {
-            running: running::get(),
+            // Relaxed: written and read by the same context.
+            running: RUNNING.load(Ordering::Relaxed),
             ..Here::NOWHERE
         }
     }
 
     pub(crate) fn set_here(here: Here) {
-        running::set(here.running);
+        // Relaxed: written and read by the same context.
+        RUNNING.store(here.running.cast_mut(), Ordering::Relaxed);
     }
 }
 
 pub(crate) use local::{here, set_here};
 
 /// Can a thread tell that it is a worker's? If not, `here` is nowhere on every thread.
-pub(crate) const KNOWS_HERE: bool = cfg!(all(not(loom), feature = "std"));
+pub(crate) const KNOWS_HERE: bool = cfg!(any(loom, feature = "std"));
 
 /// The thread's stock of recycled blocks; `None` where there are no threads, or where a checker
 /// wants to see every allocation.
