@@ -2,6 +2,8 @@
 //!
 //! Panics of actors are caught with `std` only, so tests of them are left out without.
 
+mod ask;
 mod lifecycle;
+mod mailbox;
 mod puppet;
 mod scheduling;
