@@ -1,16 +1,17 @@
 //! The cell: one allocation per actor.
 //!
 //! ```text
-//!   Header   index · cold box · kin · mailbox · vtable · home · counts
-//!   slot     the first message, or the one live future, or (before the first activation) the factory
-//!   context  a pointer to the cell, for the handlers
+//!   Header   home · counts · index · parent · mailbox · vtable · cold box · siblings · context
+//!   slot     the one live future, or a large first message, or the factory until it has run
 //!   actor    the value, beside the future; vacant until the factory has run
 //!   tail     the slots of a bounded mailbox
 //! ```
 //!
 //! The layout after the header depends on the actor; what others need to know of it is in the
-//! [`VTable`]. Only the place of the first message is needed by senders, who know the message type
-//! and not the actor: it is the first suitably aligned address after the header, inside the slot.
+//! [`VTable`]. Only the place of the first message of an idle cell is needed by senders, who know the
+//! message type and not the actor. A small one goes where the empty chain is, on the line that the
+//! sender has at hand; a large one to the first suitably aligned address after the header, which is
+//! inside the slot.
 //!
 //! # Two counts
 //!
@@ -28,7 +29,9 @@
 use crate::actor::{Actor, Context};
 use crate::failure::StopCause;
 use crate::invoker::{self, Activation, Ending, InvokeResult};
-use crate::mailbox::{Life, MailboxOptions, Notice, QueueMailbox, Room, SystemNode, Tail};
+use crate::mailbox::{
+    CellOptions, Life, MailboxOptions, Notice, QueueMailbox, Room, SystemNode, Tail,
+};
 use crate::pool;
 use crate::registry::MailboxIndex;
 use crate::state::{Next, Orders, Rest};
@@ -46,39 +49,26 @@ use core::task::{RawWaker, RawWakerVTable, Waker};
 /// The part of a cell that does not depend on the actor.
 #[repr(C)]
 pub(crate) struct Header {
-    // The first line: the runner's, and what is rare.
-    index: MailboxIndex,
-    cold: Cell<*mut Cold>,
-    kin: Kin,
-    // The mailbox begins with the runner's part, then comes the senders'.
-    mailbox: QueueMailbox,
-    // The second line, which begins in the middle of the mailbox: all that a sender touches, with
-    // the first message behind it.
-    vtable: &'static VTable,
+    // The first line: what senders touch, and what is rare. A runner comes here once per batch, so
+    // that the two do not take the line from each other for each message.
     home: NonNull<Shared>,
     counts: Counts,
-    /// Counts the actor values that have lived in this cell.
-    incarnation: Cell<u32>,
-    /// The offset of the bounded tail, zero if there is none; and the bits below.
-    tail: u32,
+    index: MailboxIndex,
+    parent: Option<CellPtr>,
+    /// Its first part is the senders'; the second line begins with the runner's.
+    mailbox: QueueMailbox,
+    vtable: &'static VTable,
+    cold: Cell<*mut Cold>,
+    siblings: Siblings,
+    /// A `Context`, which is a pointer to this cell.
+    context: Cell<*mut Header>,
 }
 
-/// The actor stops when the last strong reference goes.
-const STOP_UNREFERENCED: u32 = 1;
-/// The cell is owned by its system's only worker: see `state.rs`. Other threads may come to ring the
-/// bell after the actor has ended, so the cell keeps its system alive.
-const OWNED: u32 = 2;
-/// The cold box has a throughput of its own.
-const OWN_THROUGHPUT: u32 = 4;
-const BITS: u32 = STOP_UNREFERENCED | OWNED | OWN_THROUGHPUT;
-
-// A sender to an idle cell touches one line of 64 bytes: from the word to a first message of 16.
 #[cfg(all(target_pointer_width = "64", not(loom)))]
 const _: () = {
-    assert!(size_of::<Header>() == 112);
-    assert!(
-        core::mem::offset_of!(Header, mailbox) + core::mem::offset_of!(QueueMailbox, word) == 64
-    );
+    let mailbox = core::mem::offset_of!(Header, mailbox);
+    assert!(mailbox + core::mem::offset_of!(QueueMailbox, system) == 64);
+    assert!(size_of::<Header>() == 120);
 };
 // The node that tells the parent lies where the chain was.
 #[cfg(not(loom))]
@@ -92,9 +82,8 @@ struct Counts {
     memory: AtomicU32,
 }
 
-/// Parent and siblings. `parent` never changes; the links are the parent's.
-struct Kin {
-    parent: Option<CellPtr>,
+/// The neighbours among the parent's children. *The parent's runner.*
+struct Siblings {
     previous: Cell<Option<CellPtr>>,
     next: Cell<Option<CellPtr>>,
 }
@@ -128,7 +117,6 @@ pub(crate) struct VTable {
     /// Drops the tail, and tells the layout of the whole cell.
     free_layout: unsafe fn(CellPtr) -> Layout,
     slot: usize,
-    context: usize,
     actor: usize,
     message: fn() -> TypeId,
 }
@@ -145,7 +133,6 @@ unsafe impl Sync for CellPtr {}
 /// Offsets in a cell, and its layout without the tail.
 struct Parts {
     slot: usize,
-    context: usize,
     actor: usize,
     layout: Layout,
 }
@@ -192,15 +179,12 @@ impl<A: Actor> Shape<A> {
         let align = max(max(Self::SLOT.1, factory.align()), align_of::<Header>());
         let slot = size_of::<Header>().next_multiple_of(max(Self::SLOT.1, factory.align()));
         let slot_end = slot + max(Self::SLOT.0, factory.size());
-        let context = slot_end.next_multiple_of(align_of::<Context<'static, A>>());
-        let context_end = context + size_of::<Context<'static, A>>();
-        let actor = context_end.next_multiple_of(align_of::<A>());
+        let actor = slot_end.next_multiple_of(align_of::<A>());
         let align = max(align, align_of::<A>());
         let size = (actor + size_of::<A>()).next_multiple_of(align);
         match Layout::from_size_align(size, align) {
             Ok(layout) => Parts {
                 slot,
-                context,
                 actor,
                 layout,
             },
@@ -247,7 +231,6 @@ impl<A: Actor, F: FnMut() -> A> Typed<A, F> {
         close_mailbox: invoker::close_mailbox::<A>,
         free_layout: Self::free_layout,
         slot: Self::PARTS.slot,
-        context: Self::PARTS.context,
         actor: Self::PARTS.actor,
         message: TypeId::of::<A::Msg>,
     };
@@ -303,10 +286,6 @@ fn layout_with_tail<M>(base: Layout, capacity: Option<usize>) -> Option<(Layout,
     Some((layout, u32::try_from(offset).ok()?))
 }
 
-const fn flag(set: bool, bit: u32) -> u32 {
-    if set { bit } else { 0 }
-}
-
 /// What a new cell is made from.
 pub(crate) struct Birth {
     pub(crate) home: NonNull<Shared>,
@@ -342,30 +321,30 @@ impl CellPtr {
         // SAFETY: fresh memory of the layout; slot and tail are inside it.
         unsafe {
             header.write(Header {
-                vtable: &Typed::<A, F>::VTABLE,
+                home: birth.home,
                 counts: Counts {
                     strong: AtomicU32::new(1),
                     // One for the living actor, one for all strong references together.
                     memory: AtomicU32::new(2),
                 },
-                home: birth.home,
                 index: MailboxIndex::NONE,
-                incarnation: Cell::new(0),
-                tail: tail
-                    | flag(birth.stop_unreferenced, STOP_UNREFERENCED)
-                    | flag(birth.owned, OWNED)
-                    | flag(own_throughput, OWN_THROUGHPUT),
-                mailbox: QueueMailbox::new(),
+                parent: birth.parent,
+                mailbox: QueueMailbox::new(CellOptions::new(
+                    tail,
+                    birth.stop_unreferenced,
+                    birth.owned,
+                    own_throughput,
+                )),
+                vtable: &Typed::<A, F>::VTABLE,
                 cold: Cell::new(cold),
-                kin: Kin {
-                    parent: birth.parent,
+                siblings: Siblings {
                     previous: Cell::new(None),
                     next: Cell::new(None),
                 },
+                context: Cell::new(header.as_ptr()),
             });
             let cell = Self(header);
             cell.slot().cast::<F>().write(factory);
-            cell.context::<A>().cast::<CellPtr>().write(cell);
             if let Some(capacity) = capacity {
                 Room::<A::Msg>::write(cell.room::<A::Msg>(), capacity);
             }
@@ -440,22 +419,18 @@ impl CellPtr {
         self.header().index
     }
 
-    pub(crate) fn incarnation(&self) -> &Cell<u32> {
-        &self.header().incarnation
-    }
-
     #[inline(always)]
     pub(crate) fn slot(self) -> *mut u8 {
         // SAFETY: the slot is inside the allocation.
         unsafe { self.0.as_ptr().byte_add(self.vtable().slot).cast() }
     }
 
-    /// Where the first message of an idle cell goes.
+    /// Where a first message goes that is large, or of an owned cell.
     ///
     /// # Safety
     /// The cell's message type is `M`.
     #[inline(always)]
-    pub(crate) unsafe fn inline_slot<M>(self) -> *mut M {
+    pub(crate) unsafe fn message_slot<M>(self) -> *mut M {
         // SAFETY: at or before the slot's start, and the slot is as large and as aligned as `M`.
         unsafe {
             self.0
@@ -463,6 +438,13 @@ impl CellPtr {
                 .byte_add(size_of::<Header>().next_multiple_of(align_of::<M>()))
                 .cast()
         }
+    }
+
+    /// Where a small first message goes: the chain, which is empty then.
+    #[inline(always)]
+    pub(crate) fn chain_slot<M>(self) -> *mut M {
+        // SAFETY: inside the header.
+        unsafe { (&raw mut (*self.0.as_ptr()).mailbox.chain).cast() }
     }
 
     #[inline(always)]
@@ -473,29 +455,28 @@ impl CellPtr {
 
     #[inline(always)]
     pub(crate) fn context<A: Actor>(self) -> *mut Context<'static, A> {
-        // SAFETY: inside the allocation.
-        unsafe { self.0.as_ptr().byte_add(self.vtable().context).cast() }
+        // SAFETY: inside the header; a context is a pointer to its cell.
+        unsafe { (&raw mut (*self.0.as_ptr()).context).cast() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn options(self) -> CellOptions {
+        self.mailbox().options
     }
 
     #[inline(always)]
     pub(crate) fn is_bounded(self) -> bool {
-        self.header().tail > BITS
-    }
-
-    /// Is it neither bounded nor owned?
-    #[inline(always)]
-    pub(crate) fn is_plain(self) -> bool {
-        self.header().tail & !(STOP_UNREFERENCED | OWN_THROUGHPUT) == 0
+        self.options().is_bounded()
     }
 
     /// Does it belong to its system's only worker?
     #[inline(always)]
     pub(crate) fn is_owned(self) -> bool {
-        self.header().tail & OWNED != 0
+        self.options().is_owned()
     }
 
     fn room<M>(self) -> *mut Room<M> {
-        let offset = (self.header().tail & !BITS) as usize;
+        let offset = self.options().tail();
         // SAFETY: the tail is inside the allocation.
         unsafe { self.0.as_ptr().byte_add(offset).cast() }
     }
@@ -513,7 +494,7 @@ impl CellPtr {
     }
 
     pub(crate) fn parent(self) -> Option<CellPtr> {
-        self.header().kin.parent
+        self.header().parent
     }
 
     /// The cold box. *Runner*, or anyone once the system lane has ended.
@@ -526,7 +507,7 @@ impl CellPtr {
     /// The actor's own throughput, if it has one. *Runner.*
     #[inline]
     pub(crate) fn throughput(&self) -> Option<u32> {
-        if self.header().tail & OWN_THROUGHPUT == 0 {
+        if !self.options().has_own_throughput() {
             return None;
         }
         self.cold_if_any().and_then(|cold| cold.throughput)
@@ -546,11 +527,6 @@ impl CellPtr {
         unsafe { &mut *cold.get() }
     }
 
-    /// Does the cell carry the option to stop when the last reference goes?
-    fn stops_unreferenced(self) -> bool {
-        self.header().tail & STOP_UNREFERENCED != 0
-    }
-
     // === kin: the parent's runner ===
 
     /// Adds the youngest child.
@@ -560,9 +536,9 @@ impl CellPtr {
     pub(crate) unsafe fn adopt(self, child: CellPtr) {
         // SAFETY: as the caller promises.
         let cold = unsafe { self.cold() };
-        child.header().kin.previous.set(cold.youngest);
+        child.header().siblings.previous.set(cold.youngest);
         if let Some(older) = cold.youngest {
-            older.header().kin.next.set(Some(child));
+            older.header().siblings.next.set(Some(child));
         }
         cold.youngest = Some(child);
         cold.children += 1;
@@ -575,13 +551,13 @@ impl CellPtr {
     pub(crate) unsafe fn bury(self, child: CellPtr) {
         // SAFETY: as the caller promises.
         let cold = unsafe { self.cold() };
-        let kin = &child.header().kin;
-        let (previous, next) = (kin.previous.get(), kin.next.get());
+        let siblings = &child.header().siblings;
+        let (previous, next) = (siblings.previous.get(), siblings.next.get());
         if let Some(older) = previous {
-            older.header().kin.next.set(next);
+            older.header().siblings.next.set(next);
         }
         match next {
-            Some(younger) => younger.header().kin.previous.set(previous),
+            Some(younger) => younger.header().siblings.previous.set(previous),
             None => cold.youngest = previous,
         }
         cold.children -= 1;
@@ -593,7 +569,7 @@ impl CellPtr {
 
     /// The next older sibling. *The parent's runner.*
     pub(crate) fn older_sibling(self) -> Option<CellPtr> {
-        self.header().kin.previous.get()
+        self.header().siblings.previous.get()
     }
 
     /// The node that tells the parent of the end. It lies where the chain was.
@@ -701,7 +677,7 @@ impl CellPtr {
 
     #[cold]
     fn last_strong(self) {
-        if self.stops_unreferenced() {
+        if self.options().stops_unreferenced() {
             self.order(Orders::DRAIN, true);
         }
         self.release();

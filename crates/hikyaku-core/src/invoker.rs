@@ -21,7 +21,7 @@ use crate::cell::CellPtr;
 use crate::clock::Clock;
 use crate::dead_letter::DeadLetterReason;
 use crate::failure::{Failure, StopCause};
-use crate::mailbox::{self, Holds, Life, SystemMessage};
+use crate::mailbox::{self, Drain, Life, SystemMessage};
 use crate::state::{Orders, Park, Release};
 use crate::sync;
 use alloc::boxed::Box;
@@ -145,7 +145,8 @@ pub(crate) struct Activation<'a> {
     time: Option<TimeBudget<'a>>,
 }
 
-/// A clock read costs as much as several messages, so it is read after 8, 16, 32, .. of them.
+/// A clock read costs as much as several messages, so it is read after 16, 32, 64, .. of them; the
+/// first read is the start.
 struct TimeBudget<'a> {
     clock: &'a dyn Clock,
     limit: Duration,
@@ -162,7 +163,7 @@ impl<'a> Activation<'a> {
                 clock,
                 limit,
                 start: None,
-                next_read: 8,
+                next_read: 16,
             }),
         }
     }
@@ -258,7 +259,7 @@ pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_
                 cut_short(cell);
             }
             match state.life.get() {
-                _ if state.slot.get() == Holds::Future => resume::<A>(cell, &mut cx),
+                _ if state.busy.get() => resume::<A>(cell, &mut cx),
                 Life::Fresh if ending >= Ending::Stop => {
                     state.life.set(Life::Stopping);
                     (cell.vtable().drop_factory)(cell);
@@ -268,8 +269,9 @@ pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_
                     state.life.set(Life::Starting);
                     (cell.vtable().construct)(cell);
                     state.vacant.set(false);
-                    cell.incarnation()
-                        .set(cell.incarnation().get().wrapping_add(1));
+                    state
+                        .incarnation
+                        .set(state.incarnation.get().wrapping_add(1));
                     let started = A::started(&mut *cell.actor::<A>(), &mut *cell.context::<A>());
                     let poll = begin(cell, started, &mut cx);
                     after_handler::<A>(cell, poll)
@@ -320,17 +322,11 @@ unsafe fn messages<A: Actor>(
     cx: &mut task::Context<'_>,
 ) -> Flow {
     let state = cell.mailbox();
+    // SAFETY: the ticket is held, and the drain is dropped or empty before it is given away.
+    let mut drain = unsafe { Drain::<A::Msg>::new(cell) };
+    let mut first = drain.first();
     loop {
-        if state.task.attention() {
-            return Flow::Again;
-        }
-        if activation.is_spent() {
-            // SAFETY: the ticket is held.
-            unsafe { room_back::<A>(cell) };
-            return Flow::Over(InvokeResult::Yielded);
-        }
-        // SAFETY: the ticket is held.
-        let Some(msg) = (unsafe { mailbox::pop::<A::Msg>(cell) }) else {
+        let Some(msg) = first.take().or_else(|| drain.next()) else {
             // SAFETY: the ticket is held.
             return unsafe { drained::<A>(cell, activation) };
         };
@@ -341,8 +337,20 @@ unsafe fn messages<A: Actor>(
         // SAFETY: the slot is empty: no future is live, and the first message was moved out.
         match unsafe { begin(cell, handle, cx) } {
             Poll::Ready(Ok(())) => {}
+            poll => {
+                drop(drain);
+                // SAFETY: the ticket is held.
+                return unsafe { after_handler::<A>(cell, poll) };
+            }
+        }
+        if state.task.attention() {
+            return Flow::Again;
+        }
+        if activation.is_spent() {
+            drop(drain);
             // SAFETY: the ticket is held.
-            poll => return unsafe { after_handler::<A>(cell, poll) },
+            unsafe { room_back::<A>(cell) };
+            return Flow::Over(InvokeResult::Yielded);
         }
     }
 }
@@ -382,7 +390,7 @@ unsafe fn begin<F: Future>(
     // SAFETY: the slot is large enough for every future of the actor, and empty.
     unsafe { slot.write(future) };
     // After the write: a panic in making the future leaves the slot empty.
-    cell.mailbox().slot.set(Holds::Future);
+    cell.mailbox().busy.set(true);
     // SAFETY: just written.
     unsafe { go_on::<F>(cell, cx) }
 }
@@ -398,7 +406,7 @@ unsafe fn go_on<F: Future>(cell: CellPtr, cx: &mut task::Context<'_>) -> Poll<F:
     let poll = unsafe { Pin::new_unchecked(&mut *slot).poll(cx) };
     if poll.is_ready() {
         // Before the drop: a panic in it must not drop twice.
-        cell.mailbox().slot.set(Holds::Nothing);
+        cell.mailbox().busy.set(false);
         // SAFETY: live until here.
         unsafe { ptr::drop_in_place(slot) };
     }
@@ -640,9 +648,7 @@ unsafe fn cut_short(cell: CellPtr) {
 /// # Safety
 /// The ticket is held.
 unsafe fn drop_live_future(cell: CellPtr) {
-    let slot = &cell.mailbox().slot;
-    if slot.get() == Holds::Future {
-        slot.set(Holds::Nothing);
+    if cell.mailbox().busy.replace(false) {
         // SAFETY: live until here, and never again: the flag is off before.
         let _ = sync::catch(|| unsafe { (cell.vtable().drop_future)(cell) });
     }
@@ -681,11 +687,9 @@ unsafe fn children_gone(cell: CellPtr) -> bool {
 /// # Safety
 /// As [`run`].
 unsafe fn vacate_slot<A: Actor>(cell: CellPtr) {
-    if cell.mailbox().slot.get() == Holds::Message {
-        // SAFETY: the ticket is held.
-        if let Some(message) = unsafe { mailbox::pop::<A::Msg>(cell) } {
-            dead_letter(cell, message);
-        }
+    // SAFETY: the ticket is held.
+    if let Some(message) = unsafe { Drain::<A::Msg>::new(cell) }.first() {
+        dead_letter(cell, message);
     }
 }
 

@@ -10,8 +10,8 @@
 //!   runner    ◄──pop── chain: oldest ─► .. ─► newest
 //! ```
 //!
-//! - The first message of an idle cell needs no node: it goes into the slot where the handler's
-//!   future will be. An idle cell has no future, so the two never meet.
+//! - The first message of an idle cell needs no node: it goes where the chain is, or the handler's
+//!   future will be. An idle cell has neither.
 //! - On a system with one worker, that worker owns every mailbox (`state.rs` says how). What it
 //!   sends goes straight to the end of the chain, without an exchange. If nodes of other threads
 //!   wait in the word, they are turned over first, so the order of one sender holds even when it
@@ -25,7 +25,7 @@
 //! # Concurrency
 //!
 //! - `word`, `task`, `system`: any thread, as `state.rs` and `mailbox/system.rs` say.
-//! - `chain` and the flags: the runner. `slot` also by the one whose claim
+//! - `chain` and the flags: the runner. `first` and the place of the first message also by the one whose claim
 //!   made the cell runnable, until it is scheduled.
 
 mod bounded;
@@ -33,6 +33,7 @@ mod options;
 mod system;
 
 pub(crate) use self::bounded::{Room, Tail, Waiter, Waiting};
+pub(crate) use self::options::CellOptions;
 pub use self::options::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
 pub(crate) use self::system::{Notice, SystemLane, SystemMessage, SystemNode};
 
@@ -183,32 +184,29 @@ pub(crate) enum Life {
     Dead,
 }
 
-/// What is in the cell's slot. (The factory, in `Life::Fresh`, is not told apart from nothing.)
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Holds {
-    Nothing,
-    /// The first message.
-    Message,
-    /// A live future: the life says whose.
-    Future,
-}
-
 /// The mailbox of one actor. Messages are typed by the callers: every method with an `M` has to
 /// be called with the type of the cell.
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct QueueMailbox {
-    pub(crate) chain: Cell<Chain>,
-    pub(crate) system: SystemLane,
-    // From here on the senders' part: see `Header`.
+    // The senders' part: see `Header`.
     pub(crate) word: Word,
-    pub(crate) task: Task,
-    pub(crate) life: Cell<Life>,
-    pub(crate) slot: Cell<Holds>,
+    /// Or the first message, if it is small and the cell is not owned.
+    pub(crate) chain: Cell<Chain>,
+    pub(crate) options: CellOptions,
+    /// Counts the actor values that this mailbox has served.
+    pub(crate) incarnation: Cell<u16>,
+    /// Is the first message there?
+    first: Cell<bool>,
     /// References to the memory of an owned cell that were let go on its thread, kept for the next
     /// waker.
     pub(crate) spare: Cell<u8>,
+    // The runner's part.
+    pub(crate) system: SystemLane,
+    pub(crate) task: Task,
+    pub(crate) life: Cell<Life>,
+    /// Does the slot hold a live future? The life says whose.
+    pub(crate) busy: Cell<bool>,
     /// Is there no actor value? Not yet, or not any more.
     pub(crate) vacant: Cell<bool>,
     /// Has `started` succeeded?
@@ -219,20 +217,38 @@ pub(crate) struct QueueMailbox {
 }
 
 impl QueueMailbox {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(options: CellOptions) -> Self {
         Self {
             word: Word::held(),
+            chain: Cell::new(Chain::EMPTY),
+            options,
+            incarnation: Cell::new(0),
+            first: Cell::new(false),
+            spare: Cell::new(0),
             system: SystemLane::new(),
             task: Task::new(),
             life: Cell::new(Life::Fresh),
-            slot: Cell::new(Holds::Nothing),
-            spare: Cell::new(0),
+            busy: Cell::new(false),
             vacant: Cell::new(true),
             started: Cell::new(false),
             rest: Cell::new(Rest::Active),
             ending: Cell::new(Ending::Not),
-            chain: Cell::new(Chain::EMPTY),
         }
+    }
+}
+
+/// Where the first message of an idle cell goes.
+///
+/// # Safety
+/// `cell` is live and its message type is `M`.
+#[inline(always)]
+unsafe fn first_slot<M>(cell: CellPtr) -> *mut M {
+    let small = size_of::<M>() <= size_of::<Chain>() && align_of::<M>() <= align_of::<Chain>();
+    if small && !cell.is_owned() {
+        cell.chain_slot()
+    } else {
+        // SAFETY: as the caller promises.
+        unsafe { cell.message_slot() }
     }
 }
 
@@ -244,7 +260,7 @@ impl QueueMailbox {
 pub(crate) unsafe fn push<M>(cell: CellPtr, message: M) -> Push<M> {
     // SAFETY: as the caller promises.
     unsafe {
-        if cell.is_plain() {
+        if cell.options().is_plain() {
             push_shared(cell, message)
         } else if cell.is_bounded() {
             push_bounded(cell, message)
@@ -265,10 +281,10 @@ unsafe fn push_shared<M>(cell: CellPtr, message: M) -> Push<M> {
     let mailbox = cell.mailbox();
     match mailbox.word.claim() {
         Claim::Claimed => {
-            // SAFETY: the cell was idle, so the slot is empty and, until the cell is scheduled,
-            // ours.
-            unsafe { cell.inline_slot::<M>().write(message) };
-            mailbox.slot.set(Holds::Message);
+            // SAFETY: the cell was idle, so slot and chain are empty and, until the cell is
+            // scheduled, ours.
+            unsafe { first_slot::<M>(cell).write(message) };
+            mailbox.first.set(true);
             cell.schedule();
             Push::Accepted
         }
@@ -290,8 +306,8 @@ unsafe fn push_here<M>(cell: CellPtr, message: M) -> Push<M> {
     }
     if mailbox.rest.get() == Rest::Idle && !mailbox.word.has_nodes() {
         // SAFETY: the cell is idle, so the slot is empty, and it is ours.
-        unsafe { cell.inline_slot::<M>().write(message) };
-        mailbox.slot.set(Holds::Message);
+        unsafe { first_slot::<M>(cell).write(message) };
+        mailbox.first.set(true);
         mailbox.rest.set(Rest::Active);
         cell.schedule();
     } else {
@@ -522,41 +538,117 @@ impl<M> Drop for Batch<M> {
     }
 }
 
-/// Takes the next message. *Runner.*
+/// The runner's hold on the queue during a run of messages.
 ///
-/// `None` means that nothing was queued a moment ago: [`leave`] decides.
-///
-/// # Safety
-/// The caller holds the ticket of `cell`, whose message type is `M`.
-#[inline(always)]
-pub(crate) unsafe fn pop<M>(cell: CellPtr) -> Option<M> {
-    let mailbox = cell.mailbox();
-    if mailbox.slot.get() == Holds::Message {
-        mailbox.slot.set(Holds::Nothing);
-        // SAFETY: the flag says that the slot holds the message, and the runner owns the slot.
-        return Some(unsafe { cell.inline_slot::<M>().read() });
+/// What was taken from the word stays here, not in the cell, whose first line belongs to the senders
+/// meanwhile. Dropped, also by a panic, it puts back what is left. An owned cell's chain stays where
+/// it is: the same thread appends to it.
+pub(crate) struct Drain<M> {
+    cell: CellPtr,
+    options: CellOptions,
+    taken: Chain,
+    _message: core::marker::PhantomData<fn() -> M>,
+}
+
+impl<M> Drain<M> {
+    /// # Safety
+    /// The caller holds the ticket of `cell`, whose message type is `M`, until the value is dropped
+    /// or has nothing more to give.
+    #[inline(always)]
+    pub(crate) unsafe fn new(cell: CellPtr) -> Self {
+        Self {
+            cell,
+            options: cell.options(),
+            taken: Chain::EMPTY,
+            _message: core::marker::PhantomData,
+        }
     }
-    let mut chain = mailbox.chain.get();
-    if chain.first.is_null() {
-        // SAFETY: the runner is the consumer.
-        if !unsafe { absorb(mailbox) } {
+
+    /// The first message of a cell that was idle, if there is one. To be asked once, first.
+    #[inline(always)]
+    pub(crate) fn first(&mut self) -> Option<M> {
+        let mailbox = self.cell.mailbox();
+        if !mailbox.first.get() {
             return None;
         }
-        chain = mailbox.chain.get();
+        mailbox.first.set(false);
+        // SAFETY: the flag said that the message is there, and the runner owns the place.
+        let message = unsafe { first_slot::<M>(self.cell).read() };
+        // It may have lain where the chain is.
+        if !self.options.is_owned() {
+            mailbox.chain.set(Chain::EMPTY);
+        }
+        Some(message)
     }
-    // SAFETY: the chain is the consumer's.
-    let node = unsafe { chain.pop() }?.cast::<Node<M>>();
-    mailbox.chain.set(chain);
-    // SAFETY: a queued node holds a message.
-    let message = unsafe { Node::open(node) };
-    if cell.is_bounded() {
-        // SAFETY: the runner is the consumer, the node came from this tail.
-        unsafe { free_bounded(cell, node, chain.first.is_null()) };
-    } else {
-        // SAFETY: a node of an unbounded lane was made by `Node::make`, and is opened.
-        unsafe { Node::recycle(node) };
+
+    /// The next message. `None` means that nothing was queued a moment ago: [`leave`] decides.
+    #[inline(always)]
+    pub(crate) fn next(&mut self) -> Option<M> {
+        if self.taken.first.is_null() && !self.refill() {
+            return None;
+        }
+        // SAFETY: the taken nodes are the consumer's.
+        let node = unsafe { self.taken.pop() }?.cast::<Node<M>>();
+        // SAFETY: a queued node holds a message.
+        let message = unsafe { Node::open(node) };
+        if self.options.is_bounded() {
+            // SAFETY: the runner is the consumer, the node came from this tail.
+            unsafe { free_bounded(self.cell, node, self.taken.first.is_null()) };
+        } else {
+            // SAFETY: a node of an unbounded lane was made by `Node::make`, and is opened.
+            unsafe { Node::recycle(node) };
+        }
+        Some(message)
     }
-    Some(message)
+
+    /// Gets one node of an owned cell, or all nodes of another.
+    #[inline]
+    fn refill(&mut self) -> bool {
+        let mailbox = self.cell.mailbox();
+        let mut chain = mailbox.chain.get();
+        if chain.first.is_null() {
+            // SAFETY: the runner is the consumer.
+            if !unsafe { absorb(mailbox) } {
+                return false;
+            }
+            chain = mailbox.chain.get();
+        }
+        if self.options.is_owned() {
+            // SAFETY: the chain is the consumer's, and not empty.
+            unsafe {
+                let node = chain.first;
+                chain.first = Link::next(node);
+                Link::set_next(node, Link::unlinked());
+                self.taken = Chain {
+                    first: node,
+                    last: node,
+                };
+            }
+            mailbox.chain.set(chain);
+        } else {
+            mailbox.chain.set(Chain::EMPTY);
+            self.taken = chain;
+        }
+        true
+    }
+}
+
+impl<M> Drop for Drain<M> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.taken.first.is_null() {
+            return;
+        }
+        // What is in the cell's chain came later.
+        let mailbox = self.cell.mailbox();
+        let chain = mailbox.chain.get();
+        if !chain.first.is_null() {
+            // SAFETY: both chains are the consumer's.
+            unsafe { Link::set_next(self.taken.last, chain.first) };
+            self.taken.last = chain.last;
+        }
+        mailbox.chain.set(self.taken);
+    }
 }
 
 /// # Safety
@@ -650,16 +742,19 @@ pub(crate) fn answer(cell: CellPtr) -> bool {
 /// # Safety
 /// The caller holds the ticket of `cell`, whose message type is `M`.
 pub(crate) unsafe fn close<M>(cell: CellPtr, mut each: impl FnMut(M)) {
-    let mailbox = cell.mailbox();
-    let newest = mailbox.word.finish();
+    // SAFETY: as the caller promises.
+    let mut drain = unsafe { Drain::<M>::new(cell) };
+    if let Some(message) = drain.first() {
+        each(message);
+    }
+    let newest = cell.mailbox().word.finish();
     if !newest.is_null() {
-        let mut chain = mailbox.chain.get();
+        let mut chain = cell.mailbox().chain.get();
         // SAFETY: the taken nodes and the chain belong to the consumer.
         unsafe { chain.append_turned(newest) };
-        mailbox.chain.set(chain);
+        cell.mailbox().chain.set(chain);
     }
-    // SAFETY: as the caller promises.
-    while let Some(message) = unsafe { pop::<M>(cell) } {
+    while let Some(message) = drain.next() {
         each(message);
     }
     if cell.is_bounded() {

@@ -476,8 +476,8 @@ impl SystemBuilder {
         self
     }
 
-    /// How long an actor may handle messages before others have their turn. Looked at after 16, 32,
-    /// 64, .. messages of one activation, and only if there is a clock. Default: no limit.
+    /// How long an actor may handle messages before others have their turn. Looked at after 32, 64,
+    /// 128, .. messages of one activation, counted from the 16th, and only if there is a clock. Default: no limit.
     pub fn time_budget(mut self, limit: Duration) -> Self {
         self.time_budget = Some(limit);
         self

@@ -71,6 +71,61 @@ impl MailboxOptions {
     }
 }
 
+/// The options of a cell in one word: where its bounded tail begins, and the bits below.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CellOptions(u32);
+
+/// The actor stops when the last strong reference goes.
+const STOP_UNREFERENCED: u32 = 1;
+/// The cell is owned by its system's only worker: see `state.rs`. Other threads may come to ring the
+/// bell after the actor has ended, so the cell keeps its system alive.
+const OWNED: u32 = 2;
+/// The cold box has a throughput of its own.
+const OWN_THROUGHPUT: u32 = 4;
+const BITS: u32 = STOP_UNREFERENCED | OWNED | OWN_THROUGHPUT;
+
+impl CellOptions {
+    /// `tail` is a multiple of 8, zero if there is none.
+    pub(crate) fn new(tail: u32, stop_unreferenced: bool, owned: bool, throughput: bool) -> Self {
+        debug_assert_eq!(tail & BITS, 0);
+        let flag = |set: bool, bit: u32| if set { bit } else { 0 };
+        Self(
+            tail | flag(stop_unreferenced, STOP_UNREFERENCED)
+                | flag(owned, OWNED)
+                | flag(throughput, OWN_THROUGHPUT),
+        )
+    }
+
+    pub(crate) fn tail(self) -> usize {
+        (self.0 & !BITS) as usize
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_bounded(self) -> bool {
+        self.0 > BITS
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_owned(self) -> bool {
+        self.0 & OWNED != 0
+    }
+
+    /// Neither bounded nor owned.
+    #[inline(always)]
+    pub(crate) fn is_plain(self) -> bool {
+        self.0 & !(STOP_UNREFERENCED | OWN_THROUGHPUT) == 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn has_own_throughput(self) -> bool {
+        self.0 & OWN_THROUGHPUT != 0
+    }
+
+    pub(crate) fn stops_unreferenced(self) -> bool {
+        self.0 & STOP_UNREFERENCED != 0
+    }
+}
+
 /// Options that contradict each other, or the platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidOptions(pub(crate) &'static str);
