@@ -601,7 +601,22 @@ impl CellPtr {
     /// Hands the ticket to the coordinator. *The holder of the ticket.*
     #[inline(always)]
     pub(crate) fn schedule(self) {
-        self.home().coordinator.register_ready(self);
+        if !self.home().coordinator.register_ready(self) {
+            self.schedule_from_outside();
+        }
+    }
+
+    #[cold]
+    fn schedule_from_outside(self) {
+        let home = self.header().home.as_ptr();
+        // The worker that takes the cell may end it, and its system, before this is through.
+        // SAFETY: `home` came from an `Arc`; the actor has not ended, as the ticket is out, and so
+        // its system is alive.
+        let home = unsafe {
+            Arc::increment_strong_count(home);
+            Arc::from_raw(home)
+        };
+        home.coordinator.inject(self);
     }
 
     /// Is this thread the consumer of the cell's mailbox?

@@ -12,7 +12,7 @@
 //!
 //! ```text
 //!   register_ready, on a worker ──► next ──(taken)──► queue     each worker's own
-//!   register_ready, elsewhere ────► injector
+//!   inject, from elsewhere ────────► injector
 //!   a worker takes: next, queue, injector, the other workers' queues, and at last a next slot
 //!   whose worker has been in one activation for a grace period
 //! ```
@@ -400,16 +400,16 @@ impl ReadyQueueCoordinator {
         matches!(self.lanes[0].queue, Queue::Single { .. })
     }
 
-    /// Takes a cell whose ticket the caller holds. O(1). *Any thread.*
+    /// Takes a cell whose ticket the caller holds. O(1). False on a thread that is no worker's: the
+    /// caller has to [`inject`](Self::inject) it. *Any thread.*
     #[inline]
-    pub(crate) fn register_ready(&self, cell: CellPtr) {
-        match self.lane_here() {
-            Some(lane) => {
-                let put = lane.put_next(cell);
-                self.after_put(put);
-            }
-            None => self.inject(cell),
-        }
+    pub(crate) fn register_ready(&self, cell: CellPtr) -> bool {
+        let Some(lane) = self.lane_here() else {
+            return false;
+        };
+        let put = lane.put_next(cell);
+        self.after_put(put);
+        true
     }
 
     /// Takes back a cell whose turn is over, to the end of the queue. *Its worker.*
@@ -461,8 +461,10 @@ impl ReadyQueueCoordinator {
         }
     }
 
+    /// Takes a cell whose ticket the caller holds, from outside. *Any thread that keeps the system
+    /// alive*: the cell may be gone before this returns.
     #[cold]
-    fn inject(&self, cell: CellPtr) {
+    pub(crate) fn inject(&self, cell: CellPtr) {
         self.injector.push(Arrival::Ready(cell));
         self.wake_one();
     }

@@ -25,10 +25,18 @@ pub(crate) use portable_atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Or
 // === shared ownership ===
 
 #[cfg(target_has_atomic = "ptr")]
-pub(crate) use alloc::sync::Arc;
+pub(crate) use alloc::sync::{Arc, Weak};
 
 #[cfg(not(target_has_atomic = "ptr"))]
-pub(crate) use portable_atomic_util::Arc;
+pub(crate) use portable_atomic_util::{Arc, Weak};
+
+// === waiting for another thread ===
+
+#[cfg(loom)]
+pub(crate) use loom::hint::spin_loop;
+
+#[cfg(not(loom))]
+pub(crate) use core::hint::spin_loop;
 
 // === memory ===
 

@@ -10,7 +10,7 @@ use crate::mailbox::{InvalidOptions, Life, MailboxOptions};
 use crate::ready::ReadyQueueCoordinator;
 use crate::registry::{MailboxIndex, MailboxRegistry, Refused};
 use crate::state::Orders;
-use crate::sync::{self, Arc, AtomicU8, AtomicUsize, Mutex, Ordering};
+use crate::sync::{self, Arc, AtomicU8, AtomicUsize, Mutex, Ordering, Weak};
 use crate::worker::Worker;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     /// Who waits for the end.
     waiting: Mutex<Vec<Waker>>,
     workers: AtomicUsize,
+    /// Itself, for the cells: a pointer that the counts can be reached by.
+    own: Weak<Shared>,
 }
 
 /// How far a system is in its life.
@@ -132,7 +134,7 @@ impl Shared {
         factory: impl FnMut() -> A,
     ) -> Result<CellPtr, SpawnError> {
         let birth = Birth {
-            home: NonNull::from(self),
+            home: self.own(),
             parent,
             mailbox: options.mailbox,
             name: options.name,
@@ -154,6 +156,12 @@ impl Shared {
             }
         })?;
         Ok(cell)
+    }
+
+    /// The system as its cells know it: they can count themselves among its owners.
+    fn own(&self) -> NonNull<Self> {
+        // SAFETY: the inside of an `Arc` is not at null.
+        unsafe { NonNull::new_unchecked(self.own.as_ptr().cast_mut()) }
     }
 
     /// The shard for what this thread spawns: the worker's own, or the last one.
@@ -501,7 +509,7 @@ impl SystemBuilder {
     /// Makes the system and its workers. The workers are for an executor; when the last of them is
     /// dropped before the system has stopped, it ends the actors by force.
     pub fn build(self) -> (System, Vec<Worker>) {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new_cyclic(|own| Shared {
             coordinator: ReadyQueueCoordinator::new(self.workers, self.stealing, self.seed),
             dead_letters: DeadLetters::new(self.listener),
             registry: MailboxRegistry::new(self.workers + 1),
@@ -513,6 +521,7 @@ impl SystemBuilder {
             state: AtomicU8::new(SystemState::Running as u8),
             waiting: Mutex::new(Vec::new()),
             workers: AtomicUsize::new(self.workers),
+            own: Weak::clone(own),
         });
         let workers = (0..self.workers)
             .map(|number| Worker::new(Arc::clone(&shared), number))

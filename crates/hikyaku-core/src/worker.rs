@@ -158,7 +158,7 @@ impl Worker {
         self.shared.force_stop();
         while self.poll(usize::MAX, Waker::noop()) != Turn::Stopped {
             // Only a sender between its exchange and its registration can keep us here.
-            core::hint::spin_loop();
+            sync::spin_loop();
         }
     }
 }

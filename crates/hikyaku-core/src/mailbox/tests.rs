@@ -1,1 +1,4 @@
 //! Tests.
+
+#[cfg(loom)]
+mod loom;
