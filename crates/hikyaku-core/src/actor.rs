@@ -81,6 +81,39 @@ pub trait Actor: Send + Sized + 'static {
     }
 }
 
+/// A factory that gives `actor`, once: for an actor that owns what cannot be made again, such as a
+/// socket or a receiver.
+///
+/// ```
+/// use hikyaku_core::{Actor, Context, Failure, System, once};
+///
+/// struct Log(Vec<String>);
+///
+/// impl Actor for Log {
+///     type Msg = String;
+///     async fn handle(&mut self, line: String, _: &mut Context<'_, Self>) -> Result<(), Failure> {
+///         self.0.push(line);
+///         Ok(())
+///     }
+/// }
+///
+/// let (system, _workers) = System::builder("demo").build();
+/// let log = system.spawn(once(Log(vec!["begin".into()])))?;
+/// # Ok::<(), hikyaku_core::SpawnError>(())
+/// ```
+///
+/// # Panics
+/// The factory, when it is called again. The runtime calls it once per incarnation, so that is the
+/// failed start of an actor that was to be restarted.
+pub fn once<A>(actor: A) -> impl FnMut() -> A {
+    let mut actor = Some(actor);
+    move || {
+        actor
+            .take()
+            .expect("an actor spawned with `once` cannot be made again")
+    }
+}
+
 /// What a handler may do with the runtime: spawn children, stop, yield, tell who it is.
 ///
 /// It cannot leave the handler. [`Context::me`] gives a reference that can.

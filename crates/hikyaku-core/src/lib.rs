@@ -69,7 +69,7 @@ mod sync;
 mod system;
 mod worker;
 
-pub use crate::actor::{Actor, Context, Local, LocalActor, YieldNow};
+pub use crate::actor::{Actor, Context, Local, LocalActor, YieldNow, once};
 pub use crate::actor_ref::{
     ActorRef, Recipient, SendError, Sending, Started, Stopped, WeakRef, Wrap,
 };

@@ -57,13 +57,13 @@ pub use hikyaku_core::{
     MailboxOverflowPolicy, Metrics, Recipient, Reply, ResumeCondition, SendError, Sending,
     SpawnError, SpawnOptions, StartError, Started, StopCause, Stopped, SuspendReason, System,
     SystemBuilder, SystemState, Terminated, Turn, WeakRef, Worker, WorkerExecutor, Wrap, YieldNow,
-    cell_size,
+    cell_size, once,
 };
 
 /// What most programs use.
 pub mod prelude {
     pub use crate::{
         Actor, ActorRef, ActorSystem, AskError, Context, Failure, MailboxOptions, Recipient, Reply,
-        SendError, SpawnOptions, StopCause,
+        SendError, SpawnError, SpawnOptions, StopCause, once,
     };
 }
