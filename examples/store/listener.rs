@@ -8,7 +8,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::{Connection, Front};
-use crate::once;
 
 /// How many clients there may be, as many as in Redis.
 pub(crate) const MAX_CONNECTIONS: usize = 10_000;

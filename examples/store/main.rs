@@ -161,12 +161,6 @@ impl Store {
     }
 }
 
-/// A factory for an actor that is started once, since there is only one of what it needs.
-fn once<A>(actor: A) -> impl FnMut() -> A {
-    let mut actor = Some(actor);
-    move || actor.take().expect("it is started once")
-}
-
 /// What the command line says.
 struct Arguments {
     serve: bool,
