@@ -765,7 +765,7 @@ pub(crate) unsafe fn close<M>(cell: CellPtr, mut each: impl FnMut(M)) {
 
 /// Is the calling code a handler of this very cell?
 pub(crate) fn is_self_send(cell: CellPtr) -> bool {
-    core::ptr::eq(sync::here().running, cell.as_ptr().cast())
+    core::ptr::eq(sync::running(), cell.as_ptr().cast())
 }
 
 #[cfg(test)]

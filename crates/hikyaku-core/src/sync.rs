@@ -167,8 +167,6 @@ pub(crate) struct Here {
     pub(crate) alone: *const (),
     /// The worker's lane in the coordinator.
     pub(crate) lane: *const (),
-    /// The cell whose activation runs.
-    pub(crate) running: *const (),
 }
 
 impl Here {
@@ -176,7 +174,6 @@ impl Here {
         home: core::ptr::null(),
         alone: core::ptr::null(),
         lane: core::ptr::null(),
-        running: core::ptr::null(),
     };
 }
 
@@ -188,11 +185,13 @@ mod local {
     #[cfg(not(loom))]
     std::thread_local! {
         static HERE: Cell<Here> = const { Cell::new(Here::NOWHERE) };
+        static RUNNING: Cell<*const ()> = const { Cell::new(core::ptr::null()) };
     }
 
     #[cfg(loom)]
     loom::thread_local! {
         static HERE: Cell<Here> = Cell::new(Here::NOWHERE);
+        static RUNNING: Cell<*const ()> = Cell::new(core::ptr::null());
     }
 
     #[inline(always)]
@@ -204,11 +203,21 @@ mod local {
     pub(crate) fn set_here(here: Here) {
         HERE.with(|cell| cell.set(here));
     }
+
+    /// The cell whose activation this thread runs.
+    pub(crate) fn running() -> *const () {
+        RUNNING.with(Cell::get)
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_running(cell: *const ()) {
+        RUNNING.with(|running| running.set(cell));
+    }
 }
 
 /// Without threads there is no way to tell a worker from an interrupt that came while it ran, so
-/// every sender takes the path that is safe from anywhere. Only `running` is kept: it is read when
-/// a future is polled, which interrupts do not do.
+/// every sender takes the path that is safe from anywhere. What runs is known all the same: it is
+/// asked for when a future is polled, which interrupts do not do.
 #[cfg(not(any(loom, feature = "std")))]
 mod local {
     use super::{AtomicPtr, Here, Ordering};
@@ -216,20 +225,23 @@ mod local {
     static RUNNING: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
     pub(crate) fn here() -> Here {
-        Here {
-            // Relaxed: written and read by the same context.
-            running: RUNNING.load(Ordering::Relaxed),
-            ..Here::NOWHERE
-        }
+        Here::NOWHERE
     }
 
-    pub(crate) fn set_here(here: Here) {
+    pub(crate) fn set_here(_here: Here) {}
+
+    pub(crate) fn running() -> *const () {
         // Relaxed: written and read by the same context.
-        RUNNING.store(here.running.cast_mut(), Ordering::Relaxed);
+        RUNNING.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_running(cell: *const ()) {
+        // Relaxed: written and read by the same context.
+        RUNNING.store(cell.cast_mut(), Ordering::Relaxed);
     }
 }
 
-pub(crate) use local::{here, set_here};
+pub(crate) use local::{here, running, set_here, set_running};
 
 /// Can a thread tell that it is a worker's? If not, `here` is nowhere on every thread.
 pub(crate) const KNOWS_HERE: bool = cfg!(any(loom, feature = "std"));

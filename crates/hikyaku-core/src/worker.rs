@@ -108,11 +108,11 @@ impl Worker {
         let shared = &*self.shared;
         let coordinator = &shared.coordinator;
         let lane = coordinator.lane(self.number);
-        let here = Entered::new(shared, lane);
+        let _here = Entered::new(shared, lane);
         for _ in 0..budget {
             match self.phase {
                 Phase::Busy => match coordinator.take(lane) {
-                    Some(cell) => activate(shared, lane, &here, cell),
+                    Some(cell) => activate(shared, lane, cell),
                     None if coordinator.start_searching() => self.phase = Phase::Searching,
                     None => {
                         coordinator.prepare_park(lane, false, waker);
@@ -128,7 +128,7 @@ impl Worker {
                         Some(cell) => {
                             coordinator.stop_searching();
                             self.phase = Phase::Busy;
-                            activate(shared, lane, &here, cell);
+                            activate(shared, lane, cell);
                         }
                         None => {
                             coordinator.prepare_park(lane, true, waker);
@@ -165,8 +165,8 @@ impl Worker {
 
 /// Runs one activation and sees to what comes after.
 #[inline]
-fn activate(shared: &Shared, lane: &Lane, here: &Entered, cell: CellPtr) {
-    here.run(cell);
+fn activate(shared: &Shared, lane: &Lane, cell: CellPtr) {
+    sync::set_running(cell.as_ptr().cast_const().cast());
     let mut activation = shared.activation(cell);
     // SAFETY: who takes a cell from the coordinator holds its ticket.
     let result = unsafe { MessageInvoker::invoke_batch(cell, &mut activation) };
@@ -203,7 +203,7 @@ impl fmt::Debug for Worker {
 /// While it lives, this thread is the worker's. Then it is again what it was before.
 struct Entered {
     before: Here,
-    now: Here,
+    running: *const (),
 }
 
 impl Entered {
@@ -218,24 +218,19 @@ impl Entered {
                 ptr::null()
             },
             lane: ptr::from_ref(lane).cast(),
-            running: ptr::null(),
         };
         sync::set_here(now);
-        Self { before, now }
-    }
-
-    #[inline]
-    fn run(&self, cell: CellPtr) {
-        sync::set_here(Here {
-            running: cell.as_ptr().cast_const().cast(),
-            ..self.now
-        });
+        Self {
+            before,
+            running: sync::running(),
+        }
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
         sync::set_here(self.before);
+        sync::set_running(self.running);
     }
 }
 
