@@ -91,8 +91,9 @@ impl Idle {
 
     /// A searcher found work. True if it was the last one: it has to wake another. *Worker.*
     pub(super) fn stop_searching(&self) -> bool {
-        // Relaxed: the counts carry nothing but themselves.
-        searchers(self.counts.fetch_sub(SEARCHER, Ordering::Relaxed)) == 1
+        // Release: pairs with the Acquire in `fall_asleep`: who sleeps after this sees what the
+        // searcher has moved to its own queue.
+        searchers(self.counts.fetch_sub(SEARCHER, Ordering::Release)) == 1
     }
 
     /// Goes to sleep. The caller must look for work once more afterwards. *Worker.*
@@ -100,8 +101,9 @@ impl Idle {
         self.asleep.with(|asleep| {
             asleep.push(worker);
             let change = SLEEPER.wrapping_sub(if searching { SEARCHER } else { 0 });
-            // Relaxed: published by the look at the queues that follows.
-            self.counts.fetch_add(change, Ordering::Relaxed);
+            // Acquire: pairs with the Release in `stop_searching`. What this says is published by the
+            // look at the queues that follows.
+            self.counts.fetch_add(change, Ordering::Acquire);
         });
     }
 

@@ -37,6 +37,16 @@ impl Ring {
         }
     }
 
+    /// A ring that has seen so many cells already.
+    #[cfg(test)]
+    pub(super) fn starting_at(count: u32) -> Self {
+        let ring = Self::new();
+        // Relaxed, twice: nobody else has it yet.
+        ring.head.store(count, Ordering::Relaxed);
+        ring.tail.store(count, Ordering::Relaxed);
+        ring
+    }
+
     fn slot(&self, at: u32) -> &AtomicPtr<Header> {
         &self.slots[(at & MASK) as usize]
     }

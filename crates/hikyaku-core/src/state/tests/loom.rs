@@ -410,9 +410,16 @@ fn close_against_push() {
         let refused = mini.signs[0].load(Ordering::Relaxed);
         assert!(refused & 1 == 0 || refused & 2 != 0);
     };
-    let stopper = |mini: &Mini| mini.order(Orders::STOP, true);
-    race(0, [pusher, stopper], Mini::run, |mini, runner| {
-        one_winner_each(mini, runner, 3);
+    let stopper = |mini: &Mini| {
+        mini.order(Orders::STOP, true);
+        assert_eq!(mini.tell(8), Err(8));
+    };
+    let main = |mini: &Mini| {
+        refuse(mini, 4);
+        mini.run();
+    };
+    race(0, [pusher, stopper], main, |mini, runner| {
+        one_winner_each(mini, runner, 7);
     });
 }
 
