@@ -414,6 +414,10 @@ impl ReadyQueueCoordinator {
 
     /// Takes back a cell whose turn is over, to the end of the queue. *Its worker.*
     pub(crate) fn requeue(&self, lane: &Lane, cell: CellPtr) {
+        if !self.injector.is_empty() {
+            // Behind those too, or it would come before them again.
+            return self.inject(cell);
+        }
         let put = lane.put_last(cell);
         self.after_put(put);
     }
