@@ -139,7 +139,11 @@ pub(crate) struct Case {
 impl Case {
     fn exists(self) -> bool {
         self.workload.runs_on(self.runtime)
-            && (self.workload != Workload::TellBounded || self.system.tell_bounded.is_some())
+            && match self.workload {
+                Workload::TellBounded => self.system.tell_bounded.is_some(),
+                Workload::RegisterReady => self.system.register_ready.is_some(),
+                _ => true,
+            }
     }
 
     /// Takes the sample in this process and prints one line per metric.
@@ -229,8 +233,20 @@ impl Case {
                     value("bytes_after_message", memory.after_message),
                 ];
             }
+            Workload::RegisterReady => return self.register_ready(counts.rounds),
         };
         values("wall", timed, None)
+    }
+
+    fn register_ready(self, rounds: u64) -> Vec<Value> {
+        let register_ready = self
+            .system
+            .register_ready
+            .expect("only systems that have it are asked");
+        register_ready(self.runtime, rounds)
+            .medians()
+            .map(|(name, ns)| value(name, ns))
+            .into()
     }
 
     /// Takes the sample in a process of its own: no sample sees the heap or the threads another one left.
@@ -347,7 +363,7 @@ pub(crate) fn compare(
     rows
 }
 
-fn median(mut numbers: Vec<f64>) -> f64 {
+pub(crate) fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_unstable_by(f64::total_cmp);
     let upper = numbers.len() / 2;
     if numbers.len() % 2 == 1 {

@@ -1,7 +1,7 @@
 //! The systems side by side. Each one's module has the same functions, listed in one table.
 
 use crate::harness::{Memory, Timed};
-use crate::workload::{Asked, Fan, Ring, Runtime, Tell};
+use crate::workload::{Asked, Fan, Registered, Ring, Runtime, Tell};
 
 mod actix;
 mod hikyaku;
@@ -21,6 +21,8 @@ pub(crate) struct System {
     pub(crate) ask_outside: fn(u64) -> Asked,
     pub(crate) spawn: fn(Runtime, usize) -> Timed,
     pub(crate) memory: fn(Runtime, usize) -> Memory,
+    /// Only Hikyaku, and what it's compared with.
+    pub(crate) register_ready: Option<fn(Runtime, u64) -> Registered>,
     /// An idle actor needs more than 4 kB.
     pub(crate) heavy: bool,
 }

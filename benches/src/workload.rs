@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::harness::{Clock, Timed};
+use crate::harness::{Clock, Timed, median};
 
 /// One thread, or two workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,11 @@ pub(crate) const CHUNK: u64 = 1_000;
 pub(crate) const BOUND: usize = 1_024;
 /// Actors in the ring.
 pub(crate) const RING: usize = 100;
+/// Actors that `register_ready` makes ready.
+pub(crate) const READY: usize = 4_096;
+/// So many of them, at each end, are timed by themselves. That may miss what a system does only now and then, such as
+/// emptying a full queue into another; the time of all has it.
+pub(crate) const EDGE: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Workload {
@@ -49,10 +54,11 @@ pub(crate) enum Workload {
     AskOutside,
     Spawn,
     Memory,
+    RegisterReady,
 }
 
 impl Workload {
-    pub(crate) const ALL: [Workload; 12] = [
+    pub(crate) const ALL: [Workload; 13] = [
         Workload::Tell,
         Workload::TellBurst,
         Workload::Tell4To1,
@@ -65,6 +71,7 @@ impl Workload {
         Workload::AskOutside,
         Workload::Spawn,
         Workload::Memory,
+        Workload::RegisterReady,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -81,6 +88,7 @@ impl Workload {
             Workload::AskOutside => "ask_outside",
             Workload::Spawn => "spawn",
             Workload::Memory => "memory",
+            Workload::RegisterReady => "register_ready",
         }
     }
 
@@ -92,6 +100,7 @@ impl Workload {
             Workload::Ask | Workload::AskOutside => "ns/ask",
             Workload::Spawn => "ns/actor",
             Workload::Memory => "bytes/actor",
+            Workload::RegisterReady => "ns/tell",
             _ => "ns/msg",
         }
     }
@@ -122,6 +131,8 @@ pub(crate) struct Counts {
     pub(crate) idle: usize,
     /// Idle actors for systems that need more than 4 kB each.
     pub(crate) idle_heavy: usize,
+    /// How often `register_ready` makes all its actors ready.
+    pub(crate) rounds: u64,
 }
 
 pub(crate) const FULL: Counts = Counts {
@@ -134,6 +145,7 @@ pub(crate) const FULL: Counts = Counts {
     spawned: 1_000_000,
     idle: 1_000_000,
     idle_heavy: 200_000,
+    rounds: 200,
 };
 
 /// Enough to see that everything runs; the numbers mean nothing.
@@ -147,6 +159,7 @@ pub(crate) const QUICK: Counts = Counts {
     spawned: 10_000,
     idle: 10_000,
     idle_heavy: 10_000,
+    rounds: 2,
 };
 
 pub(crate) const WARM_UP: Counts = Counts {
@@ -156,6 +169,7 @@ pub(crate) const WARM_UP: Counts = Counts {
     hops: 20_000,
     asks: 20_000,
     asks_outside: 1_000,
+    rounds: 20,
     ..QUICK
 };
 
@@ -429,5 +443,78 @@ pub(crate) fn time_asks(asks: u64, mut ask: impl FnMut() -> u64) -> Asked {
     Asked {
         timed,
         p50: each[each.len() / 2],
+    }
+}
+
+/// What the actors of `register_ready` handled, all together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Handled(Arc<AtomicU64>);
+
+impl Handled {
+    /// Has every actor handled its message of this round and of all before?
+    pub(crate) fn all_of(&self, round: u64) -> bool {
+        // Acquire with Release: what the actors did is over.
+        let handled = self.0.load(Ordering::Acquire);
+        let expected = (round + 1) * READY as u64;
+        assert!(handled <= expected, "a message too many");
+        handled == expected
+    }
+}
+
+/// State of an actor that gets one message per round: the round's number.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    round: u64,
+    handled: Handled,
+}
+
+impl Waiter {
+    pub(crate) fn new(handled: Handled) -> Waiter {
+        Waiter { round: 0, handled }
+    }
+
+    #[inline]
+    pub(crate) fn handle(&mut self, round: u64) {
+        assert_eq!(round, self.round, "one message of every round");
+        self.round += 1;
+        self.handled.0.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// What a tell to an idle actor takes, in ns, round by round.
+#[derive(Debug, Default)]
+pub(crate) struct Registered {
+    first: Vec<f64>,
+    last: Vec<f64>,
+    all: Vec<f64>,
+}
+
+impl Registered {
+    /// Times one tell to each actor. The caller doesn't let go of its thread meanwhile, so nobody else on it runs.
+    #[inline]
+    pub(crate) fn round<A>(&mut self, actors: &[A], mut tell: impl FnMut(&A)) {
+        let (first, others) = actors.split_at(EDGE);
+        let (middle, last) = others.split_at(others.len() - EDGE);
+        let start = Instant::now();
+        first.iter().for_each(&mut tell);
+        let first_told = Instant::now();
+        middle.iter().for_each(&mut tell);
+        let middle_told = Instant::now();
+        last.iter().for_each(&mut tell);
+        let end = Instant::now();
+        let per_tell = |time: Duration, tells: usize| time.as_nanos() as f64 / tells as f64;
+        self.first.push(per_tell(first_told - start, EDGE));
+        self.last.push(per_tell(end - middle_told, EDGE));
+        self.all.push(per_tell(end - start, actors.len()));
+    }
+
+    /// The median of each part, by its name. The first round started the actors and doesn't count.
+    pub(crate) fn medians(&self) -> [(&'static str, f64); 3] {
+        [
+            ("first_64", &self.first),
+            ("last_64", &self.last),
+            ("all", &self.all),
+        ]
+        .map(|(name, rounds)| (name, median(rounds[1..].to_vec())))
     }
 }

@@ -24,6 +24,7 @@ pub(crate) static SYSTEM: Peer = Peer {
     ask_outside,
     spawn,
     memory,
+    register_ready: None,
     heavy: false,
 };
 

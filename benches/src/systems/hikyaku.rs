@@ -6,8 +6,8 @@ use hikyaku::{CurrentThread, System, block_on};
 use super::System as Peer;
 use crate::harness::{Clock, Memory, MemoryProbe, Timed};
 use crate::workload::{
-    Asked, BOUND, CHUNK, Counter, Done, Fan, Idle, IdleRun, Ring, Runtime, Station, Tell, WORKERS,
-    time_asks,
+    Asked, BOUND, CHUNK, Counter, Done, Fan, Handled, Idle, IdleRun, READY, Registered, Ring,
+    Runtime, Station, Tell, WORKERS, Waiter, time_asks,
 };
 
 pub(crate) static SYSTEM: Peer = Peer {
@@ -20,6 +20,7 @@ pub(crate) static SYSTEM: Peer = Peer {
     ask_outside,
     spawn,
     memory,
+    register_ready: Some(register_ready),
     heavy: false,
 };
 
@@ -409,4 +410,63 @@ fn memory(runtime: Runtime, count: usize) -> Memory {
     place
         .block_on(driver.ask(Measure))
         .expect("all actors answer")
+}
+
+struct WaiterActor(Waiter);
+
+impl Actor for WaiterActor {
+    type Msg = Msg;
+
+    async fn handle(&mut self, msg: Msg, _: &mut Context<'_, Self>) -> Result<(), Failure> {
+        let Msg::Add(round) = msg;
+        self.0.handle(round);
+        Ok(())
+    }
+}
+
+struct ReadyTeller {
+    targets: Vec<ActorRef<Msg>>,
+    handled: Handled,
+    rounds: u64,
+}
+
+impl Actor for ReadyTeller {
+    type Msg = Measure<Registered>;
+
+    async fn handle(
+        &mut self,
+        Measure(reply): Measure<Registered>,
+        cx: &mut Context<'_, Self>,
+    ) -> Result<(), Failure> {
+        let mut registered = Registered::default();
+        for round in 0..=self.rounds {
+            registered.round(&self.targets, |target| {
+                assert!(target.tell(Msg::Add(round)).is_ok());
+            });
+            while !self.handled.all_of(round) {
+                cx.yield_now().await;
+            }
+        }
+        assert!(reply.send(registered).is_ok());
+        Ok(())
+    }
+}
+
+fn register_ready(runtime: Runtime, rounds: u64) -> Registered {
+    let place = Place::new(runtime);
+    let handled = Handled::default();
+    let targets: Vec<_> = (0..READY)
+        .map(|_| {
+            let handled = handled.clone();
+            place.start(move || WaiterActor(Waiter::new(handled.clone())))
+        })
+        .collect();
+    let teller = place.start(move || ReadyTeller {
+        targets: targets.clone(),
+        handled: handled.clone(),
+        rounds,
+    });
+    place
+        .block_on(teller.ask(Measure))
+        .expect("all rounds are over")
 }

@@ -23,6 +23,7 @@ pub(crate) static SYSTEM: System = System {
     ask_outside,
     spawn,
     memory,
+    register_ready: None,
     heavy: true,
 };
 

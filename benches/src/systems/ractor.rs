@@ -19,6 +19,7 @@ pub(crate) static SYSTEM: System = System {
     ask_outside,
     spawn,
     memory,
+    register_ready: None,
     heavy: true,
 };
 

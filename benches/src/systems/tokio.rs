@@ -6,7 +6,8 @@ use tokio::task::yield_now;
 use super::System;
 use crate::harness::{Clock, Memory, MemoryProbe, Timed, tokio_runtime};
 use crate::workload::{
-    Asked, BOUND, CHUNK, Counter, Done, Fan, Idle, IdleRun, Ring, Runtime, Station, Tell, time_asks,
+    Asked, BOUND, CHUNK, Counter, Done, Fan, Handled, Idle, IdleRun, READY, Registered, Ring,
+    Runtime, Station, Tell, Waiter, time_asks,
 };
 
 pub(crate) static SYSTEM: System = System {
@@ -19,6 +20,7 @@ pub(crate) static SYSTEM: System = System {
     ask_outside,
     spawn,
     memory,
+    register_ready: Some(register_ready),
     heavy: false,
 };
 
@@ -256,4 +258,39 @@ fn memory(runtime: Runtime, count: usize) -> Memory {
     let memory = rt.block_on(driver).expect("all actors answer");
     std::mem::forget(rt);
     memory
+}
+
+async fn waiter(mut mailbox: mpsc::UnboundedReceiver<Msg>, mut state: Waiter) {
+    while let Some(msg) = mailbox.recv().await {
+        match msg {
+            Msg::Add(round) => state.handle(round),
+            _ => unreachable!(),
+        }
+    }
+}
+
+fn register_ready(runtime: Runtime, rounds: u64) -> Registered {
+    tokio_runtime(runtime).block_on(async {
+        let handled = Handled::default();
+        let targets: Vec<Address> = (0..READY)
+            .map(|_| {
+                let (address, mailbox) = mpsc::unbounded_channel();
+                tokio::spawn(waiter(mailbox, Waiter::new(handled.clone())));
+                address
+            })
+            .collect();
+        let teller = tokio::spawn(async move {
+            let mut registered = Registered::default();
+            for round in 0..=rounds {
+                registered.round(&targets, |target| {
+                    assert!(target.send(Msg::Add(round)).is_ok());
+                });
+                while !handled.all_of(round) {
+                    yield_now().await;
+                }
+            }
+            registered
+        });
+        teller.await.expect("all rounds are over")
+    })
 }
