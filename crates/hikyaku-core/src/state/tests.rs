@@ -13,3 +13,5 @@ impl Word {
 
 #[cfg(loom)]
 mod loom;
+#[cfg(not(loom))]
+mod usual;
