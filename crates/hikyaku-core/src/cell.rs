@@ -393,11 +393,6 @@ impl CellPtr {
         Self(unsafe { NonNull::new_unchecked(header) })
     }
 
-    /// The cell, unless the pointer is null.
-    pub(crate) fn new_if(header: *mut Header) -> Option<Self> {
-        NonNull::new(header).map(Self)
-    }
-
     #[inline(always)]
     pub(crate) fn mailbox(&self) -> &QueueMailbox {
         &self.header().mailbox

@@ -453,12 +453,12 @@ impl ReadyQueueCoordinator {
             ..
         }) = self.lane_here()
         {
-            self.injector.push_all(
-                core::iter::from_fn(|| CellPtr::new_if(ring.pop()))
-                    .take(local::CAPACITY / 2)
-                    .chain([cell])
-                    .map(Arrival::Ready),
-            );
+            // A thief that was faster has made room.
+            let half = ring.pop_half().into_iter().flatten();
+            // SAFETY: registered cells are alive.
+            let half = half.map(|cell| unsafe { CellPtr::from_ptr(cell) });
+            self.injector
+                .push_all(half.chain([cell]).map(Arrival::Ready));
             self.wake_one();
         } else {
             self.inject(cell);

@@ -105,6 +105,29 @@ impl Ring {
         }
     }
 
+    /// Takes the older half of a full ring in one exchange, if no thief is faster. *Owner.*
+    pub(super) fn pop_half(&self) -> Option<[*mut Header; CAPACITY / 2]> {
+        // Relaxed: the exchange decides.
+        let head = self.head.load(Ordering::Relaxed);
+        // Relaxed: only the owner writes it.
+        let queued = self.tail.load(Ordering::Relaxed).wrapping_sub(head);
+        if (queued as usize) < CAPACITY / 2 {
+            return None;
+        }
+        let mut cells = [ptr::null_mut(); CAPACITY / 2];
+        for (i, cell) in (0..).zip(&mut cells) {
+            // Relaxed: the owner wrote it.
+            *cell = self.slot(head.wrapping_add(i)).load(Ordering::Relaxed);
+        }
+        let next = head.wrapping_add(CAPACITY as u32 / 2);
+        self.head
+            // Release: the reads above come before the slots are used again. Relaxed: the caller
+            // tries something else.
+            .compare_exchange(head, next, Ordering::Release, Ordering::Relaxed)
+            .ok()?;
+        Some(cells)
+    }
+
     /// Moves half of the cells, at least one, to `mine`, which is empty, and returns one of them
     /// instead of queueing it; null if there is none. *Owner of `mine`.*
     pub(super) fn steal_into(&self, mine: &Ring) -> *mut Header {
