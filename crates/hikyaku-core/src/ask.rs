@@ -240,7 +240,7 @@ impl fmt::Display for AskError {
 impl core::error::Error for AskError {}
 
 /// The future of [`ActorRef::ask`](crate::ActorRef::ask).
-#[must_use = "futures do nothing unless awaited"]
+#[must_use = "the question is sent; without an await the answer is lost"]
 pub struct Ask<T> {
     state: AskState<T>,
 }

@@ -1,6 +1,7 @@
 //! Why an actor failed, and how it ended.
 
-use crate::sync::{Arc, Panic};
+use crate::registry::MailboxIndex;
+use crate::sync::{self, Arc, Panic};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use core::error::Error;
@@ -24,9 +25,26 @@ use core::fmt;
 pub struct Failure(Arc<Reason>);
 
 enum Reason {
-    Error(Box<dyn Error + Send + Sync>),
+    Error(Quiet),
     Message(String),
     Panic(String),
+}
+
+/// An error value whose destructor may panic without harm: failures are dropped in places where a
+/// panic would take a worker along.
+struct Quiet(Option<Box<dyn Error + Send + Sync>>);
+
+impl Quiet {
+    fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
+        self.0.as_deref().expect("taken by the destructor only")
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        let error = self.0.take();
+        let _ = sync::catch(|| drop(error));
+    }
 }
 
 impl Failure {
@@ -48,7 +66,7 @@ impl Failure {
             String::from("a panic without a text")
         };
         // The payload is a value of the user: its destructor may panic too.
-        let _ = crate::sync::catch(|| drop(payload));
+        let _ = sync::catch(|| drop(payload));
         Self(Arc::new(Reason::Panic(text)))
     }
 
@@ -58,7 +76,10 @@ impl Failure {
         Self(Arc::new(match &*self.0 {
             Reason::Panic(text) => Reason::Panic(text.clone()),
             Reason::Message(text) => Reason::Message(text.clone()),
-            Reason::Error(error) => Reason::Message(error.to_string()),
+            Reason::Error(error) => Reason::Message(
+                sync::catch(|| error.error().to_string())
+                    .unwrap_or_else(|_| String::from("an error that cannot be shown")),
+            ),
         }))
     }
 
@@ -79,7 +100,7 @@ impl Failure {
     /// actor that had ended before it was asked for.
     pub fn error(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
         match &*self.0 {
-            Reason::Error(error) => Some(&**error),
+            Reason::Error(error) => Some(error.error()),
             _ => None,
         }
     }
@@ -87,14 +108,14 @@ impl Failure {
 
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self(Arc::new(Reason::Error(Box::new(error))))
+        Self(Arc::new(Reason::Error(Quiet(Some(Box::new(error))))))
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
-            Reason::Error(error) => fmt::Display::fmt(error, f),
+            Reason::Error(error) => fmt::Display::fmt(error.error(), f),
             Reason::Message(text) => f.write_str(text),
             Reason::Panic(text) => write!(f, "panicked: {text}"),
         }
@@ -104,11 +125,23 @@ impl fmt::Display for Failure {
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
-            Reason::Error(error) => f.debug_tuple("Failure").field(error).finish(),
+            Reason::Error(error) => f.debug_tuple("Failure").field(&error.error()).finish(),
             Reason::Message(text) => f.debug_tuple("Failure").field(text).finish(),
             Reason::Panic(text) => f.debug_tuple("Panic").field(text).finish(),
         }
     }
+}
+
+/// An actor has failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct FailureReport<'a> {
+    /// Which one.
+    pub actor: MailboxIndex,
+    /// Its name, if it has one.
+    pub name: Option<&'a str>,
+    /// Why.
+    pub failure: &'a Failure,
 }
 
 /// How an actor ended.

@@ -145,7 +145,7 @@ pub(crate) struct Activation<'a> {
     time: Option<TimeBudget<'a>>,
 }
 
-/// A clock read costs as much as several messages, so it is read after 16, 32, 64, .. of them; the
+/// A clock read costs as much as several messages, so it is read after 8, 16, 32, .. of them; the
 /// first read is the start.
 struct TimeBudget<'a> {
     clock: &'a dyn Clock,
@@ -163,7 +163,7 @@ impl<'a> Activation<'a> {
                 clock,
                 limit,
                 start: None,
-                next_read: 16,
+                next_read: 8,
             }),
         }
     }
@@ -610,6 +610,7 @@ unsafe fn fail(cell: CellPtr, error: Failure) -> InvokeResult {
             cold.failure = Some(error.clone());
         }
     }
+    cell.home().report_failure(cell, &error);
     if state.ending.get() < Ending::Stop {
         state.ending.set(Ending::Stop);
     }
@@ -709,6 +710,8 @@ pub(crate) unsafe fn close_mailbox<A: Actor>(cell: CellPtr) {
 }
 
 /// Ends the actor: nothing of it is left but the memory, for those who still point to it.
+///
+/// Whatever of the user's runs here is caught where it runs, so that the end happens once.
 ///
 /// # Safety
 /// The ticket is held, and goes with the cell.

@@ -77,7 +77,7 @@ pub use crate::ask::{Ask, AskError, Reply};
 pub use crate::cell::cell_size;
 pub use crate::clock::Clock;
 pub use crate::dead_letter::{DeadLetter, DeadLetterReason};
-pub use crate::failure::{Failure, StartError, StopCause};
+pub use crate::failure::{Failure, FailureReport, StartError, StopCause};
 pub use crate::invoker::{InvokeResult, ResumeCondition, SuspendReason};
 pub use crate::mailbox::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
 pub use crate::registry::MailboxIndex;

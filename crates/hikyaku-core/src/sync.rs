@@ -296,6 +296,11 @@ pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Panic> {
     std::panic::catch_unwind(core::panic::AssertUnwindSafe(f))
 }
 
+/// Wakes somebody. A waker is foreign code: its panic ends here, where it would hit a bystander.
+pub(crate) fn wake(waker: core::task::Waker) {
+    let _ = catch(|| waker.wake());
+}
+
 /// Runs `f`. Without `std` a panic is a fault of the program and never returns here.
 #[cfg(not(feature = "std"))]
 #[inline(always)]

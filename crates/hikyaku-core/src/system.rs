@@ -5,6 +5,7 @@ use crate::actor_ref::ActorRef;
 use crate::cell::{Birth, CellPtr};
 use crate::clock::Clock;
 use crate::dead_letter::{DeadLetter, DeadLetters};
+use crate::failure::{Failure, FailureReport};
 use crate::invoker::Activation;
 use crate::mailbox::{InvalidOptions, Life, MailboxOptions};
 use crate::ready::ReadyQueueCoordinator;
@@ -27,6 +28,8 @@ use core::time::Duration;
 pub(crate) struct Shared {
     pub(crate) coordinator: ReadyQueueCoordinator,
     pub(crate) dead_letters: DeadLetters,
+    on_failure: Option<OnFailure>,
+    failures: AtomicUsize,
     registry: MailboxRegistry,
     /// Reserved (`None`) or living actors by name.
     names: Mutex<BTreeMap<Box<str>, Option<CellPtr>>>,
@@ -184,6 +187,22 @@ impl Shared {
         }
     }
 
+    /// An actor has failed. *Its runner.* Panics of the listener end here.
+    pub(crate) fn report_failure(&self, cell: CellPtr, failure: &Failure) {
+        // Relaxed: a statistic.
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        if let Some(listener) = &self.on_failure {
+            let name = cell.cold_if_any().and_then(|cold| cold.name.as_deref());
+            let _ = sync::catch(|| {
+                listener(&FailureReport {
+                    actor: cell.index(),
+                    name,
+                    failure,
+                });
+            });
+        }
+    }
+
     /// An actor has ended.
     pub(crate) fn one_less(&self) {
         if self.state() != SystemState::Running {
@@ -226,7 +245,7 @@ impl Shared {
         if self.registry.live() == 0 && self.raise(SystemState::Stopped) {
             let waiting = self.waiting.with(core::mem::take);
             for waker in waiting {
-                waker.wake();
+                sync::wake(waker);
             }
             self.coordinator.wake_all();
         }
@@ -279,6 +298,7 @@ impl System {
             time_budget: None,
             seed: 0,
             listener: None,
+            on_failure: None,
         }
     }
 
@@ -369,6 +389,8 @@ impl System {
             live_actors: self.0.registry.live(),
             handled: self.0.coordinator.handled(),
             dead_letters: self.0.dead_letters.count(),
+            // Relaxed: a statistic.
+            failures: self.0.failures.load(Ordering::Relaxed),
             workers: self.0.coordinator.workers(),
             workers_asleep: self.0.coordinator.asleep(),
         }
@@ -405,6 +427,8 @@ pub struct Metrics {
     pub handled: usize,
     /// Messages accepted that will not be handled.
     pub dead_letters: usize,
+    /// Actors that have failed.
+    pub failures: usize,
     /// Workers of the system.
     pub workers: usize,
     /// Workers with nothing to do.
@@ -413,7 +437,7 @@ pub struct Metrics {
 
 /// The future of [`System::graceful_shutdown`] and [`System::terminated`].
 #[derive(Debug)]
-#[must_use = "futures do nothing unless awaited"]
+#[must_use = "a shutdown goes on by itself; await this to know when it is done"]
 pub struct Terminated(System);
 
 impl Future for Terminated {
@@ -444,6 +468,7 @@ impl Future for Terminated {
 const DEFAULT_THROUGHPUT: u32 = 1024;
 
 type Listener = Box<dyn Fn(&DeadLetter<'_>) + Send + Sync>;
+type OnFailure = Box<dyn Fn(&FailureReport<'_>) + Send + Sync>;
 
 /// Configures a [`System`].
 #[must_use]
@@ -456,6 +481,7 @@ pub struct SystemBuilder {
     time_budget: Option<Duration>,
     seed: u64,
     listener: Option<Listener>,
+    on_failure: Option<OnFailure>,
 }
 
 impl SystemBuilder {
@@ -484,8 +510,8 @@ impl SystemBuilder {
         self
     }
 
-    /// How long an actor may handle messages before others have their turn. Looked at after 32, 64,
-    /// 128, .. messages of one activation, counted from the 16th, and only if there is a clock. Default: no limit.
+    /// How long an actor may handle messages before others have their turn. Looked at after 16, 32,
+    /// 64, .. messages of one activation, counted from the 8th, and only if there is a clock. Default: no limit.
     pub fn time_budget(mut self, limit: Duration) -> Self {
         self.time_budget = Some(limit);
         self
@@ -506,12 +532,24 @@ impl SystemBuilder {
         self
     }
 
+    /// Is told of each actor that fails, on the worker that runs it, before the actor ends. Its panics
+    /// are swallowed.
+    pub fn on_failure(
+        mut self,
+        listener: impl Fn(&FailureReport<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_failure = Some(Box::new(listener));
+        self
+    }
+
     /// Makes the system and its workers. The workers are for an executor; when the last of them is
     /// dropped before the system has stopped, it ends the actors by force.
     pub fn build(self) -> (System, Vec<Worker>) {
         let shared = Arc::new_cyclic(|own| Shared {
             coordinator: ReadyQueueCoordinator::new(self.workers, self.stealing, self.seed),
             dead_letters: DeadLetters::new(self.listener),
+            on_failure: self.on_failure,
+            failures: AtomicUsize::new(0),
             registry: MailboxRegistry::new(self.workers + 1),
             names: Mutex::new(BTreeMap::new()),
             name: self.name,

@@ -53,11 +53,11 @@ pub use crate::threads::ThreadExecutor;
 
 pub use hikyaku_core::{
     Actor, ActorRef, Ask, AskError, Clock, Context, DeadLetter, DeadLetterReason, Failure,
-    InvalidOptions, InvokeResult, Local, LocalActor, LocalWorker, MailboxIndex, MailboxOptions,
-    MailboxOverflowPolicy, Metrics, Recipient, Reply, ResumeCondition, SendError, Sending,
-    SpawnError, SpawnOptions, StartError, Started, StopCause, Stopped, SuspendReason, System,
-    SystemBuilder, SystemState, Terminated, Turn, WeakRef, Worker, WorkerExecutor, Wrap, YieldNow,
-    cell_size, once,
+    FailureReport, InvalidOptions, InvokeResult, Local, LocalActor, LocalWorker, MailboxIndex,
+    MailboxOptions, MailboxOverflowPolicy, Metrics, Recipient, Reply, ResumeCondition, SendError,
+    Sending, SpawnError, SpawnOptions, StartError, Started, StopCause, Stopped, SuspendReason,
+    System, SystemBuilder, SystemState, Terminated, Turn, WeakRef, Worker, WorkerExecutor, Wrap,
+    YieldNow, cell_size, once,
 };
 
 /// What most programs use.

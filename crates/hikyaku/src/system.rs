@@ -3,12 +3,12 @@
 use crate::clock::StdClock;
 use crate::current_thread::CurrentThread;
 use crate::threads::ThreadExecutor;
-use hikyaku_core::{Clock, DeadLetter, System, SystemBuilder, WorkerExecutor};
+use hikyaku_core::{Clock, DeadLetter, FailureReport, System, SystemBuilder, WorkerExecutor};
 use std::fmt;
 use std::io;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
 
 /// A running actor system.
@@ -23,6 +23,7 @@ pub struct ActorSystem(Arc<Owner>);
 
 struct Owner {
     system: System,
+    workers: Vec<ThreadId>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -44,6 +45,7 @@ impl ActorSystem {
     pub(crate) fn owning(system: System, threads: Vec<JoinHandle<()>>) -> Self {
         Self(Arc::new(Owner {
             system,
+            workers: threads.iter().map(|thread| thread.thread().id()).collect(),
             threads: Mutex::new(threads),
         }))
     }
@@ -54,19 +56,17 @@ impl ActorSystem {
     /// # Panics
     /// If called on one of the system's own workers: it would wait for itself.
     pub fn join(&self) {
-        let threads = std::mem::take(
-            &mut *self
-                .0
-                .threads
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        let this = std::thread::current().id();
         assert!(
-            threads.iter().all(|thread| thread.thread().id() != this),
+            !self.0.workers.contains(&std::thread::current().id()),
             "join was called on a worker of the same system"
         );
-        for thread in threads {
+        // Under the lock, so that whoever joins at the same time waits too.
+        let mut threads = self
+            .0
+            .threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
             // A worker catches what its actors do.
             let _ = thread.join();
         }
@@ -143,6 +143,15 @@ impl Builder {
         listener: impl Fn(&DeadLetter<'_>) + Send + Sync + 'static,
     ) -> Self {
         self.core = self.core.on_dead_letter(listener);
+        self
+    }
+
+    /// See [`SystemBuilder::on_failure`].
+    pub fn on_failure(
+        mut self,
+        listener: impl Fn(&FailureReport<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.core = self.core.on_failure(listener);
         self
     }
 

@@ -63,10 +63,9 @@ impl Parker {
                 }
             }
         }
-        self.state.store(EMPTY, Ordering::Release);
-        // Acquire and Release: a wake between the two is not lost, because whoever waits looks for
-        // what it waits for after `park` has returned.
-        std::sync::atomic::fence(Ordering::SeqCst);
+        // Acquire: a notice that is taken back here, unseen, is as good as one that was seen: whoever
+        // waits looks for what it waits for after this.
+        self.state.swap(EMPTY, Ordering::AcqRel);
     }
 
     fn take_notice(&self) -> bool {

@@ -21,7 +21,7 @@
 
 use super::Node;
 use crate::state::Link;
-use crate::sync::{AtomicUsize, Mutex, Ordering};
+use crate::sync::{self, AtomicUsize, Mutex, Ordering};
 use core::alloc::Layout;
 use core::cell::Cell;
 use core::mem::MaybeUninit;
@@ -396,7 +396,7 @@ impl<M> Tail<M> {
     pub(crate) unsafe fn give_back(&self, mut queue: impl FnMut(NonNull<Node<M>>)) {
         while !self.put_freed() {
             while let Some(waker) = self.admit(&mut queue) {
-                waker.wake();
+                sync::wake(waker);
             }
         }
     }
@@ -570,7 +570,7 @@ impl<M> Tail<M> {
             match waker {
                 None => return,
                 Some(None) => {}
-                Some(Some(waker)) => waker.wake(),
+                Some(Some(waker)) => sync::wake(waker),
             }
         }
     }

@@ -10,7 +10,7 @@
 //! `push`: any thread. `take`, `finish`: the runner.
 
 use crate::failure::StopCause;
-use crate::sync::{Arc, AtomicPtr, Mutex, Ordering};
+use crate::sync::{self, Arc, AtomicPtr, Mutex, Ordering};
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
 use core::task::Waker;
@@ -171,7 +171,7 @@ impl Notice {
             NoticeState::Done(_) | NoticeState::Left => None,
         });
         if let Some(waker) = waker {
-            waker.wake();
+            sync::wake(waker);
         }
     }
 
