@@ -239,7 +239,8 @@ fn row01_each_senders_messages_arrive_in_order_none_lost_none_doubled() {
 
 #[test]
 fn row09_every_message_at_a_close_has_one_fate() {
-    let ends: [(&str, fn(&Sim, &ActorRef<Parcel>)); 5] = [
+    type End = fn(&Sim, &ActorRef<Parcel>);
+    let ends: [(&str, End); 5] = [
         ("stop", |_, sink| sink.stop()),
         ("kill", |_, sink| sink.kill()),
         ("graceful", |_, sink| sink.stop_gracefully()),
@@ -965,7 +966,8 @@ fn row09_dead_letters_are_the_values_that_were_sent() {
 /// The first message of an idle actor waits where the last hook's future will be.
 #[test]
 fn row09_the_message_of_an_actor_that_was_idle_dies_with_it_too() {
-    let ends: [(&str, fn(&ActorRef<Do>), bool); 3] = [
+    type End = fn(&ActorRef<Do>);
+    let ends: [(&str, End, bool); 3] = [
         ("stop", |a| a.stop(), false),
         ("kill", |a| a.kill(), false),
         ("graceful", |a| a.stop_gracefully(), true),

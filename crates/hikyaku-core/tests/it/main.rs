@@ -2,8 +2,22 @@
 //!
 //! Panics of actors are caught with `std` only, so tests of them are left out without.
 
+#![allow(clippy::too_many_lines, reason = "a table of cases is long")]
+#![cfg_attr(
+    not(feature = "std"),
+    allow(
+        unused_mut,
+        unused_imports,
+        dead_code,
+        reason = "used by tests of panics"
+    )
+)]
+
 mod ask;
 mod lifecycle;
+mod local;
 mod mailbox;
+#[cfg(feature = "std")]
+mod panics;
 mod puppet;
 mod scheduling;

@@ -102,7 +102,7 @@ pub(crate) enum Do {
     /// Log a number.
     Note(u64),
     /// The same, with something to drop.
-    Carry(u64, Counted),
+    Carry(u64, #[allow(dead_code, reason = "for its drop")] Counted),
     /// Log, wait, log.
     Pass(u64, Gate),
     /// Answer with a number.
