@@ -154,7 +154,7 @@ fn run_here(name: &str, count: &str) -> Result<(), String> {
         .parse()
         .map_err(|_| format!("{count} is not a number"))?;
     // Valgrind is slow: a budget of time would end turns that it doesn't end otherwise.
-    let system = CurrentThread::builder("gate")
+    let system = ActorSystem::builder("gate")
         .time_budget(Duration::from_secs(3_600))
         .build_current_thread();
     (operation.run)(&system, count);

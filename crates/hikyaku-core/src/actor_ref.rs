@@ -33,6 +33,11 @@ impl<M> SendError<M> {
         }
     }
 
+    /// The error alone, for `?` in a handler whose messages are not `Sync`, and for logs.
+    pub fn without_message(self) -> SendError<()> {
+        self.map(drop)
+    }
+
     /// The same error about another message.
     fn map<N>(self, map: impl FnOnce(M) -> N) -> SendError<N> {
         match self {
@@ -160,6 +165,22 @@ impl<M> ActorRef<M> {
 impl<M: Send + 'static> ActorRef<M> {
     /// Sends a message. Never waits.
     ///
+    /// ```
+    /// # use hikyaku_core::{Actor, Context, Failure, SendError, System};
+    /// # struct Log;
+    /// # impl Actor for Log {
+    /// #     type Msg = String;
+    /// #     async fn handle(&mut self, _: String, _: &mut Context<'_, Self>) -> Result<(), Failure> { Ok(()) }
+    /// # }
+    /// # let (system, _workers) = System::builder("demo").build();
+    /// let log = system.spawn(|| Log)?;
+    /// assert!(log.tell("first".into()).is_ok());
+    /// log.stop();
+    /// let Err(SendError::Closed(line)) = log.tell("second".into()) else { panic!() };
+    /// assert_eq!(line, "second");
+    /// # Ok::<(), hikyaku_core::SpawnError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`SendError`] with the message, if the mailbox has no room or the actor takes no more.
     #[inline]
@@ -185,7 +206,8 @@ impl<M: Send + 'static> ActorRef<M> {
     /// actor sends to its own full mailbox: it would wait for itself.
     ///
     /// # Cancel safety
-    /// Dropping the future takes the message back, unless the mailbox already has it.
+    /// Dropping the future drops the message with it, unless the mailbox already has it. Nothing is
+    /// sent twice or half.
     pub fn send(&self, message: M) -> Sending<'_, M> {
         Sending {
             actor: self,
@@ -278,6 +300,11 @@ pub struct WeakRef<M> {
 }
 
 impl<M> WeakRef<M> {
+    /// As [`ActorRef::index`].
+    pub fn index(&self) -> MailboxIndex {
+        self.cell.index()
+    }
+
     /// A full reference, if the actor still takes messages.
     pub fn upgrade(&self) -> Option<ActorRef<M>> {
         if self.cell.mailbox().word.is_closed() {
@@ -302,6 +329,20 @@ impl<M> Clone for WeakRef<M> {
 impl<M> Drop for WeakRef<M> {
     fn drop(&mut self) {
         self.cell.release();
+    }
+}
+
+impl<M> PartialEq for WeakRef<M> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cell == other.cell
+    }
+}
+
+impl<M> Eq for WeakRef<M> {}
+
+impl<M> Hash for WeakRef<M> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.cell.hash(state);
     }
 }
 

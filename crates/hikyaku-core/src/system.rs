@@ -365,7 +365,14 @@ impl System {
 
     /// Orders a graceful end: nobody is spawned any more, every top-level actor refuses new
     /// messages, handles those it has, stops its children, then ends. The future resolves when no
-    /// actor is left. Dropping it changes nothing.
+    /// actor is left.
+    ///
+    /// A handler that awaits something that never comes, such as an idle socket, keeps its actor and
+    /// the shutdown waiting: tell it first, or [`kill`](crate::ActorRef::kill) it, or order
+    /// [`force_stop`](Self::force_stop) after a while.
+    ///
+    /// # Cancel safety
+    /// The shutdown is ordered by the call, and goes on if the future is dropped.
     pub fn graceful_shutdown(&self) -> Terminated {
         self.0
             .begin_shutdown(Orders::DRAIN.and(Orders::SHUTDOWN), false);
@@ -619,8 +626,8 @@ impl SpawnOptions {
         self
     }
 
-    /// Stops the actor, after what is queued, when the last [`ActorRef`](crate::ActorRef) is
-    /// dropped. Otherwise it lives until it is stopped.
+    /// Stops the actor, after what is queued, when the last [`ActorRef`](crate::ActorRef) or
+    /// [`Recipient`](crate::Recipient) is dropped. Otherwise it lives until it is stopped.
     pub fn stop_when_unreferenced(mut self) -> Self {
         self.stop_unreferenced = true;
         self

@@ -43,14 +43,10 @@ pub struct CurrentThread {
 }
 
 impl CurrentThread {
-    /// A system with default settings.
+    /// A system with default settings. For others, see
+    /// [`Builder::build_current_thread`].
     pub fn new(name: &str) -> Self {
         Builder::new(name).build_current_thread()
-    }
-
-    /// Begins to configure one.
-    pub fn builder(name: &str) -> Builder {
-        Builder::new(name)
     }
 
     pub(crate) fn from_worker(worker: LocalWorker) -> Self {

@@ -49,16 +49,23 @@ pub use crate::block_on::block_on;
 pub use crate::clock::StdClock;
 pub use crate::current_thread::CurrentThread;
 pub use crate::system::{ActorSystem, BuildError, Builder};
-pub use crate::threads::ThreadExecutor;
 
 pub use hikyaku_core::{
     Actor, ActorRef, Ask, AskError, Clock, Context, DeadLetter, DeadLetterReason, Failure,
-    FailureReport, InvalidOptions, InvokeResult, Local, LocalActor, LocalWorker, MailboxIndex,
-    MailboxOptions, MailboxOverflowPolicy, Metrics, Recipient, Reply, ResumeCondition, SendError,
-    Sending, SpawnError, SpawnOptions, StartError, Started, StopCause, Stopped, SuspendReason,
-    System, SystemBuilder, SystemState, Terminated, Turn, WeakRef, Worker, WorkerExecutor, Wrap,
+    FailureReport, InvalidOptions, Local, LocalActor, MailboxIndex, MailboxOptions,
+    MailboxOverflowPolicy, Metrics, Recipient, Reply, SendError, Sending, SpawnError, SpawnOptions,
+    StartError, Started, StopCause, Stopped, System, SystemState, Terminated, WeakRef, Wrap,
     YieldNow, cell_size, once,
 };
+
+/// What an executor of one's own needs. A program that only uses actors does not.
+pub mod executor {
+    pub use crate::threads::ThreadExecutor;
+    pub use hikyaku_core::{
+        InvokeResult, LocalWorker, ResumeCondition, SuspendReason, SystemBuilder, Turn, Worker,
+        WorkerExecutor,
+    };
+}
 
 /// What most programs use.
 pub mod prelude {
@@ -67,3 +74,8 @@ pub mod prelude {
         SendError, SpawnError, SpawnOptions, StopCause, once,
     };
 }
+
+/// The README's code is tested with the rest.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

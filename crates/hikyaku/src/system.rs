@@ -51,7 +51,8 @@ impl ActorSystem {
     }
 
     /// Blocks until the worker threads have ended. Order a shutdown first, or have an actor do it.
-    /// A later call returns at once.
+    /// A later call returns at once; so does one inside a current-thread Tokio runtime, where the
+    /// worker is a task: await [`terminated`](System::terminated) there.
     ///
     /// # Panics
     /// If called on one of the system's own workers: it would wait for itself.
@@ -157,6 +158,19 @@ impl Builder {
 
     /// Starts the system.
     ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let system = hikyaku::ActorSystem::builder("demo")
+    ///     .workers(2)
+    ///     .time_budget(Duration::from_micros(500))
+    ///     .on_failure(|report| eprintln!("{}: {}", report.actor, report.failure))
+    ///     .build()?;
+    /// # system.force_stop();
+    /// # system.join();
+    /// # Ok::<(), hikyaku::BuildError>(())
+    /// ```
+    ///
     /// | called | the workers are |
     /// |---|---|
     /// | outside any Tokio runtime | own threads |
@@ -164,7 +178,7 @@ impl Builder {
     /// | inside a current-thread runtime | one, a task of it; it runs when the runtime does |
     ///
     /// Inside a runtime, handlers may await its I/O and timers. The runtime has to outlive the
-    /// system.
+    /// system. The own threads of the second row come beside the runtime's.
     ///
     /// # Errors
     /// [`BuildError::Thread`] if a thread cannot be started, [`BuildError::TooManyWorkers`] if
@@ -206,7 +220,13 @@ impl Builder {
         Ok(ActorSystem::owning(system, executor.into_threads()))
     }
 
-    /// Makes a system that runs on this thread, inside [`CurrentThread::block_on`].
+    /// Makes a system that runs on this thread, inside [`CurrentThread::block_on`], whatever number
+    /// of workers was asked for.
+    ///
+    /// ```
+    /// let system = hikyaku::ActorSystem::builder("demo").throughput(32).build_current_thread();
+    /// assert_eq!(system.block_on(async { 7 }), 7);
+    /// ```
     pub fn build_current_thread(self) -> CurrentThread {
         let (_, mut workers) = self.core.workers(1).build();
         let worker = workers

@@ -326,6 +326,7 @@ impl<M> Tail<M> {
             while next != NONE && count < self.batch() {
                 last = next;
                 count += 1;
+                // Relaxed: as above.
                 next = self.link(last).load(Ordering::Relaxed);
             }
             let new = (free & !(TURN - 1)).wrapping_add(TURN) | next;
