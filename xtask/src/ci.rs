@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use crate::shell::{self, Outcome, cargo, program, run_tests};
-use crate::{conformance, records, tidy};
+use crate::{conformance, coverage, records, tidy};
 
 type Job = fn() -> Outcome;
 
 /// Every job by name.
-const JOBS: [(&str, Job); 15] = [
+const JOBS: [(&str, Job); 17] = [
     ("test", test),
     ("fmt", || shell::run(&mut cargo("fmt --all -- --check"))),
     ("clippy", clippy),
@@ -19,6 +19,8 @@ const JOBS: [(&str, Job); 15] = [
     ("features", features),
     ("loom", loom),
     ("miri", miri),
+    ("stress", stress),
+    ("coverage", || coverage::measure(Some(COVERED))),
     ("qemu", || needs_firmware("qemu")),
     ("size", || needs_firmware("size")),
     ("example", || {
@@ -27,6 +29,13 @@ const JOBS: [(&str, Job); 15] = [
     ("bench", bench),
     ("gate", gate),
 ];
+
+/// Lines of the core's hard parts that the tests reach at least, of 100. Those that only some runs on real
+/// threads reach are left room for.
+const COVERED: f64 = 90.0;
+
+/// How many messages the job `stress` sends.
+const STRESS: &str = "20000000";
 
 /// Targets of the core without an operating system, the one without compare-and-swap first.
 const TARGETS: [&str; 5] = [
@@ -116,7 +125,10 @@ fn no_std() -> Outcome {
 fn features() -> Outcome {
     run_tests(&mut cargo("test -p hikyaku-core"))?;
     shell::run(&mut cargo("build -p hikyaku --no-default-features"))?;
-    run_tests(&mut cargo("test -p hikyaku --no-default-features"))
+    // Stress is the same without them, and has a job.
+    run_tests(&mut cargo(
+        "test -p hikyaku --no-default-features -- --skip stress",
+    ))
 }
 
 /// Every interleaving of the core's races, within a bound on preemptions.
@@ -135,9 +147,12 @@ fn loom() -> Outcome {
 
 /// The core's tests under both models of what a reference may do.
 fn miri() -> Outcome {
-    let toolchains = shell::quiet(&mut program("rustup", "toolchain list"))?;
-    if !toolchains.lines().any(|line| line.starts_with("nightly")) {
-        return Err("miri needs a nightly toolchain, and none is installed".to_owned());
+    // A nightly with a date in its name is not what `cargo +nightly` means.
+    if shell::quiet(&mut program("rustup", "run nightly rustc --version")).is_err() {
+        let install = "rustup toolchain install nightly --component miri,rust-src";
+        return Err(format!(
+            "miri needs a toolchain that `cargo +nightly` finds: `{install}`"
+        ));
     }
     let parts = shell::quiet(&mut program(
         "rustup",
@@ -165,6 +180,12 @@ fn miri() -> Outcome {
         run_tests(&mut command)?;
     }
     Ok(())
+}
+
+/// Everything at once on real threads, for longer than the tests do.
+fn stress() -> Outcome {
+    let mut command = cargo("test --release -p hikyaku stress");
+    run_tests(command.env("HIKYAKU_STRESS", STRESS))
 }
 
 /// Emulation and size budgets come with the firmware.

@@ -52,7 +52,12 @@ const UNSTEADY: [&str; 5] = [
     "todo!",
 ];
 /// What the core may depend on, and what its tests may.
-const CORE_DEPENDENCIES: [&str; 3] = ["portable-atomic", "critical-section", "loom"];
+const CORE_DEPENDENCIES: [&str; 4] = [
+    "portable-atomic",
+    "portable-atomic-util",
+    "critical-section",
+    "loom",
+];
 const CORE_TEST_DEPENDENCIES: [&str; 2] = ["proptest", "hikyaku-testkit"];
 
 const CORE: &str = "crates/hikyaku-core/";
