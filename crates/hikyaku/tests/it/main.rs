@@ -1,4 +1,8 @@
 //! The runtime on real threads and inside real runtimes.
 
+mod current_thread;
 mod ledger;
 mod stress;
+mod threads;
+#[cfg(feature = "tokio")]
+mod tokio;
