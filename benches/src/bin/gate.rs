@@ -10,11 +10,14 @@
     reason = "the results are this program's output"
 )]
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
+use std::pin::pin;
 use std::process::{Command, ExitCode};
-use std::time::Duration;
+use std::task::{Context as TaskContext, Poll, Waker};
 
-use hikyaku::CurrentThread;
+use hikyaku::System;
+use hikyaku::executor::Worker;
 use hikyaku::prelude::*;
 
 const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/gate.json");
@@ -26,29 +29,46 @@ const CHUNK: u64 = 1_000;
 
 struct Operation {
     name: &'static str,
-    run: fn(&CurrentThread, u64),
+    run: fn(&Place, u64),
+    /// On a coordinator made for several workers, so that nothing is owned by one.
+    shared: bool,
 }
 
-const ALL: [Operation; 5] = [
+const ALL: [Operation; 7] = [
     Operation {
         name: "tell",
         run: tell,
+        shared: false,
     },
     Operation {
         name: "hop",
         run: hop,
+        shared: false,
     },
     Operation {
         name: "ask",
         run: ask,
+        shared: false,
     },
     Operation {
         name: "spawn_stop",
         run: spawn_stop,
+        shared: false,
     },
     Operation {
         name: "tell_bounded",
         run: tell_bounded,
+        shared: false,
+    },
+    Operation {
+        name: "tell_shared",
+        run: tell,
+        shared: true,
+    },
+    Operation {
+        name: "hop_shared",
+        run: hop,
+        shared: true,
     },
 ];
 
@@ -153,12 +173,57 @@ fn run_here(name: &str, count: &str) -> Result<(), String> {
     let count = count
         .parse()
         .map_err(|_| format!("{count} is not a number"))?;
-    // Valgrind is slow: a budget of time would end turns that it doesn't end otherwise.
-    let system = ActorSystem::builder("gate")
-        .time_budget(Duration::from_secs(3_600))
-        .build_current_thread();
-    (operation.run)(&system, count);
+    (operation.run)(&Place::new(operation.shared), count);
     Ok(())
+}
+
+/// A system with one worker, polled by hand.
+struct Place {
+    system: System,
+    worker: RefCell<Worker>,
+}
+
+impl Place {
+    /// Without a clock: valgrind is slow, and a budget of time would end turns that it doesn't end otherwise.
+    fn new(shared: bool) -> Self {
+        let builder = System::builder("gate");
+        let builder = if shared {
+            builder.work_stealing()
+        } else {
+            builder
+        };
+        let (system, mut workers) = builder.build();
+        Self {
+            system,
+            worker: RefCell::new(workers.pop().expect("there is one")),
+        }
+    }
+
+    fn spawn<A: Actor>(
+        &self,
+        factory: impl FnMut() -> A + Send + 'static,
+    ) -> Result<ActorRef<A::Msg>, SpawnError> {
+        self.system.spawn(factory)
+    }
+
+    fn spawn_with<A: Actor>(
+        &self,
+        options: SpawnOptions,
+        factory: impl FnMut() -> A + Send + 'static,
+    ) -> Result<ActorRef<A::Msg>, SpawnError> {
+        self.system.spawn_with(options, factory)
+    }
+
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        let mut cx = TaskContext::from_waker(Waker::noop());
+        loop {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                return output;
+            }
+            let _turn = self.worker.borrow_mut().poll(64, Waker::noop());
+        }
+    }
 }
 
 enum Msg {
@@ -217,7 +282,7 @@ impl Actor for Teller {
     }
 }
 
-fn tell_through(system: &CurrentThread, count: u64, mailbox: MailboxOptions, waits: bool) {
+fn tell_through(system: &Place, count: u64, mailbox: MailboxOptions, waits: bool) {
     let options = SpawnOptions::new().mailbox(mailbox);
     let target = system
         .spawn_with(options, Counter::default)
@@ -234,11 +299,11 @@ fn tell_through(system: &CurrentThread, count: u64, mailbox: MailboxOptions, wai
     system.block_on(finished).expect("every message is counted");
 }
 
-fn tell(system: &CurrentThread, count: u64) {
+fn tell(system: &Place, count: u64) {
     tell_through(system, count, MailboxOptions::unbounded(), false);
 }
 
-fn tell_bounded(system: &CurrentThread, count: u64) {
+fn tell_bounded(system: &Place, count: u64) {
     tell_through(
         system,
         count,
@@ -273,7 +338,7 @@ impl Actor for Player {
     }
 }
 
-fn hop(system: &CurrentThread, count: u64) {
+fn hop(system: &Place, count: u64) {
     let players = [(); 2].map(|()| system.spawn(Player::default).expect("there is room"));
     for (player, partner) in players.iter().zip(players.iter().rev()) {
         assert!(player.tell(Ball::Partner(partner.clone())).is_ok());
@@ -328,7 +393,7 @@ impl Actor for Asker {
     }
 }
 
-fn ask(system: &CurrentThread, count: u64) {
+fn ask(system: &Place, count: u64) {
     let target = system.spawn(Answerer::default).expect("there is room");
     let asker = system
         .spawn(move || Asker {
@@ -339,7 +404,7 @@ fn ask(system: &CurrentThread, count: u64) {
     assert_eq!(answer.ok(), Some(count));
 }
 
-fn spawn_stop(system: &CurrentThread, count: u64) {
+fn spawn_stop(system: &Place, count: u64) {
     system.block_on(async {
         for _ in 0..count {
             let actor = system.spawn(Answerer::default).expect("there is room");
