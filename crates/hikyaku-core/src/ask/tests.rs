@@ -2,3 +2,5 @@
 
 #[cfg(loom)]
 mod loom;
+#[cfg(not(loom))]
+mod usual;

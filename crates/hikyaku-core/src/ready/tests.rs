@@ -9,5 +9,13 @@ fn cell(number: usize) -> CellPtr {
     unsafe { CellPtr::from_ptr(header) }
 }
 
+/// The number of such a cell; `None` for null.
+fn number(header: *mut Header) -> Option<usize> {
+    let number = header.addr() / align_of::<Header>();
+    (number != 0).then_some(number)
+}
+
 #[cfg(loom)]
 mod loom;
+#[cfg(not(loom))]
+mod usual;

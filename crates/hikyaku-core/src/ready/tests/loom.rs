@@ -2,7 +2,7 @@
 //! of loom's that stands for what the ticket carries. It is written by whoever makes the number
 //! ready and by whoever takes it.
 
-use super::cell;
+use super::{cell, number};
 use crate::cell::{CellPtr, Header};
 use crate::ready::idle::Idle;
 use crate::ready::local::{CAPACITY, Ring};
@@ -48,10 +48,7 @@ impl Rings {
     }
 
     fn taken(&self, header: *mut Header) -> Option<usize> {
-        let number = header.addr() / align_of::<Header>();
-        if number == 0 {
-            return None;
-        }
+        let number = number(header)?;
         self.tickets.touch(number);
         Some(number)
     }
@@ -186,6 +183,15 @@ fn two_thieves_against_pop() {
 }
 
 #[test]
+fn steal_against_pop_half() {
+    let owner = |rings: &Rings| {
+        let half = rings.victim.pop_half().into_iter().flatten();
+        half.map(|header| rings.taken(header).unwrap()).collect()
+    };
+    steal(4, 4, owner, [|rings| rings.steal(0)]);
+}
+
+#[test]
 fn steal_from_a_thief() {
     // What was stolen can be stolen again, with all that it carries.
     model(|| {
@@ -256,7 +262,7 @@ impl Stage {
     }
 
     fn take(&self, taken: CellPtr) {
-        let number = taken.as_ptr().addr() / align_of::<Header>();
+        let number = number(taken.as_ptr()).unwrap();
         self.tickets.touch(number);
         let wakers = self.taken.with(|taken| {
             taken.numbers.push(number);
@@ -449,7 +455,7 @@ fn stranded_next_slot_against_its_worker() {
                 found
             })
         };
-        let own = CellPtr::new_if(stage.coordinator.lane(0).take_next());
+        let own = number(stage.coordinator.lane(0).take_next()).map(cell);
         let found = own.is_some();
         own.into_iter().for_each(|cell| stage.take(cell));
         assert!(found != thief.join().unwrap());
@@ -476,7 +482,8 @@ fn next_slot_put_against_stranded() {
         let lane: &Lane = stage.coordinator.lane(0);
         let mine = [lane.take_next(), lane.take_queued()];
         mine.into_iter()
-            .filter_map(CellPtr::new_if)
+            .filter_map(number)
+            .map(cell)
             .for_each(|cell| stage.take(cell));
         thief.join().unwrap();
         assert!(stage.is_done());
@@ -507,7 +514,9 @@ fn injector_push_against_pop() {
         pusher.join().unwrap();
         // Its length tells the truth to whoever knows that the other is through.
         assert_eq!(injector.is_empty_for_sleep(), injector.is_empty());
-        while let Some(cell) = CellPtr::new_if(lane.take_queued()).or_else(|| injector.pop(lane, 1))
+        while let Some(cell) = number(lane.take_queued())
+            .map(cell)
+            .or_else(|| injector.pop(lane, 1))
         {
             stage.take(cell);
             found += 1;
