@@ -84,6 +84,9 @@ mod loom {
         }
 
         fn give_back(&self) {
+            if self.word.is_closed() {
+                self.tail().refuse_waiting();
+            }
             // SAFETY: called by the runner.
             unsafe {
                 self.tail().give_back(|node| {

@@ -266,7 +266,8 @@ impl<M: Number> Stage<M> {
             Some(Err(SendError::Closed(back))) => {
                 self.check_push(number, Push::Closed(back.number()))
             }
-            Some(Err(SendError::Full(_))) => panic!("not sent by itself"),
+            // Without threads of its own the core takes one of the other tests' for this one.
+            Some(Err(SendError::Full(_))) => assert!(!sync::KNOWS_HERE, "not sent by itself"),
         }
     }
 
@@ -369,6 +370,16 @@ impl<M: Number> Stage<M> {
             self.rest();
         }
         assert_eq!(Arc::strong_count(&self.count), 1);
+    }
+}
+
+impl<M: Number> Drop for Stage<M> {
+    fn drop(&mut self) {
+        self.waiting.clear();
+        if self.held {
+            // A test that failed: the worker ends the actor when it is dropped, and needs the ticket.
+            self.cell().home().coordinator.inject(self.cell());
+        }
     }
 }
 
