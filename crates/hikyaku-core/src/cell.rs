@@ -35,7 +35,7 @@ use crate::mailbox::{
 use crate::pool;
 use crate::registry::MailboxIndex;
 use crate::state::{Next, Orders, Rest};
-use crate::sync::{Arc, AtomicU32, Ordering};
+use crate::sync::{self, Arc, AtomicU32, Ordering};
 use crate::system::Shared;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -243,6 +243,8 @@ impl<A: Actor, F: FnMut() -> A> Typed<A, F> {
             let mut factory = cell.slot().cast::<F>().read();
             let actor = factory();
             cell.actor::<A>().write(actor);
+            // Before the factory is dropped, whose destructor may panic.
+            cell.mailbox().vacant.set(false);
         }
     }
 
@@ -366,7 +368,7 @@ impl CellPtr {
     pub(crate) unsafe fn discard(self) {
         // SAFETY: as the caller promises: the factory is in the slot, nothing is queued.
         unsafe {
-            (self.vtable().drop_factory)(self);
+            sync::quietly(|| (self.vtable().drop_factory)(self));
             self.free();
         }
     }
@@ -697,9 +699,14 @@ impl CellPtr {
     pub(crate) fn revive(self) {
         self.retain();
         // Relaxed: as in `retain_strong`.
-        if self.header().counts.strong.fetch_add(1, Ordering::Relaxed) != 0 {
+        let old = self.header().counts.strong.fetch_add(1, Ordering::Relaxed);
+        if old != 0 {
             // There were some already, so the group holds its memory.
             self.release();
+        }
+        if old > u32::MAX / 2 {
+            self.release_strong();
+            panic!("too many references to one actor");
         }
     }
 

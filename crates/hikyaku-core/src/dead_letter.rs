@@ -54,7 +54,7 @@ impl DeadLetters {
         // Relaxed: a statistic.
         self.count.fetch_add(1, Ordering::Relaxed);
         if let Some(listener) = &self.listener {
-            let _ = sync::catch(|| {
+            sync::quietly(|| {
                 listener(&DeadLetter {
                     target,
                     message: &message,
@@ -63,7 +63,7 @@ impl DeadLetters {
                 });
             });
         }
-        let _ = sync::catch(|| drop(message));
+        sync::quietly(|| drop(message));
     }
 
     pub(crate) fn count(&self) -> usize {

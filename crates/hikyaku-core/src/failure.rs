@@ -43,7 +43,7 @@ impl Quiet {
 impl Drop for Quiet {
     fn drop(&mut self) {
         let error = self.0.take();
-        let _ = sync::catch(|| drop(error));
+        sync::quietly(|| drop(error));
     }
 }
 
@@ -66,7 +66,7 @@ impl Failure {
             String::from("a panic without a text")
         };
         // The payload is a value of the user: its destructor may panic too.
-        let _ = sync::catch(|| drop(payload));
+        sync::discard(payload);
         Self(Arc::new(Reason::Panic(text)))
     }
 
@@ -77,8 +77,10 @@ impl Failure {
             Reason::Panic(text) => Reason::Panic(text.clone()),
             Reason::Message(text) => Reason::Message(text.clone()),
             Reason::Error(error) => Reason::Message(
-                sync::catch(|| error.error().to_string())
-                    .unwrap_or_else(|_| String::from("an error that cannot be shown")),
+                sync::catch(|| error.error().to_string()).unwrap_or_else(|panic| {
+                    sync::discard(panic);
+                    String::from("an error that cannot be shown")
+                }),
             ),
         }))
     }

@@ -187,7 +187,7 @@ impl<'a> Activation<'a> {
 impl TimeBudget<'_> {
     #[cold]
     fn read(&mut self) -> bool {
-        self.next_read *= 2;
+        self.next_read = self.next_read.saturating_mul(2);
         let now = self.clock.now();
         match self.start {
             Some(start) => now.saturating_sub(start) >= self.limit,
@@ -268,7 +268,6 @@ pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_
                 Life::Fresh => {
                     state.life.set(Life::Starting);
                     (cell.vtable().construct)(cell);
-                    state.vacant.set(false);
                     state
                         .incarnation
                         .set(state.incarnation.get().wrapping_add(1));
@@ -343,14 +342,14 @@ unsafe fn messages<A: Actor>(
                 return unsafe { after_handler::<A>(cell, poll) };
             }
         }
-        if state.task.attention() {
-            return Flow::Again;
-        }
         if activation.is_spent() {
             drop(drain);
             // SAFETY: the ticket is held.
             unsafe { room_back::<A>(cell) };
             return Flow::Over(InvokeResult::Yielded);
+        }
+        if state.task.attention() {
+            return Flow::Again;
         }
     }
 }
@@ -362,6 +361,14 @@ unsafe fn messages<A: Actor>(
 unsafe fn drained<A: Actor>(cell: CellPtr, activation: &Activation<'_>) -> Flow {
     let state = cell.mailbox();
     if state.ending.get() != Ending::Not {
+        if !state.word.is_closed() {
+            // Whoever gave the order has not come to close admission yet.
+            let _noted = state.word.signal(true);
+            return Flow::Again;
+        }
+        if state.word.has_nodes() {
+            return Flow::Again;
+        }
         return to(cell, Life::Stopping);
     }
     let ready_hint = activation.handled as usize;
@@ -638,7 +645,7 @@ unsafe fn cut_short(cell: CellPtr) {
         match state.life.get() {
             Life::Fresh => {
                 state.life.set(Life::Stopping);
-                let _ = sync::catch(|| (cell.vtable().drop_factory)(cell));
+                sync::quietly(|| (cell.vtable().drop_factory)(cell));
             }
             Life::Hook | Life::Dead => state.life.set(Life::Dead),
             _ => state.life.set(Life::Stopping),
@@ -651,7 +658,7 @@ unsafe fn cut_short(cell: CellPtr) {
 unsafe fn drop_live_future(cell: CellPtr) {
     if cell.mailbox().busy.replace(false) {
         // SAFETY: live until here, and never again: the flag is off before.
-        let _ = sync::catch(|| unsafe { (cell.vtable().drop_future)(cell) });
+        sync::quietly(|| unsafe { (cell.vtable().drop_future)(cell) });
     }
 }
 
@@ -720,11 +727,14 @@ unsafe fn end(cell: CellPtr) {
     // SAFETY: the ticket is held until the end.
     unsafe {
         if !state.vacant.replace(true) {
-            let _ = sync::catch(|| (cell.vtable().drop_actor)(cell));
+            sync::quietly(|| (cell.vtable().drop_actor)(cell));
         }
         (cell.vtable().close_mailbox)(cell);
         cell.release_spare();
         let home = cell.home();
+        // All foreign code is behind us or caught. If something panics all the same, ending twice
+        // would touch freed memory: better to end the program.
+        let once = Once;
         home.unregister(cell);
         let cause = cell.cause();
         tell_watchers(cell, &cause);
@@ -742,10 +752,21 @@ unsafe fn end(cell: CellPtr) {
                 cell.release();
                 // The worker that runs this keeps the system alive.
                 (*home).one_less();
+                core::mem::forget(once);
                 return;
             }
         }
         home.one_less();
+        core::mem::forget(once);
+    }
+}
+
+/// Dropped by a panic only, it ends the program: a panic while another one unwinds does.
+struct Once;
+
+impl Drop for Once {
+    fn drop(&mut self) {
+        panic!("an actor's end panicked");
     }
 }
 

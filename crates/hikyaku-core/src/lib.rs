@@ -84,4 +84,4 @@ pub use crate::registry::MailboxIndex;
 pub use crate::system::{
     Metrics, SpawnError, SpawnOptions, System, SystemBuilder, SystemState, Terminated,
 };
-pub use crate::worker::{LocalWorker, Turn, Worker, WorkerExecutor};
+pub use crate::worker::{LocalSpawner, LocalWorker, Turn, Worker, WorkerExecutor};

@@ -32,6 +32,7 @@ mod bounded;
 mod options;
 mod system;
 
+use self::bounded::Here;
 pub(crate) use self::bounded::{Room, Tail, Waiter, Waiting};
 pub(crate) use self::options::CellOptions;
 pub use self::options::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
@@ -401,11 +402,15 @@ unsafe fn push_bounded<M>(cell: CellPtr, message: M) -> Push<M> {
     // SAFETY: as the caller promises.
     let tail = unsafe { cell.bounded_tail::<M>() };
     let here = cell.is_consumed_here();
+    let consumer = here.then(|| match mailbox.rest.get() {
+        Rest::Awaiting => Here::Awaits,
+        Rest::Active | Rest::Idle => Here::RunsSoon,
+    });
     if mailbox.word.is_closed() {
         return Push::Closed(message);
     }
-    // SAFETY: `here` says whether this thread is the consumer.
-    let Some(node) = (unsafe { tail.reserve(here) }) else {
+    // SAFETY: given only if this thread is the consumer.
+    let Some(node) = (unsafe { tail.reserve(consumer) }) else {
         // The last room may have gone to a message that was queued before the end.
         return if mailbox.word.is_closed() {
             Push::Closed(message)

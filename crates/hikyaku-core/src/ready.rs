@@ -85,8 +85,8 @@ pub(crate) struct Lane {
     waker: Mutex<Option<Waker>>,
     /// How often in a row `next` was taken.
     in_a_row: Cell<u32>,
-    /// The next slot of a neighbour as this worker last saw it: whose, what, at which tick.
-    seen: Cell<(usize, *mut Header, u32)>,
+    /// The next slot of each worker as this one last saw it while on watch, and at which tick.
+    seen: Box<[Cell<(*mut Header, u32)>]>,
     random: Cell<u64>,
 }
 
@@ -108,7 +108,7 @@ unsafe impl Sync for Lane {}
 unsafe impl Send for Lane {}
 
 impl Lane {
-    fn new(worker: usize, single: bool, seed: u64) -> Self {
+    fn new(worker: usize, workers: usize, single: bool, seed: u64) -> Self {
         let queue = if single {
             Queue::Single {
                 next: Cell::new(ptr::null_mut()),
@@ -127,7 +127,9 @@ impl Lane {
             handled: AtomicUsize::new(0),
             waker: Mutex::new(None),
             in_a_row: Cell::new(0),
-            seen: Cell::new((usize::MAX, ptr::null_mut(), 0)),
+            seen: (0..workers)
+                .map(|_| Cell::new((ptr::null_mut(), 0)))
+                .collect(),
             // Xorshift wants a state other than zero.
             random: Cell::new(
                 (seed ^ (worker as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)).max(1),
@@ -264,7 +266,7 @@ impl Lane {
         // The waker belongs to an executor, whose contract forbids it to come back here.
         self.waker.with(|waker| {
             if let Some(waker) = waker {
-                waker.wake_by_ref();
+                sync::quietly(|| waker.wake_by_ref());
             }
         });
     }
@@ -382,7 +384,7 @@ impl ReadyQueueCoordinator {
             },
             idle: Idle::new(workers),
             lanes: (0..workers)
-                .map(|worker| Lane::new(worker, single, seed))
+                .map(|worker| Lane::new(worker, workers, single, seed))
                 .collect(),
         }
     }
@@ -573,38 +575,50 @@ impl ReadyQueueCoordinator {
     }
 
     /// Takes the next slot of a worker that was in the same activation the last time this worker
-    /// looked. *Its worker, while it searches.* Looks are a grace period apart: the executor polls
-    /// a worker on watch so often.
+    /// looked. *Its worker, while it searches* after a time on watch: looks are that time apart.
     pub(crate) fn steal_stranded(&self, lane: &Lane) -> Option<CellPtr> {
-        let (worker, cell, tick) = lane.seen.get();
-        lane.seen.set((usize::MAX, ptr::null_mut(), 0));
-        for other in &self.lanes {
+        for (other, seen) in self.lanes.iter().zip(&lane.seen) {
             let Queue::Stealing { next, .. } = &other.queue else {
                 continue;
             };
             if other.worker == lane.worker {
                 continue;
             }
-            // Relaxed: the exchange decides.
-            let now = next.load(Ordering::Relaxed);
-            if now.is_null() {
-                continue;
-            }
-            // Relaxed: see `Lane::tick`.
-            let now_tick = other.tick.load(Ordering::Relaxed);
-            if (other.worker, now, now_tick) != (worker, cell, tick) {
-                lane.seen.set((other.worker, now, now_tick));
+            // Relaxed, twice: the exchange decides; for the tick see `Lane::tick`.
+            let now = (
+                next.load(Ordering::Relaxed),
+                other.tick.load(Ordering::Relaxed),
+            );
+            if seen.replace(now) != now || now.0.is_null() {
                 continue;
             }
             let taken =
-                // Acquire: pairs with the Release in `put_next`.
-                next.compare_exchange(now, ptr::null_mut(), Ordering::Acquire, Ordering::Relaxed);
+                // Acquire: pairs with the Release in `put_next`. Relaxed: somebody else has it.
+                next.compare_exchange(now.0, ptr::null_mut(), Ordering::Acquire, Ordering::Relaxed);
             if taken.is_ok() {
                 // SAFETY: a registered cell is alive.
-                return Some(unsafe { CellPtr::from_ptr(now) });
+                return Some(unsafe { CellPtr::from_ptr(now.0) });
             }
         }
         None
+    }
+
+    /// Gives what is left in a worker's queues to the others: it is dropped before the system has
+    /// stopped. *Its worker.*
+    pub(crate) fn abandon(&self, lane: &Lane) {
+        loop {
+            let next = lane.take_next();
+            let cell = if next.is_null() {
+                lane.take_queued()
+            } else {
+                next
+            };
+            if cell.is_null() {
+                return;
+            }
+            // SAFETY: a registered cell is alive.
+            self.inject(unsafe { CellPtr::from_ptr(cell) });
+        }
     }
 
     /// First half of going to sleep: leaves the waker and is counted as asleep. *Its worker.*

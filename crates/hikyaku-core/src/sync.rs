@@ -296,9 +296,24 @@ pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Panic> {
     std::panic::catch_unwind(core::panic::AssertUnwindSafe(f))
 }
 
-/// Wakes somebody. A waker is foreign code: its panic ends here, where it would hit a bystander.
+/// Runs foreign code whose panic must not hit a bystander: it ends here, and so does a panic of the
+/// panic's own value when it is dropped.
+pub(crate) fn quietly(f: impl FnOnce()) {
+    if let Err(panic) = catch(f) {
+        discard(panic);
+    }
+}
+
+/// Drops the value of a panic, whatever its destructor does.
+pub(crate) fn discard(panic: Panic) {
+    if let Err(second) = catch(|| drop(panic)) {
+        core::mem::forget(second);
+    }
+}
+
+/// Wakes somebody. A waker is foreign code.
 pub(crate) fn wake(waker: core::task::Waker) {
-    let _ = catch(|| waker.wake());
+    quietly(|| waker.wake());
 }
 
 /// Runs `f`. Without `std` a panic is a fault of the program and never returns here.

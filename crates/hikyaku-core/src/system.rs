@@ -38,8 +38,8 @@ pub(crate) struct Shared {
     clock: Option<Box<dyn Clock>>,
     time_budget: Option<Duration>,
     state: AtomicU8,
-    /// Who waits for the end.
-    waiting: Mutex<Vec<Waker>>,
+    /// Who waits for the end, by number.
+    waiting: Mutex<(usize, BTreeMap<usize, Waker>)>,
     workers: AtomicUsize,
     /// Itself, for the cells: a pointer that the counts can be reached by.
     own: Weak<Shared>,
@@ -193,7 +193,7 @@ impl Shared {
         self.failures.fetch_add(1, Ordering::Relaxed);
         if let Some(listener) = &self.on_failure {
             let name = cell.cold_if_any().and_then(|cold| cold.name.as_deref());
-            let _ = sync::catch(|| {
+            sync::quietly(|| {
                 listener(&FailureReport {
                     actor: cell.index(),
                     name,
@@ -243,8 +243,8 @@ impl Shared {
 
     fn stop_if_empty(&self) {
         if self.registry.live() == 0 && self.raise(SystemState::Stopped) {
-            let waiting = self.waiting.with(core::mem::take);
-            for waker in waiting {
+            let waiting = self.waiting.with(|(_, waiting)| core::mem::take(waiting));
+            for waker in waiting.into_values() {
                 sync::wake(waker);
             }
             self.coordinator.wake_all();
@@ -387,7 +387,10 @@ impl System {
 
     /// Resolves when the system has stopped.
     pub fn terminated(&self) -> Terminated {
-        Terminated(self.clone())
+        Terminated {
+            system: self.clone(),
+            number: None,
+        }
     }
 
     /// What the system counts.
@@ -445,23 +448,40 @@ pub struct Metrics {
 /// The future of [`System::graceful_shutdown`] and [`System::terminated`].
 #[derive(Debug)]
 #[must_use = "a shutdown goes on by itself; await this to know when it is done"]
-pub struct Terminated(System);
+pub struct Terminated {
+    system: System,
+    /// Its place among those who wait.
+    number: Option<usize>,
+}
+
+impl Drop for Terminated {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            let waiting = &self.system.0.waiting;
+            drop(waiting.with(|(_, waiting)| waiting.remove(&number)));
+        }
+    }
+}
 
 impl Future for Terminated {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
-        let shared = &self.0.0;
-        let mut waker = Some(cx.waker().clone());
-        let stopped = shared.waiting.with(|waiting| {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let shared = &this.system.0;
+        let waker = cx.waker().clone();
+        let number = &mut this.number;
+        // Wakers are foreign code: the old one is dropped outside the lock.
+        let (stopped, _old) = shared.waiting.with(|(last, waiting)| {
             // Under the lock: the end takes the list after it has raised the state.
             if shared.is_stopped() {
-                return true;
+                return (true, Some(waker));
             }
-            if !waiting.iter().any(|known| known.will_wake(cx.waker())) {
-                waiting.extend(waker.take());
-            }
-            false
+            let number = *number.get_or_insert_with(|| {
+                *last += 1;
+                *last
+            });
+            (false, waiting.insert(number, waker))
         });
         if stopped {
             Poll::Ready(())
@@ -530,7 +550,8 @@ impl SystemBuilder {
         self
     }
 
-    /// Is shown each dead letter, on the worker that ended the actor. Its panics are swallowed.
+    /// Is shown each dead letter, on the worker that ended the actor. Its panics are swallowed. It
+    /// must not hold references to actors of the same system, which would keep it for ever.
     pub fn on_dead_letter(
         mut self,
         listener: impl Fn(&DeadLetter<'_>) + Send + Sync + 'static,
@@ -540,7 +561,7 @@ impl SystemBuilder {
     }
 
     /// Is told of each actor that fails, on the worker that runs it, before the actor ends. Its panics
-    /// are swallowed.
+    /// are swallowed. It must not hold references to actors of the same system.
     pub fn on_failure(
         mut self,
         listener: impl Fn(&FailureReport<'_>) + Send + Sync + 'static,
@@ -564,7 +585,7 @@ impl SystemBuilder {
             clock: self.clock,
             time_budget: self.time_budget,
             state: AtomicU8::new(SystemState::Running as u8),
-            waiting: Mutex::new(Vec::new()),
+            waiting: Mutex::new((0, BTreeMap::new())),
             workers: AtomicUsize::new(self.workers),
             own: Weak::clone(own),
         });

@@ -20,7 +20,8 @@ use core::task::Waker;
 /// - after [`Turn::Idle`], poll it again when the waker it passed is woken, and, if the worker is
 ///   `on_watch`, also about every millisecond;
 /// - pass a waker whose `wake_by_ref` does not block and does not call into the system;
-/// - drop a worker only when it returned `Stopped`, or to end its actors by force.
+/// - drop a worker only when it returned `Stopped`: dropped before, it stops the whole system by
+///   force.
 pub trait WorkerExecutor {
     /// Why a worker cannot be run.
     type Error;
@@ -53,6 +54,8 @@ pub struct Worker {
     shared: Arc<Shared>,
     number: usize,
     phase: Phase,
+    /// Was it on watch when it last slept?
+    watched: bool,
 }
 
 /// What a worker does next. Each step of `poll` does one thing, so that a test can stop between any
@@ -73,6 +76,7 @@ impl Worker {
             shared,
             number,
             phase: Phase::Busy,
+            watched: false,
         }
     }
 
@@ -123,7 +127,10 @@ impl Worker {
                     let found = coordinator
                         .take(lane)
                         .or_else(|| coordinator.steal(lane))
-                        .or_else(|| coordinator.steal_stranded(lane));
+                        .or_else(|| {
+                            let watched = core::mem::take(&mut self.watched);
+                            watched.then(|| coordinator.steal_stranded(lane)).flatten()
+                        });
                     match found {
                         Some(cell) => {
                             coordinator.stop_searching();
@@ -139,8 +146,9 @@ impl Worker {
                 Phase::Parking if shared.is_stopped() => return Turn::Stopped,
                 Phase::Parking if coordinator.commit_park(lane) => {
                     self.phase = Phase::Parked;
+                    self.watched = coordinator.is_on_watch(lane);
                     return Turn::Idle {
-                        on_watch: coordinator.is_on_watch(lane),
+                        on_watch: self.watched,
                     };
                 }
                 Phase::Parking => self.phase = Phase::Searching,
@@ -153,9 +161,25 @@ impl Worker {
         Turn::Ready
     }
 
-    /// Ends what is left, by force, on this thread.
+    /// Leaves the others to themselves.
+    fn leave(&mut self) {
+        let coordinator = &self.shared.coordinator;
+        let lane = coordinator.lane(self.number);
+        match core::mem::replace(&mut self.phase, Phase::Busy) {
+            Phase::Busy => {}
+            Phase::Searching => coordinator.stop_searching(),
+            Phase::Parking | Phase::Parked => {
+                coordinator.unpark(lane);
+                coordinator.stop_searching();
+            }
+        }
+        if coordinator.workers() > 1 {
+            coordinator.abandon(lane);
+        }
+    }
+
+    /// Ends what is left, on this thread.
     fn finish(&mut self) {
-        self.shared.force_stop();
         while self.poll(usize::MAX, Waker::noop()) != Turn::Stopped {
             // Only a sender between its exchange and its registration can keep us here.
             sync::spin_loop();
@@ -182,6 +206,10 @@ fn activate(shared: &Shared, lane: &Lane, cell: CellPtr) {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        if !self.shared.is_stopped() {
+            self.shared.force_stop();
+            self.leave();
+        }
         if self.shared.one_worker_less() {
             if !self.shared.is_stopped() {
                 self.finish();
@@ -254,6 +282,35 @@ impl LocalWorker {
         self.worker.system()
     }
 
+    /// What spawns actors on this thread, also while the worker is polled.
+    pub fn spawner(&self) -> LocalSpawner {
+        LocalSpawner {
+            shared: Arc::clone(&self.worker.shared),
+            _not_send: PhantomData,
+        }
+    }
+
+    /// As [`LocalSpawner::spawn_local`].
+    ///
+    /// # Errors
+    /// As [`System::spawn_with`].
+    pub fn spawn_local<A: LocalActor>(
+        &self,
+        options: SpawnOptions,
+        factory: impl FnMut() -> A + 'static,
+    ) -> Result<ActorRef<A::Msg>, SpawnError> {
+        self.spawner().spawn_local(options, factory)
+    }
+}
+
+/// Spawns actors on the thread of a [`LocalWorker`].
+#[derive(Clone)]
+pub struct LocalSpawner {
+    shared: Arc<Shared>,
+    _not_send: PhantomData<*const ()>,
+}
+
+impl LocalSpawner {
     /// Spawns an actor that stays on this thread. Neither it nor its factory need be `Send`.
     ///
     /// # Errors
@@ -265,12 +322,14 @@ impl LocalWorker {
     ) -> Result<ActorRef<A::Msg>, SpawnError> {
         let mut factory = OnOneThread(move || Local(factory()));
         // SAFETY: no parent is claimed. The factory runs and is dropped by the only worker, which
-        // does not leave this thread.
-        unsafe {
-            self.worker
-                .shared
-                .spawn(None, options, move || factory.call())
-        }
+        // does not leave this thread, or here if it is refused.
+        unsafe { self.shared.spawn(None, options, move || factory.call()) }
+    }
+}
+
+impl fmt::Debug for LocalSpawner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalSpawner").finish_non_exhaustive()
     }
 }
 

@@ -2,7 +2,9 @@
 
 use crate::system::Builder;
 use crate::threads::{Parker, SPINS};
-use hikyaku_core::{ActorRef, LocalActor, LocalWorker, SpawnError, SpawnOptions, System, Turn};
+use hikyaku_core::{
+    ActorRef, LocalActor, LocalSpawner, LocalWorker, SpawnError, SpawnOptions, System, Turn,
+};
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
@@ -39,6 +41,7 @@ use std::task::{Context, Poll, Waker};
 /// ```
 pub struct CurrentThread {
     system: System,
+    spawner: LocalSpawner,
     worker: RefCell<LocalWorker>,
 }
 
@@ -52,6 +55,7 @@ impl CurrentThread {
     pub(crate) fn from_worker(worker: LocalWorker) -> Self {
         Self {
             system: worker.system(),
+            spawner: worker.spawner(),
             worker: RefCell::new(worker),
         }
     }
@@ -65,19 +69,15 @@ impl CurrentThread {
         options: SpawnOptions,
         factory: impl FnMut() -> A + 'static,
     ) -> Result<ActorRef<A::Msg>, SpawnError> {
-        self.worker.borrow().spawn_local(options, factory)
+        self.spawner.spawn_local(options, factory)
     }
 
     /// Runs the actors and the future, until the future is done. Actors may have messages left
     /// then; they run on in the next `block_on`.
     ///
     /// # Panics
-    /// If it is called from inside itself.
+    /// If it is called by an actor of this very system: it would wait for itself.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        let mut worker = self
-            .worker
-            .try_borrow_mut()
-            .expect("block_on called from inside block_on of the same system");
         let mut future = pin!(future);
         let parker = Parker::new();
         let waker = Waker::from(Arc::clone(&parker));
@@ -87,7 +87,12 @@ impl CurrentThread {
                 return output;
             }
             // Some steps, then a look at the future: it may have become ready on the way.
-            match worker.poll(64, &waker) {
+            let turn = self
+                .worker
+                .try_borrow_mut()
+                .expect("block_on called from an actor of the same system")
+                .poll(64, &waker);
+            match turn {
                 Turn::Ready => {}
                 Turn::Idle { .. } | Turn::Stopped => parker.park(SPINS, None),
             }

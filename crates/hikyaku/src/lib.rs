@@ -62,8 +62,8 @@ pub use hikyaku_core::{
 pub mod executor {
     pub use crate::threads::ThreadExecutor;
     pub use hikyaku_core::{
-        InvokeResult, LocalWorker, ResumeCondition, SuspendReason, SystemBuilder, Turn, Worker,
-        WorkerExecutor,
+        InvokeResult, LocalSpawner, LocalWorker, ResumeCondition, SuspendReason, SystemBuilder,
+        Turn, Worker, WorkerExecutor,
     };
 }
 

@@ -76,6 +76,15 @@ struct Slot<M> {
     link: AtomicUsize,
 }
 
+/// What the consumer does, for a sender on its own thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Here {
+    /// It runs now or soon, and gives back then what its senders have left of a batch.
+    RunsSoon,
+    /// It awaits something, so nothing may be kept back.
+    Awaits,
+}
+
 /// A sender that waits for room, with its message. Lives in the sender's future.
 pub(crate) struct Waiter<M> {
     state: Waiting,
@@ -260,17 +269,17 @@ impl<M> Tail<M> {
     /// Takes a free slot; `None` if there is none, or if senders wait. *Any thread.*
     ///
     /// # Safety
-    /// `consumer` is true only on the consumer's own thread.
+    /// `here` is given only on the consumer's own thread.
     #[inline]
-    pub(crate) unsafe fn reserve(&self, consumer: bool) -> Option<NonNull<Node<M>>> {
+    pub(crate) unsafe fn reserve(&self, here: Option<Here>) -> Option<NonNull<Node<M>>> {
         // Acquire: pairs with the Release of the exchange that put the slot there, so that the link
         // read below is the slot's present one; the exchange decides only that it still is the first.
         let mut free = self.room().free.load(Ordering::Acquire);
         if free & WAITING != 0 {
             return None;
         }
-        if consumer {
-            return self.reserve_here();
+        if let Some(here) = here {
+            return self.reserve_here(here);
         }
         loop {
             let index = free & INDEX;
@@ -296,10 +305,14 @@ impl<M> Tail<M> {
     /// The consumer's own thread takes from its own list, which it fills with a batch when it is
     /// empty: one exchange for many messages. *Consumer.*
     #[inline]
-    fn reserve_here(&self) -> Option<NonNull<Node<M>>> {
+    fn reserve_here(&self, here: Here) -> Option<NonNull<Node<M>>> {
         let mut freed = self.room().freed.get();
         if freed.count == 0 {
-            freed = self.reserve_batch()?;
+            let most = match here {
+                Here::RunsSoon => self.batch(),
+                Here::Awaits => 1,
+            };
+            freed = self.reserve_batch(most)?;
         }
         let index = freed.first;
         // Relaxed: the consumer's own list.
@@ -311,7 +324,7 @@ impl<M> Tail<M> {
     }
 
     /// Moves some free slots to the consumer's own list. *Consumer.*
-    fn reserve_batch(&self) -> Option<Freed> {
+    fn reserve_batch(&self, most: usize) -> Option<Freed> {
         // Acquire: as in `reserve`.
         let mut free = self.room().free.load(Ordering::Acquire);
         loop {
@@ -323,7 +336,7 @@ impl<M> Tail<M> {
             // Relaxed, twice: if a sender was faster the links are stale, and the exchange fails.
             // They are numbers below the capacity or `NONE` all the same.
             let mut next = self.link(last).load(Ordering::Relaxed);
-            while next != NONE && count < self.batch() {
+            while next != NONE && count < most {
                 last = next;
                 count += 1;
                 // Relaxed: as above.

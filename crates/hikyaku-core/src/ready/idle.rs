@@ -2,7 +2,7 @@
 //!
 //! A worker is busy, searching, or asleep. Work that appears wakes one sleeper, unless somebody
 //! searches already: the searcher will find it, and wakes the next one when it does. So a burst
-//! wakes the workers one by one, and a single message never wakes two.
+//! wakes the workers one by one.
 //!
 //! # Why no work is left alone
 //!
@@ -11,11 +11,11 @@
 //! counts, then looks at each queue by a read-modify-write. The two meet in the queue's word: the
 //! one who comes second sees what the first did before. The same holds for the last searcher, who
 //! stops being one in the step in which it becomes a sleeper, or when it has found work: it then
-//! wakes another.
+//! wakes another. So a single message wakes at most two.
 //!
 //! # Concurrency
 //!
-//! `counts`: any thread. It changes together with `sleepers`, under the lock, or by a searcher that
+//! `counts`: any thread. It changes together with the list of sleepers, under the lock, or by a searcher that
 //! becomes busy or the other way round.
 
 use crate::sync::{AtomicUsize, Mutex, Ordering};
@@ -37,8 +37,23 @@ fn sleepers(counts: usize) -> usize {
 pub(super) struct Idle {
     counts: AtomicUsize,
     workers: usize,
+    sleepers: Mutex<Sleepers>,
+}
+
+#[derive(Debug)]
+struct Sleepers {
     /// The workers asleep; the last one wakes first, its caches are the warmest.
-    asleep: Mutex<Vec<usize>>,
+    asleep: Vec<usize>,
+    /// The one of them that looks after those who are awake. It sleeps at the front.
+    watcher: Option<usize>,
+}
+
+impl Sleepers {
+    fn leaves(&mut self, worker: usize) {
+        if self.watcher == Some(worker) {
+            self.watcher = None;
+        }
+    }
 }
 
 impl Idle {
@@ -46,7 +61,10 @@ impl Idle {
         Self {
             counts: AtomicUsize::new(0),
             workers,
-            asleep: Mutex::new(Vec::with_capacity(workers)),
+            sleepers: Mutex::new(Sleepers {
+                asleep: Vec::with_capacity(workers),
+                watcher: None,
+            }),
         }
     }
 
@@ -64,13 +82,14 @@ impl Idle {
 
     #[cold]
     fn pop_sleeper(&self) -> Option<usize> {
-        self.asleep.with(|asleep| {
+        self.sleepers.with(|sleepers| {
             // Relaxed: sleepers change under the lock only; a new searcher makes the wake
             // unnecessary, not wrong.
             if searchers(self.counts.load(Ordering::Relaxed)) != 0 {
                 return None;
             }
-            let worker = asleep.pop()?;
+            let worker = sleepers.asleep.pop()?;
+            sleepers.leaves(worker);
             // Relaxed: the counts carry nothing but themselves.
             self.counts
                 .fetch_add(SEARCHER.wrapping_sub(SLEEPER), Ordering::Relaxed);
@@ -98,8 +117,17 @@ impl Idle {
 
     /// Goes to sleep. The caller must look for work once more afterwards. *Worker.*
     pub(super) fn fall_asleep(&self, worker: usize, searching: bool) {
-        self.asleep.with(|asleep| {
-            asleep.push(worker);
+        self.sleepers.with(|sleepers| {
+            if sleepers.asleep.len() + 1 == self.workers {
+                // Nobody is awake to be looked after.
+                sleepers.watcher = None;
+                sleepers.asleep.push(worker);
+            } else if sleepers.watcher.is_none() {
+                sleepers.watcher = Some(worker);
+                sleepers.asleep.insert(0, worker);
+            } else {
+                sleepers.asleep.push(worker);
+            }
             let change = SLEEPER.wrapping_sub(if searching { SEARCHER } else { 0 });
             // Acquire: pairs with the Release in `stop_searching`. What this says is published by the
             // look at the queues that follows.
@@ -109,9 +137,11 @@ impl Idle {
 
     /// Wakes up, by itself or because it was woken; counts as searching afterwards. *Worker.*
     pub(super) fn wake_up(&self, worker: usize) {
-        self.asleep.with(|asleep| {
-            if let Some(at) = asleep.iter().position(|&sleeper| sleeper == worker) {
-                asleep.remove(at);
+        self.sleepers.with(|sleepers| {
+            let mut asleep = sleepers.asleep.iter();
+            if let Some(at) = asleep.position(|&sleeper| sleeper == worker) {
+                sleepers.asleep.remove(at);
+                sleepers.leaves(worker);
                 // Relaxed: the counts carry nothing but themselves.
                 self.counts
                     .fetch_add(SEARCHER.wrapping_sub(SLEEPER), Ordering::Relaxed);
@@ -119,16 +149,18 @@ impl Idle {
         });
     }
 
-    /// Is `worker` the one to look after the others while it sleeps? It is if it fell asleep first
-    /// and somebody is awake. *Any thread.*
+    /// Is `worker` the one to look after the others while it sleeps? Somebody is, as long as one
+    /// worker is awake and one asleep: whoever is woken from the watch and finds work wakes another,
+    /// who takes it over when it falls asleep again. *Any thread.*
     pub(super) fn is_on_watch(&self, worker: usize) -> bool {
-        self.asleep
-            .with(|asleep| asleep.len() < self.workers && asleep.first() == Some(&worker))
+        self.sleepers
+            .with(|sleepers| sleepers.watcher == Some(worker))
     }
 
     /// Does `worker` count as asleep? *Any thread.*
     pub(super) fn is_asleep(&self, worker: usize) -> bool {
-        self.asleep.with(|asleep| asleep.contains(&worker))
+        self.sleepers
+            .with(|sleepers| sleepers.asleep.contains(&worker))
     }
 
     /// How many workers sleep. *Any thread.*

@@ -115,8 +115,35 @@ fn dropped_it_ends_its_actors_on_its_thread() {
 }
 
 #[test]
-#[should_panic(expected = "block_on called from inside block_on")]
-fn it_cannot_be_entered_twice() {
-    let system = CurrentThread::new("test");
-    system.block_on(async { system.block_on(async {}) });
+fn its_future_may_block_on_it_but_its_actors_may_not() {
+    struct Blocks(std::rc::Rc<CurrentThread>);
+
+    impl LocalActor for Blocks {
+        type Msg = ();
+        async fn handle(
+            &mut self,
+            (): (),
+            _: &mut Context<'_, Local<Self>>,
+        ) -> Result<(), Failure> {
+            self.0.block_on(std::future::pending::<()>());
+            Ok(())
+        }
+    }
+
+    let system = std::rc::Rc::new(CurrentThread::new("test"));
+    assert_eq!(system.block_on(async { system.block_on(async { 7 }) }), 7);
+
+    let inside = system.clone();
+    let cause = system.block_on(async {
+        let actor = system
+            .spawn_local(SpawnOptions::new(), move || Blocks(inside.clone()))
+            .expect("spawned from inside the future");
+        actor.tell(()).expect("it is alive");
+        actor.stopped().await
+    });
+    let StopCause::Failed(failure) = cause else {
+        panic!("{cause:?}");
+    };
+    let text = failure.panic_message().expect("a panic");
+    assert!(text.contains("from an actor of the same system"), "{text}");
 }

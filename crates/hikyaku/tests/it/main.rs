@@ -2,6 +2,7 @@
 
 mod current_thread;
 mod ledger;
+mod rescue;
 mod stress;
 mod threads;
 #[cfg(feature = "tokio")]
