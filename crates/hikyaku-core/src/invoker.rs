@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::dead_letter::DeadLetterReason;
 use crate::failure::{Failure, StopCause};
 use crate::mailbox::{self, Drain, Life, SystemMessage};
+use crate::ready::Lane;
 use crate::state::{Orders, Park, Release};
 use crate::sync;
 use alloc::boxed::Box;
@@ -142,6 +143,9 @@ pub(crate) struct Activation<'a> {
     /// How many messages it may handle.
     throughput: u32,
     handled: u32,
+    /// How many of them the lane knows of.
+    counted: u32,
+    lane: &'a Lane,
     time: Option<TimeBudget<'a>>,
 }
 
@@ -155,10 +159,16 @@ struct TimeBudget<'a> {
 }
 
 impl<'a> Activation<'a> {
-    pub(crate) fn new(throughput: u32, time: Option<(&'a dyn Clock, Duration)>) -> Self {
+    pub(crate) fn new(
+        throughput: u32,
+        lane: &'a Lane,
+        time: Option<(&'a dyn Clock, Duration)>,
+    ) -> Self {
         Self {
             throughput,
             handled: 0,
+            counted: 0,
+            lane,
             time: time.map(|(clock, limit)| TimeBudget {
                 clock,
                 limit,
@@ -168,8 +178,10 @@ impl<'a> Activation<'a> {
         }
     }
 
-    pub(crate) fn handled(&self) -> u32 {
-        self.handled
+    /// Tells the lane how many messages were handled.
+    pub(crate) fn count(&mut self) {
+        self.lane.count(self.handled - self.counted);
+        self.counted = self.handled;
     }
 
     #[inline(always)]
@@ -294,6 +306,8 @@ pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_
                 }
                 Life::Hook => to(cell, Life::Dead),
                 Life::Dead => {
+                    // Before anybody can know that the actor, or the system, has ended.
+                    activation.count();
                     end(cell);
                     Flow::Over(InvokeResult::Stopped)
                 }

@@ -42,10 +42,13 @@
 //! # Ok::<(), hikyaku_core::SpawnError>(())
 //! ```
 #![no_std]
-#![deny(
-    clippy::std_instead_of_core,
-    clippy::std_instead_of_alloc,
-    clippy::alloc_instead_of_core
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::std_instead_of_core,
+        clippy::std_instead_of_alloc,
+        clippy::alloc_instead_of_core
+    )
 )]
 
 extern crate alloc;

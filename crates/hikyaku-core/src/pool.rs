@@ -5,7 +5,8 @@
 //! exchanged through a depot, so blocks that flow from consumer to producer come back in bulk.
 //!
 //! Blocks larger than [`MAX`] go to the global allocator. So does everything on targets without
-//! threads, and under miri and loom, which then see each allocation. Memory taken for blocks stays
+//! threads, and under miri and loom, which then see each allocation; miri runs the recycling in its
+//! own tests. Memory taken for blocks stays
 //! with the process: a burst leaves its high-water mark behind, ready for the next one.
 //!
 //! # Concurrency
@@ -22,8 +23,11 @@ pub(crate) fn take(layout: Layout) -> NonNull<u8> {
     try_take(layout).unwrap_or_else(|| handle_alloc_error(layout))
 }
 
+#[cfg(all(feature = "std", not(loom)))]
+pub(crate) use recycled::Stock;
+
 #[cfg(all(feature = "std", not(loom), not(miri)))]
-pub(crate) use recycled::{Stock, give, try_take};
+pub(crate) use recycled::{give, try_take};
 
 #[cfg(not(all(feature = "std", not(loom), not(miri))))]
 pub(crate) use plain::{give, try_take};
@@ -50,7 +54,8 @@ mod plain {
     }
 }
 
-#[cfg(all(feature = "std", not(loom), not(miri)))]
+#[cfg(all(feature = "std", not(loom)))]
+#[cfg_attr(miri, allow(dead_code, reason = "under miri its own tests use it"))]
 mod recycled {
     use super::{Layout, NonNull};
     use crate::sync::{self, Mutex};
@@ -336,18 +341,52 @@ mod recycled {
         #[test]
         fn blocks_taken_together_do_not_overlap() {
             let layout = Layout::from_size_align(24, 8).unwrap();
-            let mut blocks: alloc::vec::Vec<_> = (0..10_000)
-                .map(|_| try_take(layout).unwrap().as_ptr().addr())
-                .collect();
-            let kept = blocks.clone();
-            blocks.sort_unstable();
-            assert!(blocks.windows(2).all(|pair| pair[1] - pair[0] >= 24));
-            for block in kept {
-                let block = NonNull::new(ptr::with_exposed_provenance_mut::<u8>(block)).unwrap();
+            let count = if cfg!(miri) { 3_000 } else { 10_000 };
+            let blocks: alloc::vec::Vec<_> =
+                (0..count).map(|_| try_take(layout).unwrap()).collect();
+            let mut starts: alloc::vec::Vec<_> =
+                blocks.iter().map(|block| block.as_ptr().addr()).collect();
+            starts.sort_unstable();
+            assert!(starts.windows(2).all(|pair| pair[1] - pair[0] >= 24));
+            for block in blocks {
                 // SAFETY: taken above with the same layout.
-                unsafe { give(block, layout) };
+                unsafe {
+                    block.cast::<[u64; 3]>().write([7; 3]);
+                    give(block, layout);
+                }
             }
         }
+
+        #[test]
+        fn blocks_move_between_threads() {
+            let layout = Layout::from_size_align(40, 8).unwrap();
+            let rounds = if cfg!(miri) { 3 } else { 100 };
+            for _ in 0..rounds {
+                let (sender, receiver) = std::sync::mpsc::channel();
+                let taker = std::thread::spawn(move || {
+                    for n in 0..1_000_u64 {
+                        let block = try_take(layout).unwrap().cast::<u64>();
+                        // SAFETY: taken just now.
+                        unsafe { block.write(n) };
+                        // An address with its provenance, for the other thread to own.
+                        sender.send(SendBlock(block)).unwrap();
+                    }
+                });
+                for (n, SendBlock(block)) in (0_u64..).zip(receiver) {
+                    // SAFETY: ours since it was sent.
+                    unsafe {
+                        assert_eq!(block.read(), n);
+                        give(block.cast(), layout);
+                    }
+                }
+                taker.join().unwrap();
+            }
+        }
+
+        struct SendBlock(NonNull<u64>);
+
+        // SAFETY: a block belongs to whoever holds the pointer.
+        unsafe impl Send for SendBlock {}
 
         #[test]
         fn a_thread_that_ends_leaves_its_blocks_to_others() {
@@ -363,7 +402,9 @@ mod recycled {
             .unwrap();
             let mut magazine = withdraw(class);
             let mut found = false;
+            let mut withdrawn = alloc::vec::Vec::new();
             while !magazine.is_null() {
+                withdrawn.push(magazine);
                 let mut block = magazine;
                 while !block.is_null() {
                     found |= block.addr() == given;
@@ -371,6 +412,9 @@ mod recycled {
                     block = unsafe { (*block).next };
                 }
                 magazine = withdraw(class);
+            }
+            for magazine in withdrawn {
+                deposit(class, magazine);
             }
             assert!(found);
         }

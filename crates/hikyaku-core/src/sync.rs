@@ -248,7 +248,7 @@ pub(crate) const KNOWS_HERE: bool = cfg!(any(loom, feature = "std"));
 
 /// The thread's stock of recycled blocks; `None` where there are no threads, or where a checker
 /// wants to see every allocation.
-#[cfg(all(feature = "std", not(loom), not(miri)))]
+#[cfg(all(feature = "std", not(loom)))]
 mod stock {
     use super::UnsafeCell;
     use crate::pool::Stock;
@@ -281,7 +281,8 @@ mod stock {
     }
 }
 
-#[cfg(all(feature = "std", not(loom), not(miri)))]
+#[cfg(all(feature = "std", not(loom)))]
+#[cfg_attr(miri, allow(unused_imports, reason = "see `pool.rs`"))]
 pub(crate) use stock::{flush_at_thread_end, with_stock};
 
 // === panics ===

@@ -8,7 +8,7 @@ use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::failure::{Failure, FailureReport};
 use crate::invoker::Activation;
 use crate::mailbox::{InvalidOptions, Life, MailboxOptions};
-use crate::ready::ReadyQueueCoordinator;
+use crate::ready::{Lane, ReadyQueueCoordinator};
 use crate::registry::{MailboxIndex, MailboxRegistry, Refused};
 use crate::state::Orders;
 use crate::sync::{self, Arc, AtomicU8, AtomicUsize, Mutex, Ordering, Weak};
@@ -172,7 +172,7 @@ impl Shared {
         let here = sync::here();
         if core::ptr::eq(here.home, core::ptr::from_ref(self).cast()) {
             // SAFETY: while a thread's home is this system, its lane is one of ours.
-            unsafe { (*here.lane.cast::<crate::ready::Lane>()).worker() }
+            unsafe { (*here.lane.cast::<Lane>()).worker() }
         } else {
             self.coordinator.workers()
         }
@@ -270,12 +270,12 @@ impl Shared {
 
     /// The budget for one activation of `cell`. *Its runner.*
     #[inline]
-    pub(crate) fn activation(&self, cell: CellPtr) -> Activation<'_> {
+    pub(crate) fn activation<'a>(&'a self, cell: CellPtr, lane: &'a Lane) -> Activation<'a> {
         let time = match (&self.clock, self.time_budget) {
             (Some(clock), Some(limit)) => Some((&**clock, limit)),
             _ => None,
         };
-        Activation::new(cell.throughput().unwrap_or(self.throughput), time)
+        Activation::new(cell.throughput().unwrap_or(self.throughput), lane, time)
     }
 }
 

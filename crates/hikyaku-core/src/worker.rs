@@ -191,10 +191,10 @@ impl Worker {
 #[inline]
 fn activate(shared: &Shared, lane: &Lane, cell: CellPtr) {
     sync::set_running(cell.as_ptr().cast_const().cast());
-    let mut activation = shared.activation(cell);
+    let mut activation = shared.activation(cell, lane);
     // SAFETY: who takes a cell from the coordinator holds its ticket.
     let result = unsafe { MessageInvoker::invoke_batch(cell, &mut activation) };
-    lane.count(activation.handled());
+    activation.count();
     match result {
         InvokeResult::Yielded | InvokeResult::Failed { .. } => {
             shared.coordinator.requeue(lane, cell);
