@@ -579,9 +579,10 @@ impl<M> Drain<M> {
         mailbox.first.set(false);
         // SAFETY: the flag said that the message is there, and the runner owns the place.
         let message = unsafe { first_slot::<M>(self.cell).read() };
-        // It may have lain where the chain is.
+        // It may have lain where the chain is, so there is no chain that could be read or replaced.
         if !self.options.is_owned() {
-            mailbox.chain.set(Chain::EMPTY);
+            // SAFETY: the runner owns the place.
+            unsafe { mailbox.chain.as_ptr().write(Chain::EMPTY) };
         }
         Some(message)
     }
