@@ -147,8 +147,8 @@ mod loom {
         }
 
         fn reserve(&self) -> Option<NonNull<Node<Value>>> {
-            // SAFETY: not the consumer's thread, says `false`.
-            unsafe { self.tail().reserve(false) }
+            // SAFETY: not the consumer's thread, says `None`.
+            unsafe { self.tail().reserve(None) }
         }
 
         fn push(&self, node: NonNull<Node<Value>>, value: u32) -> Result<(), u32> {
@@ -203,7 +203,7 @@ mod loom {
                 let mut nodes = Vec::new();
                 // SAFETY: nobody else is left.
                 nodes.extend(core::iter::from_fn(|| unsafe {
-                    self.tail().reserve(false)
+                    self.tail().reserve(None)
                 }));
                 assert_eq!(nodes.len(), self.capacity, "free slots at the end");
                 for node in nodes {
