@@ -83,7 +83,7 @@ struct Flavour {
 struct Stage<M: Number> {
     flavour: Flavour,
     count: Arc<()>,
-    actor: ActorRef<M>,
+    actor: Arc<ActorRef<M>>,
     worker: Worker,
     _system: System,
     held: bool,
@@ -130,7 +130,7 @@ impl<M: Number> Stage<M> {
         Self {
             flavour,
             count: Arc::new(()),
-            actor,
+            actor: Arc::new(actor),
             worker,
             _system: system,
             held: false,
@@ -258,7 +258,7 @@ impl<M: Number> Stage<M> {
     fn send(&mut self, number: u32) {
         let message = self.message(number);
         // SAFETY: the future is dropped before the stage's reference.
-        let actor: &'static ActorRef<M> = unsafe { &*core::ptr::from_ref(&self.actor) };
+        let actor: &'static ActorRef<M> = unsafe { &*Arc::as_ptr(&self.actor) };
         let mut sending = Box::pin(actor.send(message));
         match self.elsewhere(|_| poll(sending.as_mut())) {
             None => {
@@ -535,7 +535,7 @@ fn an_iterator_that_panics_leaves_no_message_behind() {
     let mut stage = Stage::<Counted>::new(SHARED);
     stage.tell(0);
     let count = Arc::clone(&stage.count);
-    let actor = stage.actor.clone();
+    let actor = ActorRef::clone(&stage.actor);
     let result = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| {
         let messages = (1..4).map(|number| {
             assert!(number < 3, "no more");
@@ -585,7 +585,7 @@ fn a_waker_is_exchanged_while_waiting() {
         ..SHARED
     });
     stage.tell(0);
-    let actor = stage.actor.clone();
+    let actor = ActorRef::clone(&stage.actor);
     let flags = [(); 2].map(|()| Arc::new(Flag(0.into())));
     {
         let mut sending = Box::pin(actor.send(stage.message(1)));
