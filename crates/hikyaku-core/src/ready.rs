@@ -544,8 +544,13 @@ impl ReadyQueueCoordinator {
     }
 
     /// A searcher found work. *Its worker.*
-    pub(crate) fn stop_searching(&self) {
-        if self.idle.stop_searching() {
+    pub(crate) fn stop_searching(&self, lane: &Lane) {
+        let last = self.idle.stop_searching();
+        if self.lanes.len() == 1 {
+            return;
+        }
+        let unwatched = self.idle.needs_watcher(lane.worker);
+        if last && (unwatched || self.has_visible_work()) {
             self.wake_one();
         }
     }
@@ -632,14 +637,20 @@ impl ReadyQueueCoordinator {
         self.idle.fall_asleep(lane.worker, searching);
     }
 
-    /// Second half: true if the worker may sleep. If not, there is work, and it counts as
-    /// searching. *Its worker.*
-    pub(crate) fn commit_park(&self, lane: &Lane) -> bool {
-        let work = !self.injector.is_empty_for_sleep()
+    /// Is there work that a worker could find? Whoever brings some after this look knows what this
+    /// worker has said of itself before. *Worker.*
+    fn has_visible_work(&self) -> bool {
+        !self.injector.is_empty_for_sleep()
             || self.lanes.iter().any(|other| match &other.queue {
                 Queue::Single { .. } => other.len() != 0,
                 Queue::Stealing { ring, .. } => !ring.is_empty_for_sleep(),
-            });
+            })
+    }
+
+    /// Second half: true if the worker may sleep. If not, there is work, and it counts as
+    /// searching. *Its worker.*
+    pub(crate) fn commit_park(&self, lane: &Lane) -> bool {
+        let work = self.has_visible_work();
         if work {
             self.idle.wake_up(lane.worker);
         }

@@ -133,7 +133,7 @@ impl Worker {
                         });
                     match found {
                         Some(cell) => {
-                            coordinator.stop_searching();
+                            coordinator.stop_searching(lane);
                             self.phase = Phase::Busy;
                             activate(shared, lane, cell);
                         }
@@ -167,10 +167,10 @@ impl Worker {
         let lane = coordinator.lane(self.number);
         match core::mem::replace(&mut self.phase, Phase::Busy) {
             Phase::Busy => {}
-            Phase::Searching => coordinator.stop_searching(),
+            Phase::Searching => coordinator.stop_searching(lane),
             Phase::Parking | Phase::Parked => {
                 coordinator.unpark(lane);
-                coordinator.stop_searching();
+                coordinator.stop_searching(lane);
             }
         }
         if coordinator.workers() > 1 {

@@ -11,7 +11,7 @@
 //! counts, then looks at each queue by a read-modify-write. The two meet in the queue's word: the
 //! one who comes second sees what the first did before. The same holds for the last searcher, who
 //! stops being one in the step in which it becomes a sleeper, or when it has found work: it then
-//! wakes another. So a single message wakes at most two.
+//! looks at the queues in the same way, and wakes another if there is more, or if nobody is on watch.
 //!
 //! # Concurrency
 //!
@@ -44,14 +44,29 @@ pub(super) struct Idle {
 struct Sleepers {
     /// The workers asleep; the last one wakes first, its caches are the warmest.
     asleep: Vec<usize>,
-    /// The one of them that looks after those who are awake. It sleeps at the front.
+    /// The one of them that looks after those who are awake. It sleeps at the front, and goes on
+    /// watch for one more turn when everybody sleeps: work often comes back at once.
     watcher: Option<usize>,
+    /// How often somebody was woken, and what the watcher last saw of it.
+    wakes: usize,
+    seen: usize,
 }
 
 impl Sleepers {
-    fn leaves(&mut self, worker: usize) {
-        if self.watcher == Some(worker) {
+    /// Puts `worker` among the sleepers.
+    fn add(&mut self, worker: usize, workers: usize) {
+        let everybody = self.asleep.len() + 1 == workers;
+        if self.watcher == Some(worker) && everybody && self.wakes == self.seen {
+            // Nothing has happened for a whole turn.
             self.watcher = None;
+        } else if self.watcher.is_none() && !everybody {
+            self.watcher = Some(worker);
+        }
+        if self.watcher == Some(worker) {
+            self.seen = self.wakes;
+            self.asleep.insert(0, worker);
+        } else {
+            self.asleep.push(worker);
         }
     }
 }
@@ -64,6 +79,8 @@ impl Idle {
             sleepers: Mutex::new(Sleepers {
                 asleep: Vec::with_capacity(workers),
                 watcher: None,
+                wakes: 0,
+                seen: 0,
             }),
         }
     }
@@ -89,7 +106,10 @@ impl Idle {
                 return None;
             }
             let worker = sleepers.asleep.pop()?;
-            sleepers.leaves(worker);
+            sleepers.wakes = sleepers.wakes.wrapping_add(1);
+            if sleepers.watcher == Some(worker) {
+                sleepers.watcher = None;
+            }
             // Relaxed: the counts carry nothing but themselves.
             self.counts
                 .fetch_add(SEARCHER.wrapping_sub(SLEEPER), Ordering::Relaxed);
@@ -118,16 +138,7 @@ impl Idle {
     /// Goes to sleep. The caller must look for work once more afterwards. *Worker.*
     pub(super) fn fall_asleep(&self, worker: usize, searching: bool) {
         self.sleepers.with(|sleepers| {
-            if sleepers.asleep.len() + 1 == self.workers {
-                // Nobody is awake to be looked after.
-                sleepers.watcher = None;
-                sleepers.asleep.push(worker);
-            } else if sleepers.watcher.is_none() {
-                sleepers.watcher = Some(worker);
-                sleepers.asleep.insert(0, worker);
-            } else {
-                sleepers.asleep.push(worker);
-            }
+            sleepers.add(worker, self.workers);
             let change = SLEEPER.wrapping_sub(if searching { SEARCHER } else { 0 });
             // Acquire: pairs with the Release in `stop_searching`. What this says is published by the
             // look at the queues that follows.
@@ -141,7 +152,6 @@ impl Idle {
             let mut asleep = sleepers.asleep.iter();
             if let Some(at) = asleep.position(|&sleeper| sleeper == worker) {
                 sleepers.asleep.remove(at);
-                sleepers.leaves(worker);
                 // Relaxed: the counts carry nothing but themselves.
                 self.counts
                     .fetch_add(SEARCHER.wrapping_sub(SLEEPER), Ordering::Relaxed);
@@ -149,8 +159,18 @@ impl Idle {
         });
     }
 
+    /// `worker` has found work. Is nobody on watch then, though somebody could be? *Worker.*
+    pub(super) fn needs_watcher(&self, worker: usize) -> bool {
+        self.sleepers.with(|sleepers| {
+            if sleepers.watcher == Some(worker) {
+                sleepers.watcher = None;
+            }
+            sleepers.watcher.is_none() && !sleepers.asleep.is_empty()
+        })
+    }
+
     /// Is `worker` the one to look after the others while it sleeps? Somebody is, as long as one
-    /// worker is awake and one asleep: whoever is woken from the watch and finds work wakes another,
+    /// worker is awake and one asleep: whoever finds work while nobody is on watch wakes another,
     /// who takes it over when it falls asleep again. *Any thread.*
     pub(super) fn is_on_watch(&self, worker: usize) -> bool {
         self.sleepers

@@ -202,9 +202,7 @@ mod loom {
                 assert!(!self.word.is_held() && !self.word.has_nodes());
                 let mut nodes = Vec::new();
                 // SAFETY: nobody else is left.
-                nodes.extend(core::iter::from_fn(|| unsafe {
-                    self.tail().reserve(None)
-                }));
+                nodes.extend(core::iter::from_fn(|| unsafe { self.tail().reserve(None) }));
                 assert_eq!(nodes.len(), self.capacity, "free slots at the end");
                 for node in nodes {
                     self.tail().cancel(node);

@@ -324,7 +324,7 @@ impl Stage {
                     Phase::Searching => {
                         match coordinator.take(lane).or_else(|| coordinator.steal(lane)) {
                             Some(cell) => {
-                                coordinator.stop_searching();
+                                coordinator.stop_searching(lane);
                                 phase = Phase::Busy;
                                 run(self, cell);
                             }

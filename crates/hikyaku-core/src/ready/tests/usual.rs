@@ -309,7 +309,7 @@ fn a_sleeper_is_woken_for_what_can_be_stolen() {
     assert_eq!(stage.woken(), [0, 0, 0], "somebody searches already");
     // It finds one, and being the last that searches it wakes another.
     assert_eq!(stage.steal(2), Some(1));
-    stage.coordinator.stop_searching();
+    stage.coordinator.stop_searching(stage.coordinator.lane(0));
     assert_eq!(stage.woken(), [0, 1, 0]);
     assert_eq!(stage.coordinator.asleep(), 0);
 }
@@ -416,7 +416,15 @@ fn the_first_sleeper_keeps_watch_while_somebody_is_awake() {
     stage.sleep(2);
     assert_eq!([0, 1, 2].map(watch), [false, true, false]);
     stage.sleep(0);
-    assert_eq!([0, 1, 2].map(watch), [false; 3]);
+    assert_eq!(
+        [0, 1, 2].map(watch),
+        [false, true, false],
+        "one more turn: work often comes back at once"
+    );
+    stage.coordinator.unpark(stage.coordinator.lane(1));
+    stage.coordinator.idle.stop_searching();
+    stage.sleep(1);
+    assert_eq!([0, 1, 2].map(watch), [false; 3], "nothing has happened");
     let alone = Stage::new(1, true);
     alone.sleep(0);
     assert!(!alone.coordinator.is_on_watch(alone.coordinator.lane(0)));
