@@ -146,7 +146,17 @@ fn loom() -> Outcome {
 }
 
 /// The core's tests under both models of what a reference may do.
+/// The unit tests, which reach all unsafe code.
 fn miri() -> Outcome {
+    miri_on(&["--lib"])
+}
+
+/// Also the tests of the whole runtime and the documentation's: much longer than the job.
+pub(crate) fn miri_all() -> Outcome {
+    miri_on(&[])
+}
+
+fn miri_on(tests: &[&str]) -> Outcome {
     // A nightly with a date in its name is not what `cargo +nightly` means.
     if shell::quiet(&mut program("rustup", "run nightly rustc --version")).is_err() {
         let install = "rustup toolchain install nightly --component miri,rust-src";
@@ -172,11 +182,12 @@ fn miri() -> Outcome {
         let mut command = cargo("+nightly miri test -p hikyaku-core --features std");
         // Random tests read no files, so that miri's isolation can stay, and are fewer.
         let fewer =
-            "-Zmiri-env-set=PROPTEST_DISABLE_FAILURE_PERSISTENCE=1 -Zmiri-env-set=PROPTEST_CASES=8";
+            "-Zmiri-env-set=PROPTEST_DISABLE_FAILURE_PERSISTENCE=1 -Zmiri-env-set=PROPTEST_CASES=3";
         command
             .env("MIRIFLAGS", format!("{model} {fewer}"))
             .env_remove("RUSTUP_TOOLCHAIN");
         command.arg("--target-dir").arg(shell::target_dir("miri"));
+        command.args(tests);
         run_tests(&mut command)?;
     }
     Ok(())

@@ -25,7 +25,7 @@ cargo xtask COMMAND
 
   ci [JOB ...]     run every job, or the named ones; `ci --list` prints their names
   loom             explore the interleavings of the core's races
-  miri             run the core's tests under miri, with stacked and with tree borrows
+  miri             run all of the core's tests under miri, with stacked and with tree borrows
   qemu             run the firmware on emulated boards
   size             measure flash and RAM of the firmware
   tidy             check the rules that neither rustc nor clippy knows
@@ -47,7 +47,8 @@ fn main() -> ExitCode {
             Ok(percent) => coverage::measure(Some(percent)),
             Err(_) => Err(format!("`{percent}` is not a percentage")),
         },
-        [job @ ("loom" | "miri" | "qemu" | "size" | "tidy" | "conformance")] => ci::alone(job),
+        ["miri"] => ci::miri_all(),
+        [job @ ("loom" | "qemu" | "size" | "tidy" | "conformance")] => ci::alone(job),
         _ => Err(USAGE.to_owned()),
     };
     match outcome {
