@@ -145,8 +145,7 @@ fn loom() -> Outcome {
     run_tests(&mut command)
 }
 
-/// The core's tests under both models of what a reference may do.
-/// The unit tests, which reach all unsafe code.
+/// The unit tests, which reach the unsafe code, under both models of what a reference may do.
 fn miri() -> Outcome {
     miri_on(&["--lib"])
 }
