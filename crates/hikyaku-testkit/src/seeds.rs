@@ -20,11 +20,19 @@ pub fn check_seeds(seeds: u64, test: impl Fn(&mut Sim)) {
     explore(seeds, |seed| test(&mut Sim::new(seed)));
 }
 
-/// As [`check_seeds`], for tests that make their own [`Sim`].
+/// As [`check_seeds`], for tests that make their own [`Sim`]. Not to be called within itself.
 ///
 /// # Panics
 /// If the test does.
 pub fn explore(seeds: u64, test: impl Fn(u64)) {
+    // Without `std` the core takes a process for one thread, as on a microcontroller.
+    #[cfg(not(feature = "std"))]
+    let _alone = {
+        static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        ALONE
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    };
     for seed in chosen(seeds) {
         if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| test(seed))) {
             report(seed);

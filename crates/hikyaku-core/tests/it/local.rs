@@ -137,8 +137,10 @@ fn a_dropped_worker_ends_local_actors_on_its_thread() {
 /// Several workers have several threads.
 #[test]
 fn a_worker_with_company_cannot_stay_on_one_thread() {
-    let (_system, workers) = hikyaku_core::System::builder("test").workers(2).build();
-    for worker in workers {
-        assert!(worker.on_this_thread().is_err());
-    }
+    explore(1, |_| {
+        let (_system, workers) = hikyaku_core::System::builder("test").workers(2).build();
+        for worker in workers {
+            assert!(worker.on_this_thread().is_err());
+        }
+    });
 }

@@ -34,18 +34,20 @@ impl Wake for Bell {
 /// there was to do.
 #[test]
 fn a_wake_between_two_polls_is_not_forgotten() {
-    let (system, mut workers) = System::builder("test").workers(2).build();
-    let bells = [Arc::new(Bell::default()), Arc::new(Bell::default())];
-    let wakers = bells.clone().map(Waker::from);
-    // One step to search, one to be counted as asleep.
-    assert_eq!(workers[0].poll(2, &wakers[0]), Turn::Ready);
-    system.spawn(|| Nothing).unwrap();
-    assert!(bells[0].0.swap(false, Ordering::Relaxed));
-    while workers[1].poll(1, &wakers[1]) == Turn::Ready {}
-    while workers[0].poll(1, &wakers[0]) == Turn::Ready {}
-    assert_eq!(system.metrics().workers_asleep, 2);
-    system.spawn(|| Nothing).unwrap();
-    assert!(bells.iter().any(|bell| bell.0.load(Ordering::Relaxed)));
+    explore(1, |_| {
+        let (system, mut workers) = System::builder("test").workers(2).build();
+        let bells = [Arc::new(Bell::default()), Arc::new(Bell::default())];
+        let wakers = bells.clone().map(Waker::from);
+        // One step to search, one to be counted as asleep.
+        assert_eq!(workers[0].poll(2, &wakers[0]), Turn::Ready);
+        system.spawn(|| Nothing).unwrap();
+        assert!(bells[0].0.swap(false, Ordering::Relaxed));
+        while workers[1].poll(1, &wakers[1]) == Turn::Ready {}
+        while workers[0].poll(1, &wakers[0]) == Turn::Ready {}
+        assert_eq!(system.metrics().workers_asleep, 2);
+        system.spawn(|| Nothing).unwrap();
+        assert!(bells.iter().any(|bell| bell.0.load(Ordering::Relaxed)));
+    });
 }
 
 // === nobody is forgotten, nobody runs for nothing ===
