@@ -86,6 +86,9 @@ pub(crate) enum Here {
 }
 
 /// A sender that waits for room, with its message. Lives in the sender's future.
+///
+/// While it is in the list, its fields are reached by raw pointers only: a reference would deny the
+/// other side's.
 pub(crate) struct Waiter<M> {
     state: Waiting,
     message: Option<M>,
@@ -465,7 +468,10 @@ impl<M> Tail<M> {
                 unsafe {
                     waiters.unlink(waiter);
                     (*waiter).state = Waiting::Admitted;
-                    Some(((*waiter).message.take()?, (*waiter).waker.take()))
+                    Some((
+                        (&raw mut (*waiter).message).replace(None)?,
+                        (&raw mut (*waiter).waker).replace(None),
+                    ))
                 }
             })?;
             let index = freed.first;
@@ -513,9 +519,9 @@ impl<M> Tail<M> {
                     Waiting::Outside if self.begin_waiting() => {
                         (*waiter).state = Waiting::Queued;
                         waiters.push(waiter);
-                        core::mem::swap(&mut (*waiter).waker, &mut waker);
+                        waker = (&raw mut (*waiter).waker).replace(waker.take());
                     }
-                    Waiting::Queued => core::mem::swap(&mut (*waiter).waker, &mut waker),
+                    Waiting::Queued => waker = (&raw mut (*waiter).waker).replace(waker.take()),
                     _ => {}
                 }
                 (*waiter).state
@@ -578,7 +584,7 @@ impl<M> Tail<M> {
                 unsafe {
                     waiters.unlink(waiter);
                     (*waiter).state = Waiting::Refused;
-                    Some((*waiter).waker.take())
+                    Some((&raw mut (*waiter).waker).replace(None))
                 }
             });
             match waker {

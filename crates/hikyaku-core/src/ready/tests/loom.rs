@@ -433,6 +433,10 @@ fn last_searcher_wakes_another() {
         |stage| stage.work(1, takes_and_waits),
     ];
     play(1, 2, 2, workers, |stage| {
+        // Both sleep, which would take the preemptions that are needed afterwards.
+        while stage.coordinator.asleep() != 2 {
+            thread::yield_now();
+        }
         stage.inject(1);
         stage.inject(2);
     });
