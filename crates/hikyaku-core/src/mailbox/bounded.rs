@@ -135,6 +135,19 @@ impl<M> Waiter<M> {
     }
 }
 
+/// Puts `new` in a waiter's field and returns what was there, without a reference to it.
+///
+/// # Safety
+/// `place` is a field of a live waiter, and the caller holds the lock.
+unsafe fn exchange<T>(place: *mut T, new: T) -> T {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let old = place.read();
+        place.write(new);
+        old
+    }
+}
+
 impl<M> Waiters<M> {
     /// # Safety
     /// `waiter` is live, not in the list, and stays where it is until it is unlinked.
@@ -469,8 +482,8 @@ impl<M> Tail<M> {
                     waiters.unlink(waiter);
                     (*waiter).state = Waiting::Admitted;
                     Some((
-                        (&raw mut (*waiter).message).replace(None)?,
-                        (&raw mut (*waiter).waker).replace(None),
+                        exchange(&raw mut (*waiter).message, None)?,
+                        exchange(&raw mut (*waiter).waker, None),
                     ))
                 }
             })?;
@@ -519,9 +532,9 @@ impl<M> Tail<M> {
                     Waiting::Outside if self.begin_waiting() => {
                         (*waiter).state = Waiting::Queued;
                         waiters.push(waiter);
-                        waker = (&raw mut (*waiter).waker).replace(waker.take());
+                        waker = exchange(&raw mut (*waiter).waker, waker.take());
                     }
-                    Waiting::Queued => waker = (&raw mut (*waiter).waker).replace(waker.take()),
+                    Waiting::Queued => waker = exchange(&raw mut (*waiter).waker, waker.take()),
                     _ => {}
                 }
                 (*waiter).state
@@ -584,7 +597,7 @@ impl<M> Tail<M> {
                 unsafe {
                     waiters.unlink(waiter);
                     (*waiter).state = Waiting::Refused;
-                    Some((&raw mut (*waiter).waker).replace(None))
+                    Some(exchange(&raw mut (*waiter).waker, None))
                 }
             });
             match waker {
