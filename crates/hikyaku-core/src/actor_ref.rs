@@ -213,6 +213,7 @@ impl<M: Send + 'static> ActorRef<M> {
             actor: self,
             message: Some(message),
             waiter: None,
+            listed: core::ptr::null_mut(),
             _pinned: PhantomPinned,
         }
     }
@@ -492,6 +493,8 @@ pub struct Sending<'a, M: Send + 'static> {
     message: Option<M>,
     /// The place in the list of those who wait, with the message; once there was no room.
     waiter: Option<UnsafeCell<Waiter<M>>>,
+    /// The pointer that the list has. No other is made while it is in the list: it would deny this.
+    listed: *mut Waiter<M>,
     _pinned: PhantomPinned,
 }
 
@@ -533,6 +536,7 @@ impl<M: Send + 'static> Sending<'_, M> {
                 .waiter
                 .insert(UnsafeCell::new(Waiter::new(message)))
                 .with_mut(|waiter| waiter);
+            self.listed = waiter;
             // SAFETY: only a bounded mailbox is ever full. The future is pinned, and the waiter
             // leaves the list before it is dropped.
             let state = unsafe { cell.bounded_tail::<M>().wait(waiter, cx.waker()) };
@@ -557,13 +561,17 @@ impl<M: Send + 'static> Sending<'_, M> {
     }
 
     fn poll_waiting(&mut self, cx: &task::Context<'_>) -> Poll<Result<(), SendError<M>>> {
-        let waiter = self
-            .waiter
-            .as_ref()
-            .expect("a send was polled after it was done")
-            .with_mut(|waiter| waiter);
+        assert!(
+            !self.listed.is_null(),
+            "a send was polled after it was done"
+        );
         // SAFETY: as in `wait`.
-        match unsafe { self.actor.cell.bounded_tail::<M>().wait(waiter, cx.waker()) } {
+        match unsafe {
+            self.actor
+                .cell
+                .bounded_tail::<M>()
+                .wait(self.listed, cx.waker())
+        } {
             Waiting::Queued => Poll::Pending,
             Waiting::Outside | Waiting::Admitted | Waiting::Refused => self.end_waiting(),
         }
@@ -580,7 +588,10 @@ impl<M: Send + 'static> Sending<'_, M> {
 
     /// Leaves the list; the message, if the mailbox has not taken it.
     fn leave(&mut self) -> Option<M> {
-        let waiter = self.waiter.as_ref()?.with_mut(|waiter| waiter);
+        let waiter = core::mem::replace(&mut self.listed, core::ptr::null_mut());
+        if waiter.is_null() {
+            return None;
+        }
         // SAFETY: only a bounded mailbox has a list; afterwards the waiter is ours alone.
         let message = unsafe {
             self.actor.cell.bounded_tail::<M>().stop_waiting(waiter);
@@ -594,7 +605,7 @@ impl<M: Send + 'static> Sending<'_, M> {
 impl<M: Send + 'static> Drop for Sending<'_, M> {
     #[inline]
     fn drop(&mut self) {
-        if self.waiter.is_some() {
+        if !self.listed.is_null() {
             drop(self.leave());
         }
     }
