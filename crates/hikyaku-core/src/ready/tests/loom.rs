@@ -361,6 +361,8 @@ fn play<const N: usize>(
     let mut builder = Builder::new();
     builder.max_branches = 20_000;
     builder.preemption_bound = builder.preemption_bound.map(|n| n.max(fewer + 1) - fewer);
+    // The largest of these searches does not end within minutes: it is cut off, not passed over.
+    builder.max_permutations = builder.max_permutations.or(Some(100_000));
     builder.check(move || {
         let stage = Stage::new(workers, count);
         let threads = others.map(|other| {
