@@ -118,6 +118,9 @@ fn row08_two_actors_answer_each_other_without_a_lost_wake_up_or_an_idle_turn() {
                 let end =
                     sim.block_on(ping.ask(|reply| Ball::Play(0, ROUNDS, pong.clone(), reply)));
                 assert_eq!(end, Ok(ROUNDS), "{way:?} {mailbox:?}");
+                // Until idle, and until the watcher has seen that nothing happens any more.
+                sim.run_until_idle();
+                sim.run_until_idle();
                 sim.run_until_idle();
                 let steps = sim.trace().steps() - before;
                 assert!(
