@@ -731,30 +731,62 @@ impl CellPtr {
         }
     }
 
-    /// As `retain`, for a waker: on an owned cell's thread it takes a reference that was let go
-    /// there.
+    /// Does this thread run the cell, or own it? Without threads nobody can tell.
+    #[inline]
+    fn is_in_hand(self) -> bool {
+        if self.is_owned() {
+            self.is_consumed_here()
+        } else {
+            sync::KNOWS_HERE && ptr::eq(sync::running(), self.as_ptr().cast_const().cast())
+        }
+    }
+
+    /// As `retain`, for a waker: its runner takes a reference that a waker has left there.
     #[inline]
     fn retain_waker(self) {
         let spare = &self.mailbox().spare;
-        if self.is_owned() && self.is_consumed_here() && spare.get() != 0 {
+        if self.is_in_hand() && spare.get() != 0 {
             spare.set(spare.get() - 1);
         } else {
             self.retain();
         }
     }
 
-    /// As `release`, for a waker: an owned cell's thread keeps the reference for the next one.
+    /// As `release`, for a waker: its runner keeps the reference for the next one.
     #[inline]
     fn release_waker(self) {
-        let state = self.mailbox();
-        if self.is_owned()
-            && self.is_consumed_here()
-            && state.spare.get() != u8::MAX
-            && state.life.get() != Life::Dead
-        {
-            state.spare.set(state.spare.get() + 1);
-        } else {
+        if !(self.is_in_hand() && self.mailbox().life.get() != Life::Dead && self.keep()) {
             self.release();
+        }
+    }
+
+    /// Keeps a waker's reference for the next waker, if there is room. *The holder of the ticket, or
+    /// the owner.*
+    #[inline]
+    fn keep(self) -> bool {
+        let spare = &self.mailbox().spare;
+        let room = spare.get() != u8::MAX;
+        if room {
+            spare.set(spare.get() + 1);
+        }
+        room
+    }
+
+    /// Wakes the pending handler and uses the waker's reference up. *Any thread.*
+    #[inline]
+    fn wake_and_release(self) {
+        if self.is_owned() {
+            self.wake();
+            self.release_waker();
+        } else if self.mailbox().task.wake() == Next::Schedule {
+            // Whoever is to schedule holds the ticket until then.
+            let kept = self.keep();
+            self.schedule();
+            if !kept {
+                self.release();
+            }
+        } else {
+            self.release_waker();
         }
     }
 
@@ -827,9 +859,7 @@ static WAKER: RawWakerVTable = {
     }
     unsafe fn wake(data: *const ()) {
         // SAFETY: `data` is a live cell, and this waker's reference ends here.
-        let cell = unsafe { of(data) };
-        cell.wake();
-        cell.release_waker();
+        unsafe { of(data) }.wake_and_release();
     }
     unsafe fn wake_by_ref(data: *const ()) {
         // SAFETY: `data` is a live cell.

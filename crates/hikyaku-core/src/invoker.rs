@@ -271,7 +271,7 @@ pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_
                 cut_short(cell);
             }
             match state.life.get() {
-                _ if state.busy.get() => resume::<A>(cell, &mut cx),
+                _ if state.busy.get() => resume::<A>(cell, &mut cx, activation),
                 Life::Fresh if ending >= Ending::Stop => {
                     state.life.set(Life::Stopping);
                     (cell.vtable().drop_factory)(cell);
@@ -285,7 +285,7 @@ pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_
                         .set(state.incarnation.get().wrapping_add(1));
                     let started = A::started(&mut *cell.actor::<A>(), &mut *cell.context::<A>());
                     let poll = begin(cell, started, &mut cx);
-                    after_handler::<A>(cell, poll)
+                    after_handler::<A>(cell, poll, activation)
                 }
                 Life::Starting => {
                     has_started(cell);
@@ -293,7 +293,7 @@ pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_
                 }
                 Life::Ready if ending >= Ending::Stop => to(cell, Life::Stopping),
                 Life::Ready => messages::<A>(cell, activation, &mut cx),
-                Life::Stopping if !children_gone(cell) => wait::<A>(cell),
+                Life::Stopping if !children_gone(cell) => wait::<A>(cell, activation),
                 Life::Stopping if ending.is_kill() || state.vacant.get() => to(cell, Life::Dead),
                 Life::Stopping => {
                     vacate_slot::<A>(cell);
@@ -301,7 +301,7 @@ pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_
                     let stopped = A::stopped(&mut *cell.actor::<A>(), &mut *cell.context::<A>());
                     match begin(cell, stopped, &mut cx) {
                         Poll::Ready(()) => Flow::Again,
-                        Poll::Pending => wait::<A>(cell),
+                        Poll::Pending => wait::<A>(cell, activation),
                     }
                 }
                 Life::Hook => to(cell, Life::Dead),
@@ -353,7 +353,7 @@ unsafe fn messages<A: Actor>(
             poll => {
                 drop(drain);
                 // SAFETY: the ticket is held.
-                return unsafe { after_handler::<A>(cell, poll) };
+                return unsafe { after_handler::<A>(cell, poll, activation) };
             }
         }
         if activation.is_spent() {
@@ -386,6 +386,7 @@ unsafe fn drained<A: Actor>(cell: CellPtr, activation: &Activation<'_>) -> Flow 
         return to(cell, Life::Stopping);
     }
     let ready_hint = activation.handled as usize;
+    activation.lane.leaving();
     // SAFETY: the ticket is held; after `Idle` nothing is touched.
     match unsafe { mailbox::leave::<A::Msg>(cell) } {
         Release::Idle => Flow::Over(InvokeResult::Completed { ready_hint }),
@@ -461,26 +462,30 @@ unsafe fn drop_slot<F>(slot: *mut u8) {
 ///
 /// # Safety
 /// As [`run`]; a future is live.
-unsafe fn resume<A: Actor>(cell: CellPtr, cx: &mut task::Context<'_>) -> Flow {
+unsafe fn resume<A: Actor>(
+    cell: CellPtr,
+    cx: &mut task::Context<'_>,
+    activation: &Activation<'_>,
+) -> Flow {
     // SAFETY: the life says which future it is.
     unsafe {
         match cell.mailbox().life.get() {
             Life::Starting => {
                 let (go_on, _) = go_on_hook::<A, _>(A::started);
                 let poll = go_on(cell, cx);
-                after_handler::<A>(cell, poll)
+                after_handler::<A>(cell, poll, activation)
             }
             Life::Hook => {
                 let (go_on, _) = go_on_hook::<A, _>(A::stopped);
                 match go_on(cell, cx) {
                     Poll::Ready(()) => Flow::Again,
-                    Poll::Pending => wait::<A>(cell),
+                    Poll::Pending => wait::<A>(cell, activation),
                 }
             }
             _ => {
                 let (go_on, _) = go_on_handle::<A, _>(A::handle);
                 let poll = go_on(cell, cx);
-                after_handler::<A>(cell, poll)
+                after_handler::<A>(cell, poll, activation)
             }
         }
     }
@@ -488,13 +493,17 @@ unsafe fn resume<A: Actor>(cell: CellPtr, cx: &mut task::Context<'_>) -> Flow {
 
 /// # Safety
 /// As [`run`].
-unsafe fn after_handler<A: Actor>(cell: CellPtr, poll: Poll<Result<(), Failure>>) -> Flow {
+unsafe fn after_handler<A: Actor>(
+    cell: CellPtr,
+    poll: Poll<Result<(), Failure>>,
+    activation: &Activation<'_>,
+) -> Flow {
     // SAFETY: the ticket is held.
     unsafe {
         match poll {
             Poll::Ready(Ok(())) => Flow::Again,
             Poll::Ready(Err(error)) => Flow::Over(fail(cell, error)),
-            Poll::Pending => wait::<A>(cell),
+            Poll::Pending => wait::<A>(cell, activation),
         }
     }
 }
@@ -503,9 +512,10 @@ unsafe fn after_handler<A: Actor>(cell: CellPtr, poll: Poll<Result<(), Failure>>
 ///
 /// # Safety
 /// As [`run`].
-unsafe fn wait<A: Actor>(cell: CellPtr) -> Flow {
+unsafe fn wait<A: Actor>(cell: CellPtr, activation: &Activation<'_>) -> Flow {
     // SAFETY: the ticket is held; after `Parked` nothing is touched.
     unsafe { room_back::<A>(cell) };
+    activation.lane.leaving();
     match mailbox::park(cell) {
         Park::Parked => Flow::Over(AWAITING),
         // It was woken while it was polled: others first.

@@ -112,9 +112,14 @@ mod recycled {
     #[repr(C)]
     struct Free {
         next: *mut Free,
-        /// In the first block of a magazine in the depot: the next magazine.
-        magazine: *mut Free,
+        /// In the first block of a magazine in the depot: the next magazine. In the others a block
+        /// that will probably be taken `AHEAD` takes later; only ever a hint.
+        other: *mut Free,
     }
+
+    /// A block that another thread has freed is in that thread's cache. So many takes before its
+    /// turn it is fetched.
+    const AHEAD: usize = 8;
 
     /// A list of free blocks.
     #[derive(Clone, Copy)]
@@ -133,6 +138,8 @@ mod recycled {
     struct Shelf {
         active: Magazine,
         spare: *mut Free,
+        /// The blocks given last, for `Free::other`.
+        recent: [*mut Free; AHEAD],
         /// Fresh memory not yet cut into blocks.
         fresh: *mut u8,
         fresh_end: *mut u8,
@@ -150,6 +157,7 @@ mod recycled {
                 shelves: [Shelf {
                     active: EMPTY,
                     spare: ptr::null_mut(),
+                    recent: [ptr::null_mut(); AHEAD],
                     fresh: ptr::null_mut(),
                     fresh_end: ptr::null_mut(),
                 }; CLASSES],
@@ -163,7 +171,7 @@ mod recycled {
                 let shelf = &mut self.shelves[class];
                 while let Some(block) = shelf.cut(class) {
                     // SAFETY: a fresh block is ours and large enough for `Free`.
-                    unsafe { shelf.active.push(block.cast().as_ptr()) };
+                    unsafe { shelf.push(block.cast().as_ptr()) };
                 }
                 if !shelf.active.top.is_null() {
                     deposit(class, shelf.active.top);
@@ -180,19 +188,24 @@ mod recycled {
         }
     }
 
-    impl Magazine {
+    impl Shelf {
         /// # Safety
         /// `block` is free memory of this class.
         #[inline(always)]
         unsafe fn push(&mut self, block: *mut Free) {
+            let active = &mut self.active;
+            let recent = &mut self.recent[active.count as usize % AHEAD];
+            let free = Free {
+                next: active.top,
+                other: *recent,
+            };
             // SAFETY: a block holds at least 16 bytes and is aligned to 8.
-            unsafe { (*block).next = self.top };
-            self.top = block;
-            self.count += 1;
+            unsafe { block.write(free) };
+            *recent = block;
+            active.top = block;
+            active.count += 1;
         }
-    }
 
-    impl Shelf {
         /// Cuts a block off the fresh memory.
         #[inline]
         fn cut(&mut self, class: usize) -> Option<NonNull<u8>> {
@@ -256,7 +269,7 @@ mod recycled {
     fn deposit(class: usize, magazine: *mut Free) {
         DEPOT[class].with(|rack| {
             // SAFETY: the magazine's first block is free and ours.
-            unsafe { (*magazine).magazine = rack.0 };
+            unsafe { (*magazine).other = rack.0 };
             rack.0 = magazine;
         });
     }
@@ -266,7 +279,7 @@ mod recycled {
             let magazine = rack.0;
             if !magazine.is_null() {
                 // SAFETY: a magazine in the depot is linked through its first block.
-                rack.0 = unsafe { (*magazine).magazine };
+                rack.0 = unsafe { (*magazine).other };
             }
             magazine
         })
@@ -283,7 +296,10 @@ mod recycled {
             let shelf = &mut stock.shelves[class];
             if let Some(top) = NonNull::new(shelf.active.top) {
                 // SAFETY: a block in a magazine is free and linked.
-                shelf.active.top = unsafe { (*top.as_ptr()).next };
+                shelf.active.top = unsafe {
+                    sync::prefetch((*top.as_ptr()).other.cast());
+                    (*top.as_ptr()).next
+                };
                 shelf.active.count = shelf.active.count.saturating_sub(1);
                 return Some(top.cast());
             }
@@ -314,7 +330,7 @@ mod recycled {
                 stock.registered = stock.registered || sync::flush_at_thread_end();
             }
             // SAFETY: the block is free now and at least 16 bytes.
-            unsafe { stock.shelves[class].active.push(block.as_ptr().cast()) };
+            unsafe { stock.shelves[class].push(block.as_ptr().cast()) };
         });
     }
 

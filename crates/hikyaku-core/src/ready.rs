@@ -78,8 +78,17 @@ enum Arrival {
 pub(crate) struct Lane {
     worker: usize,
     queue: Queue,
-    /// Counts activations, to see from outside whether the worker is stuck in one.
-    tick: AtomicU32,
+    /// Counts takes, to give each source its turn.
+    tick: Cell<u32>,
+    /// Counts activations, to see from outside whether the worker is stuck in one: changed before
+    /// the ticket is given back.
+    turn: AtomicU32,
+    /// How many other workers are about to empty the next slot.
+    thieves: AtomicUsize,
+    /// Has the worker given a ticket back by a read-modify-write since `turn` changed?
+    left: Cell<bool>,
+    /// Has it made something visible in its ring since it last looked who sleeps?
+    pushed: Cell<bool>,
     /// Messages handled; written by the worker only.
     handled: AtomicUsize,
     waker: Mutex<Option<Waker>>,
@@ -123,7 +132,11 @@ impl Lane {
         Self {
             worker,
             queue,
-            tick: AtomicU32::new(0),
+            tick: Cell::new(0),
+            turn: AtomicU32::new(0),
+            thieves: AtomicUsize::new(0),
+            left: Cell::new(false),
+            pushed: Cell::new(false),
             handled: AtomicUsize::new(0),
             waker: Mutex::new(None),
             in_a_row: Cell::new(0),
@@ -161,10 +174,28 @@ impl Lane {
 
     #[inline]
     fn tick(&self) -> u32 {
-        // Relaxed: written by the worker only; a thief that reads it late steals late.
-        let tick = self.tick.load(Ordering::Relaxed).wrapping_add(1);
-        self.tick.store(tick, Ordering::Relaxed);
+        let tick = self.tick.get().wrapping_add(1);
+        self.tick.set(tick);
         tick
+    }
+
+    /// An activation is about to give its ticket back. *Its worker.*
+    #[inline]
+    pub(crate) fn leaving(&self) {
+        // Relaxed, twice: written by the worker only; ordered by the fences in `left` and
+        // `steal_stranded`.
+        let turn = self.turn.load(Ordering::Relaxed).wrapping_add(1);
+        self.turn.store(turn, Ordering::Relaxed);
+    }
+
+    /// An activation has given its ticket back, by a read-modify-write after [`leaving`](Self::leaving).
+    /// *Its worker.*
+    #[inline]
+    pub(crate) fn left(&self) {
+        if let Queue::Stealing { .. } = self.queue {
+            sync::fence_after_rmw();
+            self.left.set(true);
+        }
     }
 
     /// Puts a cell first. The one that was first goes to the queue and is returned if there is no
@@ -224,10 +255,20 @@ impl Lane {
         match &self.queue {
             Queue::Single { next, .. } => next.replace(ptr::null_mut()),
             Queue::Stealing { next, .. } => {
-                // Relaxed: the swap decides; nobody else fills it.
+                let left = self.left.replace(false);
+                // Relaxed: nobody else fills it.
                 if next.load(Ordering::Relaxed).is_null() {
                     return ptr::null_mut();
                 }
+                // Acquire: pairs with the Release of a thief that is through, whose exchange is then
+                // seen. One that comes later sees by its fence that the turn has changed.
+                if left && self.thieves.load(Ordering::Acquire) == 0 {
+                    // Relaxed, twice: nobody else is there.
+                    let cell = next.load(Ordering::Relaxed);
+                    next.store(ptr::null_mut(), Ordering::Relaxed);
+                    return cell;
+                }
+                self.leaving();
                 // Acquire: pairs with the Release in `put_next`; a thief may have been here.
                 next.swap(ptr::null_mut(), Ordering::Acquire)
             }
@@ -259,6 +300,14 @@ impl Lane {
                 // Relaxed: a statistic.
                 ring.len() + usize::from(!next.load(Ordering::Relaxed).is_null())
             }
+        }
+    }
+
+    /// Is there something that others may take? *As `len`.*
+    fn has_visible_work(&self) -> bool {
+        match &self.queue {
+            Queue::Single { .. } => self.len() != 0,
+            Queue::Stealing { ring, .. } => ring.len() != 0,
         }
     }
 
@@ -321,7 +370,7 @@ impl Injector {
         }
     }
 
-    /// Like `Ring::is_empty_for_sleep`: the lock is the word in which both sides meet.
+    /// For one who has just said that it sleeps: the lock is the word in which both sides meet.
     fn is_empty_for_sleep(&self) -> bool {
         self.queue.with(|arrivals| arrivals.queue.is_empty())
     }
@@ -410,7 +459,7 @@ impl ReadyQueueCoordinator {
             return false;
         };
         let put = lane.put_next(cell);
-        self.after_put(put);
+        self.after_put(lane, put);
         true
     }
 
@@ -421,7 +470,20 @@ impl ReadyQueueCoordinator {
             return self.inject(cell);
         }
         let put = lane.put_last(cell);
-        self.after_put(put);
+        self.after_put(lane, put);
+    }
+
+    /// An activation is over. Whoever fell asleep while it made cells ready is woken for them. *Its
+    /// worker.*
+    #[inline]
+    pub(crate) fn after_activation(&self, lane: &Lane) {
+        if lane.pushed.replace(false) {
+            // After the stores to the ring, before the look at the counts: see `idle.rs`.
+            sync::fence();
+            if lane.has_visible_work() {
+                self.wake_one();
+            }
+        }
     }
 
     /// The lane of the worker that this thread polls, if it is one of ours.
@@ -439,10 +501,15 @@ impl ReadyQueueCoordinator {
     }
 
     #[inline]
-    fn after_put(&self, put: PutNext) {
+    fn after_put(&self, lane: &Lane, put: PutNext) {
         match put {
             PutNext::Done => {}
-            PutNext::Queued => self.wake_one(),
+            PutNext::Queued => {
+                // Whoever is about to fall asleep may be overlooked here; not when the activation
+                // is over.
+                lane.pushed.set(true);
+                self.wake_one();
+            }
             PutNext::Overflow(cell) => self.overflow(cell),
         }
     }
@@ -589,18 +656,28 @@ impl ReadyQueueCoordinator {
             if other.worker == lane.worker {
                 continue;
             }
-            // Relaxed, twice: the exchange decides; for the tick see `Lane::tick`.
+            // Relaxed, twice: looked at again below.
             let now = (
                 next.load(Ordering::Relaxed),
-                other.tick.load(Ordering::Relaxed),
+                other.turn.load(Ordering::Relaxed),
             );
             if seen.replace(now) != now || now.0.is_null() {
                 continue;
             }
-            let taken =
-                // Acquire: pairs with the Release in `put_next`. Relaxed: somebody else has it.
-                next.compare_exchange(now.0, ptr::null_mut(), Ordering::Acquire, Ordering::Relaxed);
-            if taken.is_ok() {
+            // Acquire: what an earlier thief did.
+            other.thieves.fetch_add(1, Ordering::Acquire);
+            // Either its worker, when it has left the activation, sees the thief; or this sees
+            // that it has left.
+            sync::fence();
+            // Relaxed: ordered by the fence.
+            let taken = other.turn.load(Ordering::Relaxed) == now.1
+                && next
+                    // Acquire: pairs with the Release in `put_next`. Relaxed: somebody else has it.
+                    .compare_exchange(now.0, ptr::null_mut(), Ordering::Acquire, Ordering::Relaxed)
+                    .is_ok();
+            // Release: who finds no thief any more sees the slot empty.
+            other.thieves.fetch_sub(1, Ordering::Release);
+            if taken {
                 // SAFETY: a registered cell is alive.
                 return Some(unsafe { CellPtr::from_ptr(now.0) });
             }
@@ -640,11 +717,9 @@ impl ReadyQueueCoordinator {
     /// Is there work that a worker could find? Whoever brings some after this look knows what this
     /// worker has said of itself before. *Worker.*
     fn has_visible_work(&self) -> bool {
-        !self.injector.is_empty_for_sleep()
-            || self.lanes.iter().any(|other| match &other.queue {
-                Queue::Single { .. } => other.len() != 0,
-                Queue::Stealing { ring, .. } => !ring.is_empty_for_sleep(),
-            })
+        // After the change of the counts, before the look at the rings: see `idle.rs`.
+        sync::fence();
+        !self.injector.is_empty_for_sleep() || self.lanes.iter().any(Lane::has_visible_work)
     }
 
     /// Second half: true if the worker may sleep. If not, there is work, and it counts as

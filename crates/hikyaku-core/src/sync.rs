@@ -22,6 +22,30 @@ pub(crate) use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize,
 #[cfg(all(not(loom), not(target_has_atomic = "ptr")))]
 pub(crate) use portable_atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
+/// A full fence (`SeqCst`).
+#[inline(always)]
+pub(crate) fn fence() {
+    #[cfg(loom)]
+    loom::sync::atomic::fence(Ordering::SeqCst);
+    #[cfg(not(loom))]
+    core::sync::atomic::fence(Ordering::SeqCst);
+}
+
+/// A full fence, for a thread that has done a read-modify-write between the accesses that are to be
+/// ordered. On x86 every such operation is a full barrier already, and a second one would cost as
+/// much again; the compiler is all that has to be held back.
+#[inline(always)]
+pub(crate) fn fence_after_rmw() {
+    if cfg!(all(
+        not(any(loom, miri)),
+        any(target_arch = "x86", target_arch = "x86_64")
+    )) {
+        core::sync::atomic::compiler_fence(Ordering::SeqCst);
+    } else {
+        fence();
+    }
+}
+
 // === shared ownership ===
 
 #[cfg(target_has_atomic = "ptr")]
@@ -45,6 +69,20 @@ pub(crate) use loom::alloc::{alloc, dealloc};
 
 #[cfg(not(loom))]
 pub(crate) use alloc::alloc::{alloc, dealloc};
+
+/// Fetches the line of `address` for a write, where the target can be told to. A hint: the address
+/// need not be valid.
+#[inline(always)]
+pub(crate) fn prefetch(address: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+    // SAFETY: a prefetch never faults.
+    unsafe {
+        use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_ET0>(address.cast());
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(any(loom, miri)))))]
+    let _ = address;
+}
 
 // === cell ===
 

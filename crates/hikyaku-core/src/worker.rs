@@ -195,13 +195,16 @@ fn activate(shared: &Shared, lane: &Lane, cell: CellPtr) {
     // SAFETY: who takes a cell from the coordinator holds its ticket.
     let result = unsafe { MessageInvoker::invoke_batch(cell, &mut activation) };
     activation.count();
+    // What runs is asked for by wakers too, and may run elsewhere from here on.
+    sync::set_running(ptr::null());
     match result {
         InvokeResult::Yielded | InvokeResult::Failed { .. } => {
             shared.coordinator.requeue(lane, cell);
         }
-        InvokeResult::Completed { .. } | InvokeResult::Suspended { .. } | InvokeResult::Stopped => {
-        }
+        InvokeResult::Completed { .. } | InvokeResult::Suspended { .. } => lane.left(),
+        InvokeResult::Stopped => {}
     }
+    shared.coordinator.after_activation(lane);
 }
 
 impl Drop for Worker {

@@ -6,10 +6,15 @@
 //!
 //! # Why no work is left alone
 //!
-//! The one who brings work makes it visible by a read-modify-write on the queue (the tail of a
-//! ring, the lock of the injector), then reads the counts. The one who goes to sleep changes the
-//! counts, then looks at each queue by a read-modify-write. The two meet in the queue's word: the
-//! one who comes second sees what the first did before. The same holds for the last searcher, who
+//! The one who brings work makes it visible, then reads the counts. The one who goes to sleep
+//! changes the counts, then looks at each queue. Between its two steps each has a full fence, so the
+//! one whose fence comes second sees what the first did before. From outside, the injector's lock
+//! takes the place of the fences. A worker that fills its ring looks at the counts at once, without
+//! a fence, and once more with a fence when the activation is over: one fence for all it has pushed.
+//! If a sleeper is overlooked meanwhile, because it fell asleep at that moment, it is on watch or
+//! another one is, and looks again by itself, should the activation last long.
+//!
+//! The same holds for the last searcher, who
 //! stops being one in the step in which it becomes a sleeper, or when it has found work: it then
 //! looks at the queues in the same way, and wakes another if there is more, or if nobody is on watch.
 //!
@@ -89,7 +94,7 @@ impl Idle {
     /// thread*, after it made the work visible.
     #[inline]
     pub(super) fn worker_to_wake(&self) -> Option<usize> {
-        // Relaxed: ordered after the sleeper's change by the queue's word, as said above.
+        // Relaxed: ordered after the sleeper's change by the fences, as said above.
         let counts = self.counts.load(Ordering::Relaxed);
         if searchers(counts) != 0 || sleepers(counts) == 0 {
             return None;
@@ -140,8 +145,8 @@ impl Idle {
         self.sleepers.with(|sleepers| {
             sleepers.add(worker, self.workers);
             let change = SLEEPER.wrapping_sub(if searching { SEARCHER } else { 0 });
-            // Acquire: pairs with the Release in `stop_searching`. What this says is published by the
-            // look at the queues that follows.
+            // Acquire: pairs with the Release in `stop_searching`. What this says is ordered by the
+            // fence before the look at the queues that follows.
             self.counts.fetch_add(change, Ordering::Acquire);
         });
     }

@@ -8,7 +8,8 @@
 //!
 //! # Concurrency
 //!
-//! `push`, `pop`: the owner. `steal_into`: the owner of the other ring. `len`: any thread.
+//! `push`, `pop`: the owner. `steal_into`: the owner of the other ring. `len`: any thread. Who sleeps
+//! and who has pushed find each other by fences of the coordinator (`idle.rs`).
 
 use crate::cell::Header;
 use crate::sync::{AtomicPtr, AtomicU32, Ordering};
@@ -65,19 +66,9 @@ impl Ring {
         // Relaxed: published by `tail`.
         self.slot(tail).store(cell, Ordering::Relaxed);
         // Release: pairs with the Acquire in `steal_into`: the slot, and what the cell's ticket
-        // carries. A swap, so that it meets the exchange in `is_empty_for_sleep` in one word:
-        // Acquire, to see who fell asleep before that.
-        self.tail.swap(tail.wrapping_add(1), Ordering::AcqRel);
+        // carries.
+        self.tail.store(tail.wrapping_add(1), Ordering::Release);
         true
-    }
-
-    /// Is there nothing to steal, for one who has just said that it sleeps? Whoever pushes after
-    /// this look will know of the sleeper. *Any thread.*
-    pub(super) fn is_empty_for_sleep(&self) -> bool {
-        // Release: publishes the sleeper to the Acquire in `push`. Acquire: the push that came
-        // before.
-        let tail = self.tail.fetch_add(0, Ordering::AcqRel);
-        tail == self.head.load(Ordering::Acquire)
     }
 
     /// Takes the oldest cell; null if there is none. *Owner.*

@@ -252,8 +252,9 @@ impl Stage {
     /// As an actor that runs on this worker makes others ready.
     fn make_ready(&self, worker: usize, number: usize) {
         self.tickets.touch(number);
-        let put = self.coordinator.lane(worker).put_next(cell(number));
-        self.coordinator.after_put(put);
+        let lane = self.coordinator.lane(worker);
+        let put = lane.put_next(cell(number));
+        self.coordinator.after_put(lane, put);
     }
 
     fn inject(&self, number: usize) {
