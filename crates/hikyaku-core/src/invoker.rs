@@ -391,6 +391,7 @@ unsafe fn drained<A: Actor>(cell: CellPtr, activation: &Activation<'_>) -> Flow 
     match unsafe { mailbox::leave::<A::Msg>(cell) } {
         Release::Idle => Flow::Over(InvokeResult::Completed { ready_hint }),
         Release::More => {
+            activation.lane.entering();
             // The signal of an order that was read already would keep the cell from going idle.
             state.word.acknowledge();
             Flow::Again
@@ -520,7 +521,10 @@ unsafe fn wait<A: Actor>(cell: CellPtr, activation: &Activation<'_>) -> Flow {
         Park::Parked => Flow::Over(AWAITING),
         // It was woken while it was polled: others first.
         Park::Notified => Flow::Over(InvokeResult::Yielded),
-        Park::Ordered => Flow::Again,
+        Park::Ordered => {
+            activation.lane.entering();
+            Flow::Again
+        }
     }
 }
 

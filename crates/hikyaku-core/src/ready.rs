@@ -80,8 +80,8 @@ pub(crate) struct Lane {
     queue: Queue,
     /// Counts takes, to give each source its turn.
     tick: Cell<u32>,
-    /// Counts activations, to see from outside whether the worker is stuck in one: changed before
-    /// the ticket is given back.
+    /// Counts activations, to see from outside whether the worker is stuck in one: even inside, odd
+    /// from before the ticket is given back until the next one begins.
     turn: AtomicU32,
     /// How many other workers are about to empty the next slot.
     thieves: AtomicUsize,
@@ -133,7 +133,7 @@ impl Lane {
             worker,
             queue,
             tick: Cell::new(0),
-            turn: AtomicU32::new(0),
+            turn: AtomicU32::new(1),
             thieves: AtomicUsize::new(0),
             left: Cell::new(false),
             pushed: Cell::new(false),
@@ -179,12 +179,21 @@ impl Lane {
         tick
     }
 
+    /// An activation begins, or goes on after all. *Its worker.*
+    #[inline]
+    pub(crate) fn entering(&self) {
+        // Relaxed: written by the worker only.
+        let turn = (self.turn.load(Ordering::Relaxed) | 1).wrapping_add(1);
+        // Release: a thief that sees this activation sees the next slot as it is now.
+        self.turn.store(turn, Ordering::Release);
+    }
+
     /// An activation is about to give its ticket back. *Its worker.*
     #[inline]
     pub(crate) fn leaving(&self) {
         // Relaxed, twice: written by the worker only; ordered by the fences in `left` and
         // `steal_stranded`.
-        let turn = self.turn.load(Ordering::Relaxed).wrapping_add(1);
+        let turn = self.turn.load(Ordering::Relaxed) | 1;
         self.turn.store(turn, Ordering::Relaxed);
     }
 
@@ -268,7 +277,6 @@ impl Lane {
                     next.store(ptr::null_mut(), Ordering::Relaxed);
                     return cell;
                 }
-                self.leaving();
                 // Acquire: pairs with the Release in `put_next`; a thief may have been here.
                 next.swap(ptr::null_mut(), Ordering::Acquire)
             }
@@ -661,7 +669,7 @@ impl ReadyQueueCoordinator {
                 next.load(Ordering::Relaxed),
                 other.turn.load(Ordering::Relaxed),
             );
-            if seen.replace(now) != now || now.0.is_null() {
+            if seen.replace(now) != now || now.0.is_null() || now.1 % 2 == 1 {
                 continue;
             }
             // Acquire: what an earlier thief did.
@@ -669,8 +677,8 @@ impl ReadyQueueCoordinator {
             // Either its worker, when it has left the activation, sees the thief; or this sees
             // that it has left.
             sync::fence();
-            // Relaxed: ordered by the fence.
-            let taken = other.turn.load(Ordering::Relaxed) == now.1
+            // Acquire: pairs with the Release in `entering`.
+            let taken = other.turn.load(Ordering::Acquire) == now.1
                 && next
                     // Acquire: pairs with the Release in `put_next`. Relaxed: somebody else has it.
                     .compare_exchange(now.0, ptr::null_mut(), Ordering::Acquire, Ordering::Relaxed)

@@ -11,7 +11,7 @@
 //! Each shard is behind its lock. No lock is taken on the way of a message: references lead to the
 //! cell itself.
 
-use crate::cell::CellPtr;
+use crate::cell::{CellPtr, Header};
 use crate::sync::Mutex;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -60,7 +60,7 @@ const SEGMENT: usize = if cfg!(target_pointer_width = "64") {
     16
 };
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Content {
     Cell(CellPtr),
     /// The next free slot of the shard, as a number within it.
@@ -68,16 +68,57 @@ enum Content {
     Retired,
 }
 
+/// A content in one word: the address of a cell, or an odd number.
 #[derive(Clone, Copy)]
-struct Slot {
-    content: Content,
-    generation: u32,
+struct Packed(*mut Header);
+
+// SAFETY: a plain address, as `CellPtr` is.
+unsafe impl Send for Packed {}
+
+impl Packed {
+    const RETIRED: Self = Self(core::ptr::null_mut());
+
+    fn new(content: Content) -> Self {
+        match content {
+            Content::Cell(cell) => Self(cell.as_ptr()),
+            // No slot and the highest numbers, which no memory could hold, are the same.
+            Content::Free(next) => Self(core::ptr::without_provenance_mut(
+                ((next as usize) << 1) | 1,
+            )),
+            Content::Retired => Self::RETIRED,
+        }
+    }
+
+    fn content(self) -> Content {
+        let number = self.0.addr();
+        if number & 1 == 1 {
+            let next = u32::try_from(number >> 1).unwrap_or(NO_SLOT);
+            let none = (NO_SLOT as usize) << 1 >> 1;
+            Content::Free(if next as usize == none { NO_SLOT } else { next })
+        } else if self.0.is_null() {
+            Content::Retired
+        } else {
+            // SAFETY: only addresses of cells are even.
+            Content::Cell(unsafe { CellPtr::from_ptr(self.0) })
+        }
+    }
+}
+
+/// Slots side by side: twelve bytes each on a 64-bit machine.
+struct Segment {
+    contents: [Packed; SEGMENT],
+    generations: [u32; SEGMENT],
+}
+
+struct Slot<'a> {
+    content: &'a mut Packed,
+    generation: &'a mut u32,
 }
 
 const NO_SLOT: u32 = u32::MAX;
 
 struct Shard {
-    segments: Vec<Box<[Slot; SEGMENT]>>,
+    segments: Vec<Box<Segment>>,
     /// The first free slot.
     free: u32,
     /// How many slots have ever been used.
@@ -110,10 +151,13 @@ impl Shard {
         }
     }
 
-    fn slot(&mut self, number: u32) -> Option<&mut Slot> {
+    fn slot(&mut self, number: u32) -> Option<Slot<'_>> {
         let number = number as usize;
         let segment = self.segments.get_mut(number / SEGMENT)?;
-        Some(&mut segment[number % SEGMENT])
+        Some(Slot {
+            content: &mut segment.contents[number % SEGMENT],
+            generation: &mut segment.generations[number % SEGMENT],
+        })
     }
 
     fn next_free(&mut self, limit: u32) -> Option<u32> {
@@ -124,11 +168,10 @@ impl Shard {
             return None;
         }
         if self.used as usize == self.segments.len() * SEGMENT {
-            let slot = Slot {
-                content: Content::Free(NO_SLOT),
-                generation: 1,
-            };
-            self.segments.push(Box::new([slot; SEGMENT]));
+            self.segments.push(Box::new(Segment {
+                contents: [Packed::new(Content::Free(NO_SLOT)); SEGMENT],
+                generations: [1; SEGMENT],
+            }));
         }
         self.used += 1;
         Some(self.used - 1)
@@ -140,12 +183,12 @@ impl Shard {
         }
         let number = self.next_free(limit).ok_or(Refused::Full)?;
         let slot = self.slot(number).ok_or(Refused::Full)?;
-        let generation = slot.generation;
-        let next = match slot.content {
+        let generation = *slot.generation;
+        let next = match slot.content.content() {
             Content::Free(next) => next,
             Content::Cell(_) | Content::Retired => NO_SLOT,
         };
-        slot.content = Content::Cell(cell);
+        *slot.content = Packed::new(Content::Cell(cell));
         self.free = next;
         self.live += 1;
         Ok((number, generation))
@@ -156,16 +199,16 @@ impl Shard {
         let Some(slot) = self.slot(number) else {
             return false;
         };
-        if slot.generation != generation || !matches!(slot.content, Content::Cell(_)) {
+        if *slot.generation != generation || !matches!(slot.content.content(), Content::Cell(_)) {
             return false;
         }
         match slot.generation.checked_add(1) {
             Some(next) => {
-                slot.generation = next;
-                slot.content = Content::Free(free);
+                *slot.generation = next;
+                *slot.content = Packed::new(Content::Free(free));
                 self.free = number;
             }
-            None => slot.content = Content::Retired,
+            None => *slot.content = Packed::RETIRED,
         }
         self.live -= 1;
         true
@@ -228,12 +271,12 @@ impl MailboxRegistry {
         found: impl FnOnce(CellPtr) -> R,
     ) -> Option<R> {
         let (shard, number) = self.place(index);
-        shard.with(|slots| match slots.slot(number)? {
-            Slot {
-                content: Content::Cell(cell),
-                generation,
-            } if *generation == index.generation => Some(found(*cell)),
-            _ => None,
+        shard.with(|slots| {
+            let slot = slots.slot(number)?;
+            match slot.content.content() {
+                Content::Cell(cell) if *slot.generation == index.generation => Some(found(cell)),
+                _ => None,
+            }
         })
     }
 
@@ -258,8 +301,8 @@ impl MailboxRegistry {
             let mut segment = 0;
             // One segment at a time: what comes in later is not of interest to any caller.
             while let Some(cells) = shard.with(|slots| {
-                let slots = slots.segments.get(segment)?;
-                let cells = slots.iter().filter_map(|slot| match slot.content {
+                let contents = slots.segments.get(segment)?.contents.iter();
+                let cells = contents.filter_map(|content| match content.content() {
                     Content::Cell(cell) => {
                         // A registered cell is alive, so its memory is.
                         cell.retain();

@@ -191,6 +191,7 @@ impl Worker {
 #[inline]
 fn activate(shared: &Shared, lane: &Lane, cell: CellPtr) {
     sync::set_running(cell.as_ptr().cast_const().cast());
+    lane.entering();
     let mut activation = shared.activation(cell, lane);
     // SAFETY: who takes a cell from the coordinator holds its ticket.
     let result = unsafe { MessageInvoker::invoke_batch(cell, &mut activation) };

@@ -1,6 +1,8 @@
 //! Tests.
 
-use super::{Content, MailboxIndex, MailboxRegistry, NO_SLOT, Refused, SEGMENT, Shard, Slot};
+use super::{
+    Content, MailboxIndex, MailboxRegistry, NO_SLOT, Packed, Refused, SEGMENT, Segment, Shard,
+};
 use crate::cell::{CellPtr, Header};
 use crate::{Actor, Context, Failure, System, Turn};
 use core::ptr;
@@ -162,16 +164,12 @@ fn a_slot_whose_generation_would_wrap_is_retired() {
     let (number, generation) = shard.insert(cell(1), 8).unwrap();
     assert_eq!((number, generation), (0, 1));
     assert!(shard.remove(0, 1));
-    shard.slot(0).unwrap().generation = u32::MAX;
+    *shard.slot(0).unwrap().generation = u32::MAX;
     assert_eq!(shard.insert(cell(2), 8), Ok((0, u32::MAX)));
     assert!(shard.remove(0, u32::MAX));
-    assert!(matches!(
-        shard.slot(0),
-        Some(Slot {
-            content: Content::Retired,
-            generation: u32::MAX
-        })
-    ));
+    let slot = shard.slot(0).unwrap();
+    assert!(slot.content.content() == Content::Retired);
+    assert_eq!(*slot.generation, u32::MAX);
     assert!(!shard.remove(0, u32::MAX), "gone for good");
     assert_eq!(shard.free, NO_SLOT);
     assert_eq!(shard.insert(cell(3), 8), Ok((1, 1)));
@@ -294,4 +292,19 @@ proptest! {
 }
 
 // The segments do not move when the registry grows.
-const _: fn(&Shard) -> Option<&Box<[Slot; SEGMENT]>> = |shard| shard.segments.first();
+const _: fn(&Shard) -> Option<&Box<Segment>> = |shard| shard.segments.first();
+
+#[test]
+fn a_content_fits_one_word() {
+    for content in [
+        Content::Cell(cell(1)),
+        Content::Cell(cell(12_345)),
+        Content::Free(0),
+        Content::Free(1),
+        Content::Free(u32::MAX / 2 - 1),
+        Content::Free(NO_SLOT),
+        Content::Retired,
+    ] {
+        assert!(Packed::new(content).content() == content);
+    }
+}

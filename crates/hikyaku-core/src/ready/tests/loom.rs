@@ -239,9 +239,12 @@ struct Taken {
 }
 
 impl Stage {
+    /// Every worker is in an activation.
     fn new(workers: usize, count: usize) -> Arc<Self> {
+        let coordinator = ReadyQueueCoordinator::new(workers, true, 7);
+        (0..workers).for_each(|worker| coordinator.lane(worker).entering());
         Arc::new(Self {
-            coordinator: ReadyQueueCoordinator::new(workers, true, 7),
+            coordinator,
             tickets: Tickets::new(),
             taken: Mutex::new(Taken::default()),
             count,
@@ -382,10 +385,14 @@ fn play<const N: usize>(
     });
 }
 
-/// The worker is stuck in an activation after it made two cells ready: one waits in its ring.
+/// After an activation that made two cells ready, the worker is stuck in the next one: a cell waits in
+/// its ring.
 fn makes_two_ready(stage: &Stage) {
     stage.make_ready(0, 1);
     stage.make_ready(0, 2);
+    stage
+        .coordinator
+        .after_activation(stage.coordinator.lane(0));
     // The next slot is its own for a grace period, so it takes that one itself.
     let own = stage.coordinator.lane(0).take_next();
     // SAFETY: never followed.
@@ -466,6 +473,40 @@ fn stranded_next_slot_against_its_worker() {
         let found = own.is_some();
         own.into_iter().for_each(|cell| stage.take(cell));
         assert!(found != thief.join().unwrap());
+    });
+}
+
+#[test]
+fn stranded_next_slot_against_the_end_of_the_activation() {
+    // The worker takes without an exchange what the thief takes with one.
+    model(|| {
+        let stage = Stage::new(2, 2);
+        stage.make_ready(0, 1);
+        let thief = {
+            let stage = Arc::clone(&stage);
+            thread::spawn(move || {
+                let lane = stage.coordinator.lane(1);
+                for _ in 0..3 {
+                    if let Some(cell) = stage.coordinator.steal_stranded(lane) {
+                        stage.take(cell);
+                    }
+                }
+            })
+        };
+        let lane: &Lane = stage.coordinator.lane(0);
+        for more in [true, false] {
+            lane.entering();
+            lane.leaving();
+            lane.left();
+            if let Some(number) = number(lane.take_next()) {
+                stage.take(cell(number));
+            }
+            if more {
+                stage.make_ready(0, 2);
+            }
+        }
+        thief.join().unwrap();
+        assert!(stage.is_done());
     });
 }
 
