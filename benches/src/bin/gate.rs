@@ -192,7 +192,7 @@ impl Place {
         } else {
             builder
         };
-        let (system, mut workers) = builder.build();
+        let (system, mut workers) = builder.build().expect("it has no clock");
         Self {
             system,
             worker: RefCell::new(workers.pop().expect("there is one")),

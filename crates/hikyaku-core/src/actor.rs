@@ -1,16 +1,28 @@
 //! What a user writes: an actor, and what it finds in its hands while it runs.
 
 use crate::actor_ref::ActorRef;
+use crate::agenda::Agenda;
+use crate::ask::{AskError, Reply};
+use crate::blocking::Blocking;
 use crate::cell::CellPtr;
 use crate::failure::Failure;
+use crate::invoker::Ending;
+use crate::mailbox::{Life, rare};
+use crate::pipe::{Attached, Pipe};
 use crate::registry::MailboxIndex;
 use crate::state::Orders;
-use crate::system::{SpawnError, SpawnOptions};
+use crate::system::{SpawnError, SpawnOptions, System};
+use crate::time::Sleep;
+use crate::timer::{Timer, TimerError, TimerKey};
+use alloc::boxed::Box;
 use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
 use core::pin::Pin;
+use core::ptr;
 use core::task::{self, Poll};
+use core::time::Duration;
+use futures_core::Stream;
 
 /// An actor: a value that handles one message at a time.
 ///
@@ -73,11 +85,50 @@ pub trait Actor: Send + Sized + 'static {
         cx: &mut Context<'_, Self>,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
+    /// Until when a message is worth handling; asked for each, before it is handled. Default: always.
+    ///
+    /// Give the deadline of the [`Reply`](crate::Reply) that the message carries. The runtime then
+    /// drops the message unhandled once the asker has stopped waiting, counts it
+    /// ([`Metrics::expired`](crate::Metrics::expired)), and questions that this actor asks while it
+    /// handles one [`within`](crate::Ask::within) a time end no later than the question in hand.
+    ///
+    /// ```
+    /// # use hikyaku_core::{Actor, Context, Deadline, Failure, Reply};
+    /// # struct Store;
+    /// enum StoreMsg { Get(String, Reply<Option<String>>), Clear }
+    /// # impl Actor for Store {
+    /// # type Msg = StoreMsg;
+    /// fn deadline(msg: &StoreMsg) -> Option<Deadline> {
+    ///     match msg {
+    ///         StoreMsg::Get(_, reply) => reply.deadline(),
+    ///         StoreMsg::Clear => None,
+    ///     }
+    /// }
+    /// # async fn handle(&mut self, _: StoreMsg, _: &mut Context<'_, Self>) -> Result<(), Failure> { Ok(()) }
+    /// # }
+    /// ```
+    #[inline]
+    fn deadline(msg: &Self::Msg) -> Option<Deadline> {
+        let _ = msg;
+        None
+    }
+
     /// Runs once at the end, after the last message and after all children have ended, also when
     /// the actor failed. Not after a kill.
     fn stopped(&mut self, cx: &mut Context<'_, Self>) -> impl Future<Output = ()> + Send {
         let _ = cx;
         core::future::ready(())
+    }
+}
+
+/// A point in time on the clock of a system, until which an answer is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(pub(crate) Duration);
+
+impl Deadline {
+    /// The time since the start of the system's clock.
+    pub fn since_start(self) -> Duration {
+        self.0
     }
 }
 
@@ -97,9 +148,9 @@ pub trait Actor: Send + Sized + 'static {
 ///     }
 /// }
 ///
-/// let (system, _workers) = System::builder("demo").build();
+/// let (system, _workers) = System::builder("demo").build()?;
 /// let log = system.spawn(once(Log(vec!["begin".into()])))?;
-/// # Ok::<(), hikyaku_core::SpawnError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Panics
@@ -174,6 +225,198 @@ impl<A: Actor> Context<'_, A> {
         unsafe { self.cell.home().spawn(Some(self.cell), options, factory) }
     }
 
+    /// The system.
+    pub fn system(&self) -> System {
+        self.cell.home().system()
+    }
+
+    // === time ===
+
+    fn agenda(&mut self) -> Result<&mut Agenda<A::Msg>, TimerError> {
+        let state = self.cell.mailbox();
+        if state.life.get() > Life::Ready || state.ending.get() >= Ending::Stop {
+            return Err(TimerError::Stopping);
+        }
+        state.rare.set(state.rare.get() | rare::AGENDA);
+        // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell.
+        let agenda = unsafe { self.cell.cold() }
+            .agenda
+            .get_or_insert_with(|| Box::new(Agenda::<A::Msg>::new(self.cell)));
+        // SAFETY: it was made just so, for this actor's messages.
+        Ok(unsafe { &mut *ptr::from_mut(&mut **agenda).cast::<Agenda<A::Msg>>() })
+    }
+
+    /// Starts a timer. One of the same key is cancelled, with the ticks that it has waiting.
+    ///
+    /// # Errors
+    /// [`TimerError`], see there. The old timer is gone all the same, unless the new one is refused
+    /// for its durations.
+    pub fn start_timer(
+        &mut self,
+        key: impl Into<TimerKey>,
+        timer: Timer<A::Msg>,
+    ) -> Result<(), TimerError> {
+        self.agenda()?.start(key.into(), timer)
+    }
+
+    /// Cancels a timer; none of its ticks is handled any more. False if there is none.
+    pub fn cancel_timer(&mut self, key: impl Into<TimerKey>) -> bool {
+        let key = key.into();
+        self.agenda().is_ok_and(|agenda| agenda.cancel(key))
+    }
+
+    /// Is there a timer of this key? A timer that fires once is gone when its message is handled.
+    pub fn has_timer(&mut self, key: impl Into<TimerKey>) -> bool {
+        let key = key.into();
+        self.agenda().is_ok_and(|agenda| agenda.is_running(key))
+    }
+
+    /// Sends the actor a message whenever it has not handled one for so long. It goes on until it is
+    /// turned off, and takes the place of an earlier one.
+    ///
+    /// What comes from timers, and what [`pipe_to_self`](Self::pipe_to_self) and
+    /// [`attach_stream`](Self::attach_stream) bring, does not count as a message. To leave out others, see
+    /// [`set_receive_timeout_unless`](Self::set_receive_timeout_unless).
+    ///
+    /// # Errors
+    /// [`TimerError`], see there.
+    pub fn set_receive_timeout(
+        &mut self,
+        after: Duration,
+        make: impl FnMut() -> A::Msg + Send + 'static,
+    ) -> Result<(), TimerError> {
+        self.agenda()?
+            .set_receive_timeout(after, Box::new(make), |_| false)
+    }
+
+    /// As [`set_receive_timeout`](Self::set_receive_timeout); messages marked by
+    /// [`NotInfluenceReceiveTimeout`] do not count.
+    ///
+    /// # Errors
+    /// [`TimerError`], see there.
+    pub fn set_receive_timeout_unless(
+        &mut self,
+        after: Duration,
+        make: impl FnMut() -> A::Msg + Send + 'static,
+    ) -> Result<(), TimerError>
+    where
+        A::Msg: NotInfluenceReceiveTimeout,
+    {
+        let ignores = A::Msg::does_not_influence;
+        self.agenda()?
+            .set_receive_timeout(after, Box::new(make), ignores)
+    }
+
+    /// Turns the receive timeout off, also one that is due already. False if there was none.
+    pub fn cancel_receive_timeout(&mut self) -> bool {
+        self.agenda()
+            .is_ok_and(|agenda| agenda.cancel_receive_timeout())
+    }
+
+    /// Waits, while other actors run. This actor handles nothing meanwhile: to go on with its
+    /// messages, start a timer.
+    ///
+    /// # Errors
+    /// [`SleepError`](crate::SleepError), if it ends early.
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        Sleep::new(self.cell.home().shared.time.clone(), duration)
+    }
+
+    /// What the system's clock shows; zero if it has none.
+    pub fn now(&self) -> Duration {
+        let shared = &self.cell.home().shared;
+        shared
+            .clock
+            .as_ref()
+            .map_or(Duration::ZERO, |clock| clock.now())
+    }
+
+    /// The deadline of the message in hand, if [`Actor::deadline`] gave one.
+    pub fn deadline(&self) -> Option<Deadline> {
+        let cold = self.cell.cold_if_any()?;
+        cold.deadline.map(Deadline)
+    }
+
+    // === futures beside the handler ===
+
+    /// Runs a future beside the actor, which goes on with its messages, and hands it the result as a
+    /// message. The future is polled between two messages, and also while a handler awaits.
+    ///
+    /// It belongs to the actor as it is now: its end and its restart drop it. A panic in it is a
+    /// failure of the actor. It keeps an actor alive that stops when unreferenced.
+    ///
+    /// # Errors
+    /// [`TimerError::Stopping`] if the actor is stopping; the future is dropped.
+    pub fn pipe_to_self<F>(
+        &mut self,
+        future: F,
+        map: impl FnOnce(F::Output) -> A::Msg + Send + 'static,
+    ) -> Result<(), TimerError>
+    where
+        F: Future + Send + 'static,
+    {
+        let keeps = self.me();
+        self.agenda()?.give(Box::pin(Pipe {
+            future,
+            map: Some(map),
+            _keeps: keeps,
+        }));
+        Ok(())
+    }
+
+    /// Asks another actor, goes on with its messages meanwhile, and is handed the answer as a message.
+    ///
+    /// # Errors
+    /// As [`pipe_to_self`](Self::pipe_to_self).
+    pub fn ask<M: Send + 'static, T: Send + 'static>(
+        &mut self,
+        target: &ActorRef<M>,
+        make: impl FnOnce(Reply<T>) -> M + Send + 'static,
+        map: impl FnOnce(Result<T, AskError>) -> A::Msg + Send + 'static,
+    ) -> Result<(), TimerError> {
+        let target = target.clone();
+        self.pipe_to_self(async move { target.ask(make).await }, map)
+    }
+
+    /// Attaches a stream: each item becomes a message. The next item is asked for when the message of the
+    /// last one has been handled, so a slow actor slows the stream down. After the last item comes
+    /// the message of `end`, if that gives one.
+    ///
+    /// It belongs to the actor as it is now: its end and its restart drop it.
+    ///
+    /// # Errors
+    /// [`TimerError::Stopping`] if the actor is stopping; the stream is dropped.
+    pub fn attach_stream<S>(
+        &mut self,
+        stream: S,
+        map: impl FnMut(S::Item) -> A::Msg + Send + 'static,
+        end: impl FnOnce() -> Option<A::Msg> + Send + 'static,
+    ) -> Result<(), TimerError>
+    where
+        S: Stream + Send + 'static,
+    {
+        let keeps = self.me();
+        self.agenda()?.give(Box::pin(Attached {
+            stream,
+            map,
+            end: Some(end),
+            _keeps: keeps,
+        }));
+        Ok(())
+    }
+
+    /// Runs a function that blocks, on the threads that the system has for that, and gives its result.
+    /// Await it, or [`pipe_to_self`](Self::pipe_to_self) it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the result; a function that has begun runs to its end.
+    pub fn blocking<R: Send + 'static>(
+        &self,
+        function: impl FnOnce() -> R + Send + 'static,
+    ) -> Blocking<R> {
+        Blocking::start(self.cell.home().shared.blocking.as_deref(), function)
+    }
+
     /// Lets other actors run, then goes on. For handlers whose awaits are always ready.
     pub fn yield_now(&self) -> YieldNow {
         YieldNow { yielded: false }
@@ -188,10 +431,16 @@ impl<A: LocalActor> Context<'_, Local<A>> {
     pub fn spawn_local<C: LocalActor>(
         &mut self,
         options: SpawnOptions,
-        mut factory: impl FnMut() -> C + Send + 'static,
+        mut factory: impl FnMut() -> C + 'static,
     ) -> Result<ActorRef<C::Msg>, SpawnError> {
-        // A local actor lives on a worker that never leaves its thread, so its child does too.
-        self.spawn_with(options, move || Local(factory()))
+        let factory = move || Local(factory());
+        // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell. A
+        // local actor's runner is a worker that never leaves its thread.
+        unsafe {
+            self.cell
+                .home()
+                .spawn_bound(Some(self.cell), options, factory)
+        }
     }
 }
 
@@ -201,6 +450,13 @@ impl<A: Actor> fmt::Debug for Context<'_, A> {
             .field("index", &self.index())
             .finish_non_exhaustive()
     }
+}
+
+/// Marks messages that do not influence a receive timeout, for
+/// [`Context::set_receive_timeout_unless`].
+pub trait NotInfluenceReceiveTimeout {
+    /// Is this message one of them?
+    fn does_not_influence(&self) -> bool;
 }
 
 /// The future of [`Context::yield_now`].
@@ -253,6 +509,13 @@ pub trait LocalActor: Sized + 'static {
         cx: &mut Context<'_, Local<Self>>,
     ) -> impl Future<Output = Result<(), Failure>>;
 
+    /// As [`Actor::deadline`].
+    #[inline]
+    fn deadline(msg: &Self::Msg) -> Option<Deadline> {
+        let _ = msg;
+        None
+    }
+
     /// As [`Actor::stopped`].
     fn stopped(&mut self, cx: &mut Context<'_, Local<Self>>) -> impl Future<Output = ()> {
         let _ = cx;
@@ -286,6 +549,11 @@ impl<A: LocalActor> Actor for Local<A> {
         cx: &mut Context<'_, Self>,
     ) -> impl Future<Output = Result<(), Failure>> + Send {
         OnOneThread(self.0.handle(msg, cx))
+    }
+
+    #[inline]
+    fn deadline(msg: &A::Msg) -> Option<Deadline> {
+        A::deadline(msg)
     }
 
     fn stopped(&mut self, cx: &mut Context<'_, Self>) -> impl Future<Output = ()> + Send {

@@ -172,13 +172,13 @@ impl<M: Send + 'static> ActorRef<M> {
     /// #     type Msg = String;
     /// #     async fn handle(&mut self, _: String, _: &mut Context<'_, Self>) -> Result<(), Failure> { Ok(()) }
     /// # }
-    /// # let (system, _workers) = System::builder("demo").build();
+    /// # let (system, _workers) = System::builder("demo").build()?;
     /// let log = system.spawn(|| Log)?;
     /// assert!(log.tell("first".into()).is_ok());
     /// log.stop();
     /// let Err(SendError::Closed(line)) = log.tell("second".into()) else { panic!() };
     /// assert_eq!(line, "second");
-    /// # Ok::<(), hikyaku_core::SpawnError>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
@@ -239,8 +239,8 @@ impl<M: Send + 'static> ActorRef<M> {
     /// # Cancel safety
     /// Dropping the future gives up the answer; the message is handled all the same.
     #[inline]
-    pub fn ask<T: Send + 'static>(&self, make: impl FnOnce(Reply<T>) -> M) -> Ask<T> {
-        Ask::send(make, |message| self.tell(message))
+    pub fn ask<T: Send + 'static>(&self, make: impl FnOnce(Reply<T>) -> M) -> Ask<'_, T> {
+        Ask::send(self.cell, make, |message| self.tell(message))
     }
 
     /// The same actor as one that takes `N`, wrapped into its messages.

@@ -7,7 +7,7 @@
 //!     │  ▲             │
 //!     │  └──retract────┘  (the asker was polled with another waker, or leaves)
 //!     └──send──► DONE
-//!   any of these + GONE (the asker left) ──► freed by the answerer
+//!   any of these + LEAVING, then GONE (the asker left) ──► freed by the answerer
 //! ```
 //!
 //! Once the answerer has said `DONE` the asker may take the value and free the slot, so the
@@ -20,16 +20,25 @@
 //! `value`: the answerer until `DONE`, then the asker. `waker`: written by the asker in `EMPTY`;
 //! its two words are atomics, because the answerer may read them while they change. `state`: both.
 
+use crate::actor::Deadline;
 use crate::actor_ref::SendError;
+use crate::cell::CellPtr;
+use crate::dispatcher::Home;
+use crate::mailbox::rare;
 use crate::pool;
-use crate::sync::{AtomicPtr, AtomicU32, Ordering, UnsafeCell};
+use crate::registry::MailboxIndex;
+use crate::sync::{self, Arc, AtomicPtr, AtomicU32, Ordering, UnsafeCell};
+use crate::time::{Alarm, NotSet};
+use alloc::boxed::Box;
 use core::alloc::Layout;
 use core::fmt;
 use core::future::Future;
+use core::marker::PhantomData;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::pin::Pin;
 use core::ptr::{self, NonNull};
 use core::task::{self, Poll, RawWakerVTable, Waker};
+use core::time::Duration;
 
 const EMPTY: u32 = 0;
 /// The waker is there.
@@ -39,12 +48,20 @@ const DONE: u32 = 2;
 const VALUE: u32 = 4;
 /// The asker has left.
 const GONE: u32 = 8;
+/// The asker is about to leave; the slot stays until it has.
+const LEAVING: u32 = 16;
+/// There is a deadline.
+const LIMITED: u32 = 32;
 /// One retraction.
-const TURN: u32 = 16;
+const TURN: u32 = 64;
 
 struct Slot<T> {
     state: AtomicU32,
+    /// Nanoseconds on the system's clock, in two halves.
+    deadline: [AtomicU32; 2],
     waker: AtomicWaker,
+    /// Who waits for the asker to leave: a box, or null.
+    watcher: AtomicPtr<Waker>,
     value: UnsafeCell<MaybeUninit<T>>,
 }
 
@@ -95,6 +112,8 @@ impl<T> Slot<T> {
         unsafe {
             slot.write(Self {
                 state: AtomicU32::new(EMPTY),
+                deadline: [AtomicU32::new(0), AtomicU32::new(0)],
+                watcher: AtomicPtr::new(ptr::null_mut()),
                 waker: AtomicWaker::new(),
                 value: UnsafeCell::new(MaybeUninit::uninit()),
             });
@@ -107,8 +126,36 @@ impl<T> Slot<T> {
     unsafe fn free(slot: NonNull<Self>) {
         // SAFETY: as the caller promises; the drop ends loom's cells and is nothing otherwise.
         unsafe {
+            let watcher = slot.as_ref().take_watcher();
             ptr::drop_in_place(slot.as_ptr());
+            drop(watcher);
             pool::give(slot.cast(), Layout::new::<Self>());
+        }
+    }
+
+    fn set_deadline(&self, deadline: Duration) {
+        let nanos = u64::try_from(deadline.as_nanos()).unwrap_or(u64::MAX);
+        // Relaxed, twice: published by the bit.
+        self.deadline[0].store(nanos as u32, Ordering::Relaxed);
+        self.deadline[1].store((nanos >> 32) as u32, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `Reply::deadline`.
+        self.state.fetch_or(LIMITED, Ordering::Release);
+    }
+
+    fn take_watcher(&self) -> Option<Box<Waker>> {
+        // Relaxed: only to save the exchange for the many that nobody watches.
+        if self.watcher.load(Ordering::Relaxed).is_null() {
+            return None;
+        }
+        // Acquire: pairs with the Release in `Cancelled::poll`.
+        let watcher = self.watcher.swap(ptr::null_mut(), Ordering::Acquire);
+        // SAFETY: a box was put there, and is taken once.
+        (!watcher.is_null()).then(|| unsafe { Box::from_raw(watcher) })
+    }
+
+    fn tell_watcher(&self) {
+        if let Some(watcher) = self.take_watcher() {
+            sync::wake(*watcher);
         }
     }
 
@@ -140,6 +187,12 @@ unsafe impl<T: Send> Send for Reply<T> {}
 unsafe impl<T: Send> Sync for Reply<T> {}
 
 impl<T> Reply<T> {
+    /// Both ends of a new slot.
+    pub(crate) fn pair() -> (Self, Answer<T>) {
+        let slot = Slot::make();
+        (Self { slot }, Answer { slot: Some(slot) })
+    }
+
     /// Answers. Never waits.
     ///
     /// # Errors
@@ -158,7 +211,63 @@ impl<T> Reply<T> {
         // SAFETY: the slot lives until both sides have left.
         // Relaxed: advice only.
         let state = unsafe { self.slot.as_ref() }.state.load(Ordering::Relaxed);
-        state & GONE != 0
+        state & LEAVING != 0
+    }
+
+    /// Until when the asker waits, if it said so by [`within`](Ask::within).
+    pub fn deadline(&self) -> Option<Deadline> {
+        // SAFETY: the slot lives until both sides have left.
+        let slot = unsafe { self.slot.as_ref() };
+        // Acquire: pairs with the Release in `set_deadline`.
+        if slot.state.load(Ordering::Acquire) & LIMITED == 0 {
+            return None;
+        }
+        // Relaxed, twice: written once, before the bit.
+        let low = u64::from(slot.deadline[0].load(Ordering::Relaxed));
+        let high = u64::from(slot.deadline[1].load(Ordering::Relaxed));
+        Some(Deadline(Duration::from_nanos(high << 32 | low)))
+    }
+
+    /// Resolves when the asker has given up. To be raced against work that is only done for it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub fn cancelled(&mut self) -> Cancelled<'_, T> {
+        Cancelled { reply: self }
+    }
+}
+
+/// The future of [`Reply::cancelled`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Cancelled<'a, T> {
+    reply: &'a mut Reply<T>,
+}
+
+impl<T> Future for Cancelled<'_, T> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
+        // SAFETY: the slot lives until both sides have left.
+        let slot = unsafe { self.reply.slot.as_ref() };
+        let watcher = Box::into_raw(Box::new(cx.waker().clone()));
+        // Release: the waker itself. Acquire: the old one, to be dropped.
+        let old = slot.watcher.swap(watcher, Ordering::AcqRel);
+        if !old.is_null() {
+            // SAFETY: a box was put there, and is taken once.
+            drop(unsafe { Box::from_raw(old) });
+        }
+        // A read-modify-write, to meet the asker's in one word: either it finds the waker, or this
+        // finds it leaving. Release: the waker. Acquire: what the asker did before.
+        if slot.state.fetch_or(0, Ordering::AcqRel) & LEAVING != 0 {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
+
+impl<T> fmt::Debug for Cancelled<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Cancelled").field(&self.reply).finish()
     }
 }
 
@@ -173,7 +282,7 @@ unsafe fn finish<T>(slot: NonNull<Slot<T>>, value: u32) -> Result<(), T> {
     let mut state = this.state.load(Ordering::Acquire);
     let words = loop {
         let words = this.waker.read();
-        let next = DONE | value | state & GONE;
+        let next = DONE | value | state & (GONE | LEAVING);
         match this
             .state
             // Release: publishes the value. Acquire: the waker, and what the asker did before it
@@ -225,6 +334,20 @@ pub enum AskError {
     Closed,
     /// The question was dropped without an answer: by the handler, or because the actor ended.
     Dropped,
+    /// There was no answer in time.
+    Timeout {
+        /// Who was asked.
+        target: MailboxIndex,
+        /// The type of the question.
+        message: &'static str,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The time to wait is zero.
+    ZeroTimeout,
+    /// A time limit was set, and the system was built without a clock and a tick driver, or has no room
+    /// for another timer.
+    NoTime,
 }
 
 impl fmt::Display for AskError {
@@ -233,62 +356,59 @@ impl fmt::Display for AskError {
             Self::Full => "the mailbox is full",
             Self::Closed => "the actor takes no more messages",
             Self::Dropped => "the question was dropped without an answer",
+            Self::Timeout {
+                target,
+                message,
+                after,
+            } => {
+                return write!(
+                    f,
+                    "actor {target} did not answer a {message} within {after:?}"
+                );
+            }
+            Self::ZeroTimeout => "the time to wait for an answer is zero",
+            Self::NoTime => "the system has no timer for the time limit",
         })
     }
 }
 
 impl core::error::Error for AskError {}
 
-/// The future of [`ActorRef::ask`](crate::ActorRef::ask).
-#[must_use = "the question is sent; without an await the answer is lost"]
-pub struct Ask<T> {
-    state: AskState<T>,
-}
-
-enum AskState<T> {
-    Pending(NonNull<Slot<T>>),
-    Refused(AskError),
-    Done,
+/// The asker's end of a slot: a future of the answer.
+pub(crate) struct Answer<T> {
+    /// `None` once it is done.
+    slot: Option<NonNull<Slot<T>>>,
 }
 
 // SAFETY: the slot is shared as the module says; a value moves through it.
-unsafe impl<T: Send> Send for Ask<T> {}
-// SAFETY: `&Ask` gives access to nothing.
-unsafe impl<T: Send> Sync for Ask<T> {}
+unsafe impl<T: Send> Send for Answer<T> {}
+// SAFETY: `&Answer` gives access to nothing.
+unsafe impl<T: Send> Sync for Answer<T> {}
 
-impl<T> Ask<T> {
-    /// Makes the question and sends it.
-    #[inline]
-    pub(crate) fn send<M>(
-        make: impl FnOnce(Reply<T>) -> M,
-        send: impl FnOnce(M) -> Result<(), SendError<M>>,
-    ) -> Self {
-        let slot = Slot::make();
-        // In place before user code runs, so that a panic in `make` frees the slot.
-        let mut ask = Self {
-            state: AskState::Pending(slot),
-        };
-        let message = make(Reply { slot });
-        let refused = match send(message) {
-            Ok(()) => return ask,
-            Err(SendError::Full(_)) => AskError::Full,
-            Err(SendError::Closed(_)) => AskError::Closed,
-        };
-        // The refused message was dropped above, and its reply with it.
-        ask.leave();
-        ask.state = AskState::Refused(refused);
-        ask
+impl<T> Answer<T> {
+    /// Says until when it is waited for. *Before the question is handled, or it may be overlooked.*
+    fn set_deadline(&self, deadline: Duration) {
+        if let Some(slot) = self.slot {
+            // SAFETY: the slot lives until both sides have left.
+            unsafe { slot.as_ref() }.set_deadline(deadline);
+        }
     }
 
     /// The asker leaves.
     fn leave(&mut self) {
-        let AskState::Pending(slot) = core::mem::replace(&mut self.state, AskState::Done) else {
+        let Some(slot) = self.slot.take() else {
             return;
         };
         // SAFETY: the slot lives until both sides have left.
         let this = unsafe { slot.as_ref() };
         // Out before this side says `GONE`, because the answerer may then free the slot.
         let waker = this.retract();
+        // Release: who sees it leaves the slot to this side. Acquire: the waker to be taken.
+        let before = this.state.fetch_or(LEAVING, Ordering::AcqRel);
+        if before & DONE == 0 {
+            // Whoever waits for this moment is told, while the slot is there.
+            this.tell_watcher();
+        }
         // Release: the answerer may free the slot. Acquire: or this side has to, with the value.
         let state = this.state.fetch_or(GONE, Ordering::AcqRel);
         if state & DONE != 0 {
@@ -299,6 +419,224 @@ impl<T> Ask<T> {
             drop(value);
         }
         drop(waker);
+    }
+}
+
+impl<T> Future for Answer<T> {
+    type Output = Result<T, AskError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let slot = self.slot.expect("an ask was polled after it was done");
+        // SAFETY: the slot lives until both sides have left.
+        let this = unsafe { slot.as_ref() };
+        // Acquire: pairs with the Release in `finish`.
+        let mut state = this.state.load(Ordering::Acquire);
+        while state & DONE == 0 {
+            if state & WAITING == 0 {
+                if this.wait(state, cx.waker().clone()) {
+                    return Poll::Pending;
+                }
+            } else {
+                // SAFETY: only looked at. If it is not ours any more, the vtable and the address
+                // are still there to be compared.
+                if unsafe { waker_of(this.waker.read()) }.will_wake(cx.waker()) {
+                    return Poll::Pending;
+                }
+                drop(this.retract());
+            }
+            // Acquire: as above.
+            state = this.state.load(Ordering::Acquire);
+        }
+        self.slot = None;
+        // SAFETY: with `DONE` the slot is ours alone.
+        let value = unsafe { this.value_if(state) };
+        // SAFETY: likewise.
+        unsafe { Slot::free(slot) };
+        Poll::Ready(value.ok_or(AskError::Dropped))
+    }
+}
+
+impl<T> Drop for Answer<T> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// The future of [`ActorRef::ask`](crate::ActorRef::ask).
+#[must_use = "the question is sent; without an await the answer is lost"]
+pub struct Ask<'a, T> {
+    answer: Result<Answer<T>, AskError>,
+    /// Who was asked. Kept by the reference.
+    cell: CellPtr,
+    _actor: PhantomData<&'a ()>,
+}
+
+impl<'a, T> Ask<'a, T> {
+    /// Makes the question and sends it.
+    #[inline]
+    pub(crate) fn send<M>(
+        cell: CellPtr,
+        make: impl FnOnce(Reply<T>) -> M,
+        send: impl FnOnce(M) -> Result<(), SendError<M>>,
+    ) -> Self {
+        // In place before user code runs, so that a panic in `make` frees the slot.
+        let (reply, answer) = Reply::pair();
+        let answer = match send(make(reply)) {
+            Ok(()) => Ok(answer),
+            // The refused message is dropped, and its reply with it.
+            Err(SendError::Full(_)) => Err(AskError::Full),
+            Err(SendError::Closed(_)) => Err(AskError::Closed),
+        };
+        Self {
+            answer,
+            cell,
+            _actor: PhantomData,
+        }
+    }
+
+    /// Waits no longer than this, counted from now. In a handler whose own message has a deadline
+    /// ([`Actor::deadline`](crate::Actor::deadline)), no longer than that either.
+    ///
+    /// ```
+    /// # use hikyaku_core::{ActorRef, AskError, Reply};
+    /// # use std::time::Duration;
+    /// # enum StoreMsg { Get(Reply<u64>) }
+    /// # async fn demo(store: ActorRef<StoreMsg>) {
+    /// match store.ask(StoreMsg::Get).within(Duration::from_millis(50)).await {
+    ///     Ok(value) => println!("{value}"),
+    ///     Err(AskError::Timeout { .. }) => println!("too slow"),
+    ///     Err(other) => println!("{other}"),
+    /// }
+    /// # }
+    /// ```
+    pub fn within(self, limit: Duration) -> Within<'a, T> {
+        let cell = self.cell;
+        let home = cell.home();
+        let mut within = Within {
+            limit,
+            due: Duration::MAX,
+            alarm: Alarm::default(),
+            ask: self,
+        };
+        let refused = match &home.shared.time {
+            _ if limit.is_zero() => Some(AskError::ZeroTimeout),
+            None => Some(AskError::NoTime),
+            Some(time) => {
+                let due = time.now().saturating_add(limit);
+                within.due = inherited(home).map_or(due, |inherited| inherited.min(due));
+                None
+            }
+        };
+        match (&within.ask.answer, refused) {
+            (Ok(_), Some(refused)) => within.ask.answer = Err(refused),
+            (Ok(answer), None) => answer.set_deadline(within.due),
+            (Err(_), _) => {}
+        }
+        within
+    }
+}
+
+/// The deadline of the message that this thread is handling, if its actor is of the same system.
+fn inherited(home: &Home) -> Option<Duration> {
+    let running = sync::running();
+    if running.is_null() {
+        return None;
+    }
+    // SAFETY: what runs on this thread is a live cell, and this code is part of its activation.
+    let cell = unsafe { CellPtr::from_ptr(running.cast_mut().cast()) };
+    let same = Arc::ptr_eq(&cell.home().shared, &home.shared);
+    let deadline = cell.mailbox().rare.get() & rare::DEADLINE != 0;
+    if same && deadline {
+        cell.cold_if_any()?.deadline
+    } else {
+        None
+    }
+}
+
+impl<T> Future for Ask<'_, T> {
+    type Output = Result<T, AskError>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        match &mut self.answer {
+            Ok(answer) => Pin::new(answer).poll(cx),
+            Err(error) => Poll::Ready(Err(*error)),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Ask<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ask({})", self.cell.index())
+    }
+}
+
+/// The future of [`Ask::within`].
+///
+/// # Cancel safety
+/// As [`ActorRef::ask`](crate::ActorRef::ask).
+#[must_use = "the question is sent; without an await the answer is lost"]
+pub struct Within<'a, T> {
+    ask: Ask<'a, T>,
+    limit: Duration,
+    due: Duration,
+    alarm: Alarm,
+}
+
+impl<T> Future for Within<'_, T> {
+    type Output = Result<T, AskError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let Poll::Ready(answer) = Pin::new(&mut this.ask).poll(cx) {
+            this.cancel();
+            return Poll::Ready(answer);
+        }
+        let cell = this.ask.cell;
+        let Some(time) = &cell.home().shared.time else {
+            return Poll::Pending;
+        };
+        let error = if time.now() >= this.due {
+            AskError::Timeout {
+                target: cell.index(),
+                message: cell.message_name(),
+                after: this.limit,
+            }
+        } else {
+            match this.alarm.set(time, this.due, cx.waker()) {
+                Ok(()) => return Poll::Pending,
+                // The system's end answers all the same.
+                Err(NotSet::Stopped) => return Poll::Pending,
+                Err(NotSet::Capacity) => AskError::NoTime,
+            }
+        };
+        this.cancel();
+        // The asker leaves: an answer that comes now is for nobody.
+        this.ask.answer = Err(error);
+        Poll::Ready(Err(error))
+    }
+}
+
+impl<T> Within<'_, T> {
+    fn cancel(&mut self) {
+        if let Some(time) = &self.ask.cell.home().shared.time {
+            self.alarm.cancel(time);
+        }
+    }
+}
+
+impl<T> Drop for Within<'_, T> {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+impl<T> fmt::Debug for Within<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Within")
+            .field("ask", &self.ask)
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
     }
 }
 
@@ -345,60 +683,6 @@ impl<T> Slot<T> {
     unsafe fn value_if(&self, state: u32) -> Option<T> {
         // SAFETY: as the caller promises.
         (state & VALUE != 0).then(|| unsafe { self.take() })
-    }
-}
-
-impl<T> Future for Ask<T> {
-    type Output = Result<T, AskError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        let slot = match &self.state {
-            AskState::Pending(slot) => *slot,
-            AskState::Refused(error) => {
-                let error = *error;
-                self.state = AskState::Done;
-                return Poll::Ready(Err(error));
-            }
-            AskState::Done => panic!("an ask was polled after it was done"),
-        };
-        // SAFETY: the slot lives until both sides have left.
-        let this = unsafe { slot.as_ref() };
-        // Acquire: pairs with the Release in `finish`.
-        let mut state = this.state.load(Ordering::Acquire);
-        while state & DONE == 0 {
-            if state & WAITING == 0 {
-                if this.wait(state, cx.waker().clone()) {
-                    return Poll::Pending;
-                }
-            } else {
-                // SAFETY: only looked at. If it is not ours any more, the vtable and the address
-                // are still there to be compared.
-                if unsafe { waker_of(this.waker.read()) }.will_wake(cx.waker()) {
-                    return Poll::Pending;
-                }
-                drop(this.retract());
-            }
-            // Acquire: as above.
-            state = this.state.load(Ordering::Acquire);
-        }
-        self.state = AskState::Done;
-        // SAFETY: with `DONE` the slot is ours alone.
-        let value = unsafe { this.value_if(state) };
-        // SAFETY: likewise.
-        unsafe { Slot::free(slot) };
-        Poll::Ready(value.ok_or(AskError::Dropped))
-    }
-}
-
-impl<T> Drop for Ask<T> {
-    fn drop(&mut self) {
-        self.leave();
-    }
-}
-
-impl<T> fmt::Debug for Ask<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Ask(..)")
     }
 }
 

@@ -27,6 +27,8 @@
 //! spans the cell: slot, actor and tail are reached by raw pointers.
 
 use crate::actor::{Actor, Context};
+use crate::agenda::Diary;
+use crate::dispatcher::Home;
 use crate::failure::StopCause;
 use crate::invoker::{self, Activation, Ending, InvokeResult};
 use crate::mailbox::{
@@ -36,7 +38,6 @@ use crate::pool;
 use crate::registry::MailboxIndex;
 use crate::state::{Next, Orders, Rest};
 use crate::sync::{self, Arc, AtomicU32, Ordering};
-use crate::system::Shared;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::alloc::Layout;
@@ -45,13 +46,14 @@ use core::cell::Cell;
 use core::mem::ManuallyDrop;
 use core::ptr::{self, NonNull};
 use core::task::{RawWaker, RawWakerVTable, Waker};
+use core::time::Duration;
 
 /// The part of a cell that does not depend on the actor.
 #[repr(C)]
 pub(crate) struct Header {
     // The first line: what senders touch, and what is rare. A runner comes here once per batch, so
     // that the two do not take the line from each other for each message.
-    home: NonNull<Shared>,
+    home: NonNull<Home>,
     counts: Counts,
     index: MailboxIndex,
     parent: Option<CellPtr>,
@@ -100,6 +102,10 @@ pub(crate) struct Cold {
     pub(crate) children: usize,
     /// The child that was told to stop.
     pub(crate) leaving: Option<CellPtr>,
+    /// Timers and the like. Gone before the actor is.
+    pub(crate) agenda: Option<Box<dyn Diary>>,
+    /// The deadline of the message in hand.
+    pub(crate) deadline: Option<Duration>,
 }
 
 /// What the runtime needs to know of an actor type.
@@ -119,6 +125,7 @@ pub(crate) struct VTable {
     slot: usize,
     actor: usize,
     message: fn() -> TypeId,
+    message_name: fn() -> &'static str,
 }
 
 /// A pointer to a cell. Says nothing about who keeps it alive.
@@ -233,6 +240,7 @@ impl<A: Actor, F: FnMut() -> A> Typed<A, F> {
         slot: Self::PARTS.slot,
         actor: Self::PARTS.actor,
         message: TypeId::of::<A::Msg>,
+        message_name: core::any::type_name::<A::Msg>,
     };
 
     /// # Safety
@@ -290,7 +298,7 @@ fn layout_with_tail<M>(base: Layout, capacity: Option<usize>) -> Option<(Layout,
 
 /// What a new cell is made from.
 pub(crate) struct Birth {
-    pub(crate) home: NonNull<Shared>,
+    pub(crate) home: NonNull<Home>,
     pub(crate) parent: Option<CellPtr>,
     pub(crate) mailbox: MailboxOptions,
     pub(crate) name: Option<Box<str>>,
@@ -316,10 +324,8 @@ impl CellPtr {
         } else {
             ptr::null_mut()
         };
-        if birth.owned {
-            // SAFETY: `home` is the inside of an `Arc`, alive because somebody spawns.
-            unsafe { Arc::increment_strong_count(birth.home.as_ptr()) };
-        }
+        // SAFETY: `home` is the inside of an `Arc`, alive because somebody spawns.
+        unsafe { Arc::increment_strong_count(birth.home.as_ptr()) };
         // SAFETY: fresh memory of the layout; slot and tail are inside it.
         unsafe {
             header.write(Header {
@@ -405,10 +411,10 @@ impl CellPtr {
         self.header().vtable
     }
 
-    /// The system. Valid as long as the actor has not ended; for an owned cell, as long as the cell.
+    /// Its dispatcher.
     #[inline(always)]
-    pub(crate) fn home(&self) -> &Shared {
-        // SAFETY: a system outlives its actors: the workers end them before they let go of it.
+    pub(crate) fn home(&self) -> &Home {
+        // SAFETY: the cell holds a reference to it.
         unsafe { self.header().home.as_ref() }
     }
 
@@ -490,6 +496,10 @@ impl CellPtr {
         (self.vtable().message)()
     }
 
+    pub(crate) fn message_name(self) -> &'static str {
+        (self.vtable().message_name)()
+    }
+
     pub(crate) fn parent(self) -> Option<CellPtr> {
         self.header().parent
     }
@@ -522,6 +532,17 @@ impl CellPtr {
         }
         // SAFETY: just checked; exclusive as the caller promises.
         unsafe { &mut *cold.get() }
+    }
+
+    /// The agenda, if there is one.
+    ///
+    /// # Safety
+    /// As [`cold`](Self::cold).
+    #[allow(clippy::mut_from_ref, reason = "the box is apart from the header")]
+    pub(crate) unsafe fn diary(&self) -> Option<&mut (dyn Diary + 'static)> {
+        self.cold_if_any()?;
+        // SAFETY: as the caller promises.
+        unsafe { self.cold() }.agenda.as_deref_mut()
     }
 
     // === kin: the parent's runner ===
@@ -607,8 +628,7 @@ impl CellPtr {
     fn schedule_from_outside(self) {
         let home = self.header().home.as_ptr();
         // The worker that takes the cell may end it, and its system, before this is through.
-        // SAFETY: `home` came from an `Arc`; the actor has not ended, as the ticket is out, and so
-        // its system is alive.
+        // SAFETY: `home` came from an `Arc`, to which the cell holds a reference.
         let home = unsafe {
             Arc::increment_strong_count(home);
             Arc::from_raw(home)
@@ -647,7 +667,7 @@ impl CellPtr {
         }
     }
 
-    /// Rings the bell of an owned cell, which keeps its system alive. *Any thread that keeps the
+    /// Rings the bell of an owned cell. *Any thread that keeps the
     /// memory alive.*
     #[cold]
     pub(crate) fn ring(self) {
@@ -807,12 +827,11 @@ impl CellPtr {
             if !cold.is_null() {
                 drop(Box::from_raw(cold));
             }
-            let home = self.is_owned().then_some(self.header().home);
+            let home = self.header().home;
             let layout = (self.vtable().free_layout)(self);
             pool::give(self.0.cast(), layout);
-            if let Some(home) = home {
-                Arc::decrement_strong_count(home.as_ptr());
-            }
+            // Last: it may be the system's end.
+            Arc::decrement_strong_count(home.as_ptr());
         }
     }
 

@@ -16,17 +16,18 @@
 //!
 //! A kill skips `Hook` and drops the future that is pending.
 
-use crate::actor::Actor;
+use crate::actor::{Actor, Deadline};
 use crate::cell::CellPtr;
 use crate::clock::Clock;
 use crate::dead_letter::DeadLetterReason;
 use crate::failure::{Failure, StopCause};
-use crate::mailbox::{self, Drain, Life, SystemMessage};
+use crate::mailbox::{self, Drain, Life, SystemMessage, rare};
 use crate::ready::Lane;
 use crate::state::{Orders, Park, Release};
 use crate::sync;
 use alloc::boxed::Box;
 use core::future::Future;
+use core::mem::MaybeUninit;
 use core::pin::Pin;
 use core::ptr::{self, NonNull};
 use core::task::{self, Poll};
@@ -270,6 +271,9 @@ pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_
             if ending.is_kill() && state.life.get() != Life::Stopping {
                 cut_short(cell);
             }
+            if state.life.get() == Life::Stopping {
+                drop_agenda(cell);
+            }
             match state.life.get() {
                 _ if state.busy.get() => resume::<A>(cell, &mut cx, activation),
                 Life::Fresh if ending >= Ending::Stop => {
@@ -339,10 +343,23 @@ unsafe fn messages<A: Actor>(
     let mut drain = unsafe { Drain::<A::Msg>::new(cell) };
     let mut first = drain.first();
     loop {
-        let Some(msg) = first.take().or_else(|| drain.next()) else {
+        let next = if state.rare.get() == 0 {
+            first.take().or_else(|| drain.next())
+        } else {
+            // SAFETY: the ticket is held.
+            unsafe { next_of_all(cell, &mut first, &mut drain) }
+        };
+        let Some(msg) = next else {
             // SAFETY: the ticket is held.
             return unsafe { drained::<A>(cell, activation) };
         };
+        if let Some(Deadline(deadline)) = A::deadline(&msg)
+            // SAFETY: the ticket is held.
+            && unsafe { is_late(cell, deadline) }
+        {
+            drop(msg);
+            continue;
+        }
         activation.handled += 1;
         // SAFETY: the actor is there, and no future borrows it or the context.
         let (actor, context) = unsafe { (&mut *cell.actor::<A>(), &mut *cell.context::<A>()) };
@@ -359,12 +376,99 @@ unsafe fn messages<A: Actor>(
         if activation.is_spent() {
             drop(drain);
             // SAFETY: the ticket is held.
-            unsafe { room_back::<A>(cell) };
+            unsafe { pause::<A>(cell) };
             return Flow::Over(InvokeResult::Yielded);
         }
         if state.task.attention() {
             return Flow::Again;
         }
+    }
+}
+
+/// The next message of an actor that has more than a mailbox.
+///
+/// # Safety
+/// As [`messages`].
+#[cold]
+unsafe fn next_of_all<M>(cell: CellPtr, first: &mut Option<M>, drain: &mut Drain<M>) -> Option<M> {
+    let state = cell.mailbox();
+    let notes = state.rare.get();
+    if notes & rare::DEADLINE != 0 {
+        // SAFETY: the ticket is held.
+        unsafe { cell.cold() }.deadline = None;
+        state.rare.set(notes & !rare::DEADLINE);
+    }
+    // SAFETY: the ticket is held.
+    let Some(diary) = (unsafe { cell.diary() }) else {
+        return first.take().or_else(|| drain.next());
+    };
+    diary.handled();
+    if notes & rare::DUE != 0 {
+        if let Some(first) = first.take() {
+            // The handler's future may need the place that it came from.
+            drain.put_back(first);
+        }
+        let mut out = MaybeUninit::<M>::uninit();
+        // SAFETY: the agenda was made for the actor's messages.
+        if unsafe { diary.next(out.as_mut_ptr().cast()) } {
+            // SAFETY: just written.
+            return Some(unsafe { out.assume_init() });
+        }
+        state.rare.set(state.rare.get() & !rare::DUE);
+    }
+    let message = first.take().or_else(|| drain.next())?;
+    // SAFETY: a message of the actor.
+    unsafe { diary.meet(ptr::from_ref(&message).cast()) };
+    Some(message)
+}
+
+/// Is it too late for a message? If not, its deadline is the actor's while it is in hand.
+///
+/// # Safety
+/// As [`messages`].
+unsafe fn is_late(cell: CellPtr, deadline: Duration) -> bool {
+    let shared = &cell.home().shared;
+    let Some(time) = &shared.time else {
+        return false;
+    };
+    if time.now() >= deadline {
+        shared.one_expired();
+        return true;
+    }
+    // SAFETY: the ticket is held.
+    unsafe { cell.cold() }.deadline = Some(deadline);
+    let state = cell.mailbox();
+    state.rare.set(state.rare.get() | rare::DEADLINE);
+    false
+}
+
+/// An activation ends. Room that was freed is not kept back, and the agenda reads the clock.
+///
+/// # Safety
+/// As [`run`].
+#[inline(always)]
+unsafe fn pause<A: Actor>(cell: CellPtr) {
+    // SAFETY: the ticket is held.
+    unsafe {
+        room_back::<A>(cell);
+        if cell.mailbox().rare.get() & rare::AGENDA != 0
+            && let Some(diary) = cell.diary()
+        {
+            diary.settle();
+        }
+    }
+}
+
+/// What is left of the agenda ends with the actor.
+///
+/// # Safety
+/// As [`run`].
+unsafe fn drop_agenda(cell: CellPtr) {
+    let state = cell.mailbox();
+    if state.rare.replace(0) & rare::AGENDA != 0 {
+        // SAFETY: the ticket is held.
+        let agenda = unsafe { cell.cold() }.agenda.take();
+        sync::quietly(|| drop(agenda));
     }
 }
 
@@ -386,6 +490,10 @@ unsafe fn drained<A: Actor>(cell: CellPtr, activation: &Activation<'_>) -> Flow 
         return to(cell, Life::Stopping);
     }
     let ready_hint = activation.handled as usize;
+    if state.rare.get() != 0 {
+        // SAFETY: the ticket is held.
+        unsafe { pause::<A>(cell) };
+    }
     activation.lane.leaving();
     // SAFETY: the ticket is held; after `Idle` nothing is touched.
     match unsafe { mailbox::leave::<A::Msg>(cell) } {
@@ -515,7 +623,7 @@ unsafe fn after_handler<A: Actor>(
 /// As [`run`].
 unsafe fn wait<A: Actor>(cell: CellPtr, activation: &Activation<'_>) -> Flow {
     // SAFETY: the ticket is held; after `Parked` nothing is touched.
-    unsafe { room_back::<A>(cell) };
+    unsafe { pause::<A>(cell) };
     activation.lane.leaving();
     match mailbox::park(cell) {
         Park::Parked => Flow::Over(AWAITING),
@@ -566,6 +674,13 @@ unsafe fn attend(cell: CellPtr) {
     let state = cell.mailbox();
     state.word.acknowledge();
     let orders = state.task.take_orders();
+    if orders.has(Orders::AGENDA)
+        // SAFETY: the ticket is held.
+        && let Some(diary) = unsafe { cell.diary() }
+        && diary.collect()
+    {
+        state.rare.set(state.rare.get() | rare::DUE);
+    }
     if orders.has(Orders::LANE) {
         for node in state.system.take() {
             // SAFETY: the ticket is held, and a taken node is ours.
@@ -645,7 +760,7 @@ unsafe fn fail(cell: CellPtr, error: Failure) -> InvokeResult {
             cold.failure = Some(error.clone());
         }
     }
-    cell.home().report_failure(cell, &error);
+    cell.home().shared.report_failure(cell, &error);
     if state.ending.get() < Ending::Stop {
         state.ending.set(Ending::Stop);
     }
@@ -731,6 +846,7 @@ unsafe fn vacate_slot<A: Actor>(cell: CellPtr) {
 
 fn dead_letter<M: 'static>(cell: CellPtr, message: M) {
     cell.home()
+        .shared
         .dead_letters
         .receive(cell.index(), message, DeadLetterReason::Stopped);
 }
@@ -754,6 +870,7 @@ unsafe fn end(cell: CellPtr) {
     let state = cell.mailbox();
     // SAFETY: the ticket is held until the end.
     unsafe {
+        drop_agenda(cell);
         if !state.vacant.replace(true) {
             sync::quietly(|| (cell.vtable().drop_actor)(cell));
         }
@@ -763,7 +880,7 @@ unsafe fn end(cell: CellPtr) {
         // All foreign code is behind us or caught. If something panics all the same, ending twice
         // would touch freed memory: better to end the program.
         let once = Once;
-        home.unregister(cell);
+        home.shared.unregister(cell);
         let cause = cell.cause();
         tell_watchers(cell, &cause);
         match cell.parent() {
@@ -776,9 +893,9 @@ unsafe fn end(cell: CellPtr) {
                 parent.release();
             }
             None => {
-                let home: *const crate::system::Shared = home;
+                let home: *const crate::dispatcher::Home = home;
                 cell.release();
-                // The worker that runs this keeps the system alive.
+                // The worker that runs this keeps its dispatcher alive.
                 (*home).one_less();
                 core::mem::forget(once);
                 return;

@@ -27,7 +27,7 @@
 //!     }
 //! }
 //!
-//! let (system, mut workers) = System::builder("demo").build();
+//! let (system, mut workers) = System::builder("demo").build()?;
 //! let counter = system.spawn(|| Counter(0))?;
 //! counter.tell(CounterMsg::Add(3)).unwrap();
 //! let total = counter.ask(CounterMsg::Total);
@@ -39,7 +39,7 @@
 //! # let std::task::Poll::Ready(total) = total.as_mut().poll(&mut cx) else { panic!() };
 //! # use std::future::Future;
 //! assert_eq!(total, Ok(3));
-//! # Ok::<(), hikyaku_core::SpawnError>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![no_std]
 #![cfg_attr(
@@ -57,34 +57,48 @@ extern crate std;
 
 mod actor;
 mod actor_ref;
+mod agenda;
 mod ask;
+mod blocking;
 mod cell;
 mod clock;
 mod dead_letter;
+mod dispatcher;
 mod failure;
 mod invoker;
 mod mailbox;
+mod pipe;
 mod pool;
 mod ready;
 mod registry;
 mod state;
 mod sync;
 mod system;
+mod time;
+mod timer;
 mod worker;
 
-pub use crate::actor::{Actor, Context, Local, LocalActor, YieldNow, once};
+pub use crate::actor::{
+    Actor, Context, Deadline, Local, LocalActor, NotInfluenceReceiveTimeout, YieldNow, once,
+};
 pub use crate::actor_ref::{
     ActorRef, Recipient, SendError, Sending, Started, Stopped, WeakRef, Wrap,
 };
-pub use crate::ask::{Ask, AskError, Reply};
+pub use crate::ask::{Ask, AskError, Cancelled, Reply, Within};
+pub use crate::blocking::{Blocking, BlockingError, BlockingPool, Job};
 pub use crate::cell::cell_size;
 pub use crate::clock::Clock;
 pub use crate::dead_letter::{DeadLetter, DeadLetterReason};
+pub use crate::dispatcher::{Dispatcher, DispatcherBuilder};
 pub use crate::failure::{Failure, FailureReport, StartError, StopCause};
 pub use crate::invoker::{InvokeResult, ResumeCondition, SuspendReason};
 pub use crate::mailbox::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
 pub use crate::registry::MailboxIndex;
 pub use crate::system::{
-    Metrics, SpawnError, SpawnOptions, System, SystemBuilder, SystemState, Terminated,
+    BuildError, Metrics, SpawnError, SpawnOptions, System, SystemBuilder, SystemState, Terminated,
 };
+pub use crate::time::{
+    ManualDriver, NextTick, Sleep, SleepError, StopToken, TickDriver, TickHandle,
+};
+pub use crate::timer::{PileUp, Timer, TimerError, TimerKey};
 pub use crate::worker::{LocalSpawner, LocalWorker, Turn, Worker, WorkerExecutor};

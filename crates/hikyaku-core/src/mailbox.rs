@@ -168,7 +168,7 @@ impl Chain {
 }
 
 /// What the runner does with the cell's slot, and how far the actor is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Life {
     /// The factory has not run. The slot holds it.
@@ -215,6 +215,18 @@ pub(crate) struct QueueMailbox {
     pub(crate) rest: Cell<Rest>,
     /// The strongest order to end that has been read.
     pub(crate) ending: Cell<Ending>,
+    /// What is not so for most actors: see [`rare`].
+    pub(crate) rare: Cell<u8>,
+}
+
+/// The runner's notes of what most actors do not have.
+pub(crate) mod rare {
+    /// The agenda has something to hand over.
+    pub(crate) const DUE: u8 = 1;
+    /// There is an agenda: it hears of every message.
+    pub(crate) const AGENDA: u8 = 2;
+    /// The message in hand has a deadline.
+    pub(crate) const DEADLINE: u8 = 4;
 }
 
 impl QueueMailbox {
@@ -234,6 +246,7 @@ impl QueueMailbox {
             started: Cell::new(false),
             rest: Cell::new(Rest::Active),
             ending: Cell::new(Ending::Not),
+            rare: Cell::new(0),
         }
     }
 }
@@ -605,6 +618,18 @@ impl<M> Drain<M> {
             unsafe { Node::recycle(node) };
         }
         Some(message)
+    }
+
+    /// Puts a message back in front of the others. Not for a bounded lane.
+    pub(crate) fn put_back(&mut self, message: M) {
+        debug_assert!(!self.options.is_bounded());
+        let node = Node::make(message).cast::<Link>().as_ptr();
+        // SAFETY: the node is fresh, and the taken chain is the consumer's.
+        unsafe { Link::set_next(node, self.taken.first) };
+        if self.taken.first.is_null() {
+            self.taken.last = node;
+        }
+        self.taken.first = node;
     }
 
     /// Gets one node of an owned cell, or all nodes of another.

@@ -118,6 +118,7 @@ struct Slot<'a> {
 const NO_SLOT: u32 = u32::MAX;
 
 struct Shard {
+    #[allow(clippy::vec_box, reason = "a segment does not move when others come")]
     segments: Vec<Box<Segment>>,
     /// The first free slot.
     free: u32,

@@ -403,7 +403,10 @@ impl Orders {
     /// The order came from the shutdown of the system. Given together with another one.
     pub(crate) const SHUTDOWN: Self = Self(64);
 
-    const ALL: u8 = 4 | 8 | 16 | 32 | 64;
+    /// The agenda has mail.
+    pub(crate) const AGENDA: Self = Self(128);
+
+    const ALL: u8 = 4 | 8 | 16 | 32 | 64 | 128;
 
     pub(crate) const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)

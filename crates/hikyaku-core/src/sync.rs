@@ -49,10 +49,13 @@ pub(crate) fn fence_after_rmw() {
 // === shared ownership ===
 
 #[cfg(target_has_atomic = "ptr")]
-pub(crate) use alloc::sync::{Arc, Weak};
+pub(crate) use alloc::{
+    sync::{Arc, Weak},
+    task::Wake,
+};
 
 #[cfg(not(target_has_atomic = "ptr"))]
-pub(crate) use portable_atomic_util::{Arc, Weak};
+pub(crate) use portable_atomic_util::{Arc, Weak, task::Wake};
 
 // === waiting for another thread ===
 

@@ -2,16 +2,17 @@
 
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
-use crate::cell::{Birth, CellPtr};
+use crate::blocking::BlockingPool;
+use crate::cell::CellPtr;
 use crate::clock::Clock;
 use crate::dead_letter::{DeadLetter, DeadLetters};
+use crate::dispatcher::{Dispatcher, DispatcherBuilder, Home, HomePlan};
 use crate::failure::{Failure, FailureReport};
-use crate::invoker::Activation;
-use crate::mailbox::{InvalidOptions, Life, MailboxOptions};
-use crate::ready::{Lane, ReadyQueueCoordinator};
-use crate::registry::{MailboxIndex, MailboxRegistry, Refused};
+use crate::mailbox::{InvalidOptions, MailboxOptions};
+use crate::registry::{MailboxIndex, MailboxRegistry};
 use crate::state::Orders;
 use crate::sync::{self, Arc, AtomicU8, AtomicUsize, Mutex, Ordering, Weak};
+use crate::time::{Sleep, TickDriver, TickHandle, Time};
 use crate::worker::Worker;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -20,29 +21,31 @@ use core::any::TypeId;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
-use core::ptr::NonNull;
 use core::task::{self, Poll, Waker};
 use core::time::Duration;
 
 /// What the parts of a system share.
 pub(crate) struct Shared {
-    pub(crate) coordinator: ReadyQueueCoordinator,
+    /// The dispatchers.
+    homes: Mutex<Vec<Weak<Home>>>,
+    /// What dispatchers that are gone have handled.
+    handled_before: AtomicUsize,
     pub(crate) dead_letters: DeadLetters,
     on_failure: Option<OnFailure>,
     failures: AtomicUsize,
-    registry: MailboxRegistry,
+    pub(crate) registry: MailboxRegistry,
     /// Reserved (`None`) or living actors by name.
     names: Mutex<BTreeMap<Box<str>, Option<CellPtr>>>,
     name: Box<str>,
-    throughput: u32,
-    clock: Option<Box<dyn Clock>>,
-    time_budget: Option<Duration>,
+    pub(crate) clock: Option<Arc<dyn Clock>>,
+    /// The timers, if there is a clock and somebody to drive them.
+    pub(crate) time: Option<Arc<Time>>,
+    pub(crate) blocking: Option<Box<dyn BlockingPool>>,
+    /// Messages whose deadline had passed.
+    expired: AtomicUsize,
     state: AtomicU8,
     /// Who waits for the end, by number.
     waiting: Mutex<(usize, BTreeMap<usize, Waker>)>,
-    workers: AtomicUsize,
-    /// Itself, for the cells: a pointer that the counts can be reached by.
-    own: Weak<Shared>,
 }
 
 /// How far a system is in its life.
@@ -71,56 +74,7 @@ impl SystemState {
 }
 
 impl Shared {
-    /// Makes an actor. `parent` adopts it.
-    ///
-    /// # Safety
-    /// The caller is the runner of `parent`, if there is one. If the factory or the actor is bound
-    /// to a thread, the system's only worker is too.
-    pub(crate) unsafe fn spawn<A: Actor>(
-        &self,
-        parent: Option<CellPtr>,
-        options: SpawnOptions,
-        factory: impl FnMut() -> A + 'static,
-    ) -> Result<ActorRef<A::Msg>, SpawnError> {
-        options
-            .mailbox
-            .check()
-            .map_err(SpawnError::InvalidOptions)?;
-        if parent.is_some_and(|parent| parent.mailbox().life.get() == Life::Hook) {
-            return Err(SpawnError::ShuttingDown);
-        }
-        let reserved = options.name.clone();
-        if let Some(name) = &reserved {
-            self.reserve(name)?;
-        }
-        let made = self.make(parent, options, factory);
-        let cell = match made {
-            Ok(cell) => cell,
-            Err(error) => {
-                if let Some(name) = &reserved {
-                    self.names.with(|names| names.remove(name));
-                }
-                return Err(error);
-            }
-        };
-        if let Some(name) = &reserved {
-            self.names.with(|names| {
-                if let Some(entry) = names.get_mut(name) {
-                    *entry = Some(cell);
-                }
-            });
-        }
-        if let Some(parent) = parent {
-            // SAFETY: the caller is the parent's runner.
-            unsafe { parent.adopt(cell) };
-        }
-        // SAFETY: the new cell's one strong reference; its messages are `A::Msg`.
-        let actor = unsafe { ActorRef::from_cell(cell) };
-        cell.schedule();
-        Ok(actor)
-    }
-
-    fn reserve(&self, name: &str) -> Result<(), SpawnError> {
+    pub(crate) fn reserve(&self, name: &str) -> Result<(), SpawnError> {
         self.names.with(|names| {
             if names.contains_key(name) {
                 return Err(SpawnError::NameTaken);
@@ -130,52 +84,43 @@ impl Shared {
         })
     }
 
-    fn make<A: Actor>(
-        &self,
-        parent: Option<CellPtr>,
-        options: SpawnOptions,
-        factory: impl FnMut() -> A,
-    ) -> Result<CellPtr, SpawnError> {
-        let birth = Birth {
-            home: self.own(),
-            parent,
-            mailbox: options.mailbox,
-            name: options.name,
-            throughput: options.throughput,
-            stop_unreferenced: options.stop_unreferenced,
-            owned: sync::KNOWS_HERE && self.coordinator.is_single(),
-        };
-        let cell = CellPtr::new(birth, factory).ok_or(SpawnError::Capacity)?;
-        let registered = self.registry.register(self.shard_here(), cell, |index| {
-            // SAFETY: nobody else has the cell before the shard's lock is given back.
-            unsafe { cell.set_index(index) };
-        });
-        registered.map_err(|refused| {
-            // SAFETY: it was not published.
-            unsafe { cell.discard() };
-            match refused {
-                Refused::Sealed => SpawnError::ShuttingDown,
-                Refused::Full => SpawnError::Capacity,
+    /// A reserved name is not used after all.
+    pub(crate) fn give_up(&self, name: &str) {
+        self.names.with(|names| names.remove(name));
+    }
+
+    pub(crate) fn publish(&self, name: &str, cell: CellPtr) {
+        self.names.with(|names| {
+            if let Some(entry) = names.get_mut(name) {
+                *entry = Some(cell);
             }
-        })?;
-        Ok(cell)
+        });
     }
 
-    /// The system as its cells know it: they can count themselves among its owners.
-    fn own(&self) -> NonNull<Self> {
-        // SAFETY: the inside of an `Arc` is not at null.
-        unsafe { NonNull::new_unchecked(self.own.as_ptr().cast_mut()) }
+    /// One more dispatcher.
+    pub(crate) fn add_home(&self, home: &Arc<Home>) {
+        self.homes.with(|homes| {
+            homes.retain(|home| home.strong_count() != 0);
+            homes.push(Arc::downgrade(home));
+        });
     }
 
-    /// The shard for what this thread spawns: the worker's own, or the last one.
-    fn shard_here(&self) -> usize {
-        let here = sync::here();
-        if core::ptr::eq(here.home, core::ptr::from_ref(self).cast()) {
-            // SAFETY: while a thread's home is this system, its lane is one of ours.
-            unsafe { (*here.lane.cast::<Lane>()).worker() }
-        } else {
-            self.coordinator.workers()
-        }
+    /// A dispatcher is gone. What it has handled counts on.
+    pub(crate) fn home_gone(&self, handled: usize) {
+        // Relaxed: a statistic.
+        self.handled_before.fetch_add(handled, Ordering::Relaxed);
+    }
+
+    /// The dispatchers. Not under the lock: the last reference to one may end here.
+    fn homes(&self) -> Vec<Arc<Home>> {
+        self.homes
+            .with(|homes| homes.iter().filter_map(Weak::upgrade).collect())
+    }
+
+    /// Are all living actors on other dispatchers than the main one?
+    pub(crate) fn is_main_empty(&self) -> bool {
+        let elsewhere: usize = self.homes().iter().map(|home| home.population()).sum();
+        self.registry.live() <= elsewhere
     }
 
     /// Takes an ended actor out of the registry and frees its name. *The runner of `cell`.*
@@ -210,11 +155,6 @@ impl Shared {
         }
     }
 
-    pub(crate) fn one_worker_less(&self) -> bool {
-        // Release and Acquire: the last worker sees what the others did.
-        self.workers.fetch_sub(1, Ordering::AcqRel) == 1
-    }
-
     fn state(&self) -> SystemState {
         // Acquire: pairs with the Release in `raise`.
         SystemState::of(self.state.load(Ordering::Acquire))
@@ -247,7 +187,12 @@ impl Shared {
             for waker in waiting.into_values() {
                 sync::wake(waker);
             }
-            self.coordinator.wake_all();
+            for home in self.homes() {
+                home.coordinator.wake_all();
+            }
+            if let Some(time) = &self.time {
+                time.stop();
+            }
         }
     }
 
@@ -264,18 +209,23 @@ impl Shared {
         self.stop_if_empty();
     }
 
+    /// A message was dropped because its deadline had passed.
+    pub(crate) fn one_expired(&self) {
+        // Relaxed: a statistic.
+        self.expired.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn force_stop(&self) {
         self.begin_shutdown(Orders::KILL.and(Orders::SHUTDOWN), true);
     }
+}
 
-    /// The budget for one activation of `cell`. *Its runner.*
-    #[inline]
-    pub(crate) fn activation<'a>(&'a self, cell: CellPtr, lane: &'a Lane) -> Activation<'a> {
-        let time = match (&self.clock, self.time_budget) {
-            (Some(clock), Some(limit)) => Some((&**clock, limit)),
-            _ => None,
-        };
-        Activation::new(cell.throughput().unwrap_or(self.throughput), lane, time)
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // It may never have been started.
+        if let Some(time) = &self.time {
+            time.stop();
+        }
     }
 }
 
@@ -284,7 +234,7 @@ impl Shared {
 /// This is the handle; the workers belong to an executor. Users of `std` find both in one in the
 /// facade crate.
 #[derive(Clone)]
-pub struct System(Arc<Shared>);
+pub struct System(Arc<Home>);
 
 impl System {
     /// Begins to configure a system.
@@ -299,16 +249,46 @@ impl System {
             seed: 0,
             listener: None,
             on_failure: None,
+            driver: None,
+            resolution: DEFAULT_RESOLUTION,
+            blocking: None,
         }
     }
 
-    pub(crate) fn from_shared(shared: Arc<Shared>) -> Self {
-        Self(shared)
+    pub(crate) fn from_home(main: Arc<Home>) -> Self {
+        Self(main)
+    }
+
+    pub(crate) fn home(&self) -> &Arc<Home> {
+        &self.0
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.0.shared
+    }
+
+    /// Begins to configure a dispatcher: workers of their own for some of the actors.
+    ///
+    /// ```
+    /// # use hikyaku_core::{Actor, Context, Failure, SpawnOptions, System};
+    /// # struct Log;
+    /// # impl Actor for Log {
+    /// #     type Msg = String;
+    /// #     async fn handle(&mut self, _: String, _: &mut Context<'_, Self>) -> Result<(), Failure> { Ok(()) }
+    /// # }
+    /// let (system, _workers) = System::builder("demo").build()?;
+    /// let (slow, _its_workers) = system.dispatcher().workers(2).build();
+    /// let log = system.spawn_with(SpawnOptions::new().dispatcher(&slow), || Log)?;
+    /// assert_eq!(slow.live_actors(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn dispatcher(&self) -> DispatcherBuilder<'_> {
+        DispatcherBuilder::new(self, &self.0)
     }
 
     /// The name it was given.
     pub fn name(&self) -> &str {
-        &self.0.name
+        &self.shared().name
     }
 
     /// Spawns an actor with default options.
@@ -341,7 +321,7 @@ impl System {
 
     /// The living actor of this name, if its messages are `M`.
     pub fn lookup<M: 'static>(&self, name: &str) -> Option<ActorRef<M>> {
-        self.0.names.with(|names| {
+        self.shared().names.with(|names| {
             let cell = (*names.get(name)?)?;
             // SAFETY: a named cell is alive while the lock is held; its end takes the name first.
             unsafe { typed(cell) }
@@ -351,7 +331,7 @@ impl System {
     /// The living actor of this index, if its messages are `M`. An index of an actor that has
     /// ended never reaches another one.
     pub fn resolve<M: 'static>(&self, index: MailboxIndex) -> Option<ActorRef<M>> {
-        self.0
+        self.shared()
             .registry
             // SAFETY: a registered cell is alive while the lock is held.
             .resolve(index, |cell| unsafe { typed(cell) })
@@ -360,7 +340,7 @@ impl System {
 
     /// How far the system is in its life.
     pub fn state(&self) -> SystemState {
-        self.0.state()
+        self.shared().state()
     }
 
     /// Orders a graceful end: nobody is spawned any more, every top-level actor refuses new
@@ -374,7 +354,7 @@ impl System {
     /// # Cancel safety
     /// The shutdown is ordered by the call, and goes on if the future is dropped.
     pub fn graceful_shutdown(&self) -> Terminated {
-        self.0
+        self.shared()
             .begin_shutdown(Orders::DRAIN.and(Orders::SHUTDOWN), false);
         self.terminated()
     }
@@ -382,7 +362,7 @@ impl System {
     /// Orders an end by force: handlers in flight are dropped, queued messages become dead letters.
     /// A handler that blocks its thread is not interrupted.
     pub fn force_stop(&self) {
-        self.0.force_stop();
+        self.shared().force_stop();
     }
 
     /// Resolves when the system has stopped.
@@ -393,17 +373,33 @@ impl System {
         }
     }
 
+    /// Waits, on the system's clock.
+    ///
+    /// # Errors
+    /// [`SleepError`](crate::SleepError), if it ends early.
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        Sleep::new(self.shared().time.clone(), duration)
+    }
+
     /// What the system counts.
     pub fn metrics(&self) -> Metrics {
-        Metrics {
-            live_actors: self.0.registry.live(),
-            handled: self.0.coordinator.handled(),
-            dead_letters: self.0.dead_letters.count(),
-            // Relaxed: a statistic.
-            failures: self.0.failures.load(Ordering::Relaxed),
-            workers: self.0.coordinator.workers(),
-            workers_asleep: self.0.coordinator.asleep(),
+        let shared = self.shared();
+        // Relaxed, three times: statistics.
+        let mut metrics = Metrics {
+            live_actors: shared.registry.live(),
+            handled: shared.handled_before.load(Ordering::Relaxed),
+            dead_letters: shared.dead_letters.count(),
+            failures: shared.failures.load(Ordering::Relaxed),
+            expired: shared.expired.load(Ordering::Relaxed),
+            workers: 0,
+            workers_asleep: 0,
+        };
+        for home in shared.homes() {
+            metrics.handled = metrics.handled.wrapping_add(home.coordinator.handled());
+            metrics.workers += home.coordinator.workers();
+            metrics.workers_asleep += home.coordinator.asleep();
         }
+        metrics
     }
 }
 
@@ -421,7 +417,7 @@ unsafe fn typed<M: 'static>(cell: CellPtr) -> Option<ActorRef<M>> {
 impl fmt::Debug for System {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("System")
-            .field("name", &self.0.name)
+            .field("name", &self.name())
             .field("state", &self.state())
             .finish_non_exhaustive()
     }
@@ -439,6 +435,9 @@ pub struct Metrics {
     pub dead_letters: usize,
     /// Actors that have failed.
     pub failures: usize,
+    /// Messages dropped unhandled because their deadline had passed
+    /// ([`Actor::deadline`](crate::Actor::deadline)).
+    pub expired: usize,
     /// Workers of the system.
     pub workers: usize,
     /// Workers with nothing to do.
@@ -457,7 +456,7 @@ pub struct Terminated {
 impl Drop for Terminated {
     fn drop(&mut self) {
         if let Some(number) = self.number {
-            let waiting = &self.system.0.waiting;
+            let waiting = &self.system.shared().waiting;
             drop(waiting.with(|(_, waiting)| waiting.remove(&number)));
         }
     }
@@ -468,7 +467,7 @@ impl Future for Terminated {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        let shared = &this.system.0;
+        let shared = this.system.shared();
         let waker = cx.waker().clone();
         let number = &mut this.number;
         // Wakers are foreign code: the old one is dropped outside the lock.
@@ -504,11 +503,14 @@ pub struct SystemBuilder {
     workers: usize,
     stealing: bool,
     throughput: u32,
-    clock: Option<Box<dyn Clock>>,
+    clock: Option<Arc<dyn Clock>>,
     time_budget: Option<Duration>,
     seed: u64,
     listener: Option<Listener>,
     on_failure: Option<OnFailure>,
+    driver: Option<Box<dyn TickDriver>>,
+    resolution: Duration,
+    blocking: Option<Box<dyn BlockingPool>>,
 }
 
 impl SystemBuilder {
@@ -531,9 +533,10 @@ impl SystemBuilder {
         self
     }
 
-    /// The clock that limits long activations.
+    /// The clock of the timers, of deadlines, and of the limit on long activations. Timers need a
+    /// [`tick_driver`](Self::tick_driver) as well.
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Some(Box::new(clock));
+        self.clock = Some(Arc::new(clock));
         self
     }
 
@@ -541,6 +544,25 @@ impl SystemBuilder {
     /// 64, .. messages of one activation, counted from the 8th, and only if there is a clock. Default: no limit.
     pub fn time_budget(mut self, limit: Duration) -> Self {
         self.time_budget = Some(limit);
+        self
+    }
+
+    /// Who drives the timers.
+    pub fn tick_driver(mut self, driver: impl TickDriver) -> Self {
+        self.driver = Some(Box::new(driver));
+        self
+    }
+
+    /// How exact timers are: a due time is rounded up to a multiple of this. At least a microsecond.
+    /// Default: one millisecond.
+    pub fn resolution(mut self, resolution: Duration) -> Self {
+        self.resolution = resolution.max(Duration::from_micros(1));
+        self
+    }
+
+    /// The threads for [`Context::blocking`](crate::Context::blocking).
+    pub fn blocking(mut self, pool: impl BlockingPool) -> Self {
+        self.blocking = Some(Box::new(pool));
         self
     }
 
@@ -570,29 +592,51 @@ impl SystemBuilder {
         self
     }
 
-    /// Makes the system and its workers. The workers are for an executor; when the last of them is
-    /// dropped before the system has stopped, it ends the actors by force.
-    pub fn build(self) -> (System, Vec<Worker>) {
-        let shared = Arc::new_cyclic(|own| Shared {
-            coordinator: ReadyQueueCoordinator::new(self.workers, self.stealing, self.seed),
+    /// Makes the system and its workers, and starts the tick driver. The workers are for an executor;
+    /// when the last of them is dropped before the system has stopped, it ends the actors by force.
+    ///
+    /// # Errors
+    /// [`BuildError::NoTickDriver`] if there is a clock and nobody to drive the timers,
+    /// [`BuildError::NoClock`] for the opposite, [`BuildError::TickDriver`] if the driver does not start. A
+    /// system with neither is built: it has no timers.
+    pub fn build(self) -> Result<(System, Vec<Worker>), BuildError> {
+        let time = match (&self.clock, &self.driver) {
+            (Some(clock), Some(_)) => Some(Arc::new(Time::new(Arc::clone(clock), self.resolution))),
+            (Some(_), None) => return Err(BuildError::NoTickDriver),
+            (None, Some(_)) => return Err(BuildError::NoClock),
+            (None, None) => None,
+        };
+        if let (Some(driver), Some(time)) = (self.driver, &time) {
+            let handle = TickHandle::new(Arc::clone(time));
+            let stop = handle.stop_token();
+            driver.start(handle, stop).map_err(BuildError::TickDriver)?;
+        }
+        let shared = Arc::new(Shared {
+            homes: Mutex::new(Vec::new()),
+            handled_before: AtomicUsize::new(0),
             dead_letters: DeadLetters::new(self.listener),
             on_failure: self.on_failure,
             failures: AtomicUsize::new(0),
             registry: MailboxRegistry::new(self.workers + 1),
             names: Mutex::new(BTreeMap::new()),
             name: self.name,
-            throughput: self.throughput,
             clock: self.clock,
-            time_budget: self.time_budget,
+            time,
+            blocking: self.blocking,
+            expired: AtomicUsize::new(0),
             state: AtomicU8::new(SystemState::Running as u8),
             waiting: Mutex::new((0, BTreeMap::new())),
-            workers: AtomicUsize::new(self.workers),
-            own: Weak::clone(own),
         });
-        let workers = (0..self.workers)
-            .map(|number| Worker::new(Arc::clone(&shared), number))
-            .collect();
-        (System(shared), workers)
+        let plan = HomePlan {
+            workers: self.workers,
+            stealing: self.stealing,
+            throughput: self.throughput,
+            time_budget: self.time_budget,
+            seed: self.seed,
+            retires: false,
+        };
+        let (main, workers) = Home::make(&plan, shared, None);
+        Ok((System(main), workers))
     }
 }
 
@@ -602,6 +646,42 @@ impl fmt::Debug for SystemBuilder {
             .field("name", &self.name)
             .field("workers", &self.workers)
             .finish_non_exhaustive()
+    }
+}
+
+/// How exact timers are, unless chosen otherwise.
+const DEFAULT_RESOLUTION: Duration = Duration::from_millis(1);
+
+/// Why a system was not built.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// There is a clock, and no tick driver for its timers.
+    NoTickDriver,
+    /// There is a tick driver, and no clock for it.
+    NoClock,
+    /// The tick driver did not start.
+    TickDriver(Box<dyn core::error::Error + Send + Sync>),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoTickDriver => f.write_str(
+                "the system has a clock and no tick driver: its timers would never fire",
+            ),
+            Self::NoClock => f.write_str("the system has a tick driver and no clock"),
+            Self::TickDriver(error) => write!(f, "the tick driver did not start: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for BuildError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::TickDriver(error) => Some(&**error),
+            Self::NoTickDriver | Self::NoClock => None,
+        }
     }
 }
 
@@ -617,10 +697,11 @@ impl fmt::Debug for SystemBuilder {
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct SpawnOptions {
-    name: Option<Box<str>>,
-    mailbox: MailboxOptions,
-    throughput: Option<u32>,
-    stop_unreferenced: bool,
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) mailbox: MailboxOptions,
+    pub(crate) throughput: Option<u32>,
+    pub(crate) stop_unreferenced: bool,
+    pub(crate) dispatcher: Option<Dispatcher>,
 }
 
 impl SpawnOptions {
@@ -647,6 +728,13 @@ impl SpawnOptions {
         self
     }
 
+    /// Where the actor runs. Default: a child where its parent does, others on the system's main
+    /// workers.
+    pub fn dispatcher(mut self, dispatcher: &Dispatcher) -> Self {
+        self.dispatcher = Some(dispatcher.clone());
+        self
+    }
+
     /// Stops the actor, after what is queued, when the last [`ActorRef`](crate::ActorRef) or
     /// [`Recipient`](crate::Recipient) is dropped. Otherwise it lives until it is stopped.
     pub fn stop_when_unreferenced(mut self) -> Self {
@@ -665,6 +753,8 @@ pub enum SpawnError {
     ShuttingDown,
     /// There is no memory or no index left.
     Capacity,
+    /// The dispatcher belongs to another system.
+    ForeignDispatcher,
     /// The options contradict each other or the platform.
     InvalidOptions(InvalidOptions),
 }
@@ -675,6 +765,7 @@ impl fmt::Display for SpawnError {
             Self::NameTaken => f.write_str("a living actor has this name"),
             Self::ShuttingDown => f.write_str("the system or the parent is stopping"),
             Self::Capacity => f.write_str("no memory or no index is left for an actor"),
+            Self::ForeignDispatcher => f.write_str("the dispatcher belongs to another system"),
             Self::InvalidOptions(options) => write!(f, "invalid options: {options}"),
         }
     }

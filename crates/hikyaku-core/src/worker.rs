@@ -3,10 +3,11 @@
 use crate::actor::{Local, LocalActor, OnOneThread};
 use crate::actor_ref::ActorRef;
 use crate::cell::CellPtr;
+use crate::dispatcher::Home;
 use crate::invoker::{InvokeResult, MessageInvoker};
 use crate::ready::Lane;
 use crate::sync::{self, Arc, Here};
-use crate::system::{Shared, SpawnError, SpawnOptions, System};
+use crate::system::{SpawnError, SpawnOptions, System};
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr;
@@ -51,7 +52,7 @@ pub enum Turn {
 
 /// One of a system's workers. Never blocks and never spins.
 pub struct Worker {
-    shared: Arc<Shared>,
+    home: Arc<Home>,
     number: usize,
     phase: Phase,
     /// Was it on watch when it last slept?
@@ -71,23 +72,23 @@ enum Phase {
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, number: usize) -> Self {
+    pub(crate) fn new(home: Arc<Home>, number: usize) -> Self {
         Self {
-            shared,
+            home,
             number,
             phase: Phase::Busy,
             watched: false,
         }
     }
 
-    /// The worker's number in its system, from zero.
+    /// The worker's number in its dispatcher, from zero.
     pub fn number(&self) -> usize {
         self.number
     }
 
     /// The system it works for.
     pub fn system(&self) -> System {
-        System::from_shared(Arc::clone(&self.shared))
+        self.home.system()
     }
 
     /// Keeps a system's only worker on this thread, so that it can run actors that are not `Send`.
@@ -95,7 +96,7 @@ impl Worker {
     /// # Errors
     /// Hands the worker back if the system has others.
     pub fn on_this_thread(self) -> Result<LocalWorker, Self> {
-        if self.shared.coordinator.is_single() {
+        if self.home.coordinator.is_single() {
             Ok(LocalWorker {
                 worker: self,
                 _not_send: PhantomData,
@@ -109,14 +110,14 @@ impl Worker {
     ///
     /// If it returns [`Turn::Idle`], `waker` will be woken when there is something to do.
     pub fn poll(&mut self, budget: usize, waker: &Waker) -> Turn {
-        let shared = &*self.shared;
-        let coordinator = &shared.coordinator;
+        let home = &*self.home;
+        let coordinator = &home.coordinator;
         let lane = coordinator.lane(self.number);
-        let _here = Entered::new(shared, lane);
+        let _here = Entered::new(home, lane);
         for _ in 0..budget {
             match self.phase {
                 Phase::Busy => match coordinator.take(lane) {
-                    Some(cell) => activate(shared, lane, cell),
+                    Some(cell) => activate(home, lane, cell),
                     None if coordinator.start_searching() => self.phase = Phase::Searching,
                     None => {
                         coordinator.prepare_park(lane, false, waker);
@@ -135,7 +136,7 @@ impl Worker {
                         Some(cell) => {
                             coordinator.stop_searching(lane);
                             self.phase = Phase::Busy;
-                            activate(shared, lane, cell);
+                            activate(home, lane, cell);
                         }
                         None => {
                             coordinator.prepare_park(lane, true, waker);
@@ -143,7 +144,7 @@ impl Worker {
                         }
                     }
                 }
-                Phase::Parking if shared.is_stopped() => return Turn::Stopped,
+                Phase::Parking if home.is_stopped() => return Turn::Stopped,
                 Phase::Parking if coordinator.commit_park(lane) => {
                     self.phase = Phase::Parked;
                     self.watched = coordinator.is_on_watch(lane);
@@ -163,7 +164,7 @@ impl Worker {
 
     /// Leaves the others to themselves.
     fn leave(&mut self) {
-        let coordinator = &self.shared.coordinator;
+        let coordinator = &self.home.coordinator;
         let lane = coordinator.lane(self.number);
         match core::mem::replace(&mut self.phase, Phase::Busy) {
             Phase::Busy => {}
@@ -180,7 +181,7 @@ impl Worker {
 
     /// Ends what is left, on this thread.
     fn finish(&mut self) {
-        while self.poll(usize::MAX, Waker::noop()) != Turn::Stopped {
+        while !self.home.is_empty() && self.poll(usize::MAX, Waker::noop()) != Turn::Stopped {
             // Only a sender between its exchange and its registration can keep us here.
             sync::spin_loop();
         }
@@ -189,10 +190,10 @@ impl Worker {
 
 /// Runs one activation and sees to what comes after.
 #[inline]
-fn activate(shared: &Shared, lane: &Lane, cell: CellPtr) {
+fn activate(home: &Home, lane: &Lane, cell: CellPtr) {
     sync::set_running(cell.as_ptr().cast_const().cast());
     lane.entering();
-    let mut activation = shared.activation(cell, lane);
+    let mut activation = home.activation(cell, lane);
     // SAFETY: who takes a cell from the coordinator holds its ticket.
     let result = unsafe { MessageInvoker::invoke_batch(cell, &mut activation) };
     activation.count();
@@ -200,25 +201,25 @@ fn activate(shared: &Shared, lane: &Lane, cell: CellPtr) {
     sync::set_running(ptr::null());
     match result {
         InvokeResult::Yielded | InvokeResult::Failed { .. } => {
-            shared.coordinator.requeue(lane, cell);
+            home.coordinator.requeue(lane, cell);
         }
         InvokeResult::Completed { .. } | InvokeResult::Suspended { .. } => lane.left(),
         InvokeResult::Stopped => {}
     }
-    shared.coordinator.after_activation(lane);
+    home.coordinator.after_activation(lane);
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if !self.shared.is_stopped() {
-            self.shared.force_stop();
+        if !self.home.is_stopped() {
+            self.home.shared.force_stop();
             self.leave();
         }
-        if self.shared.one_worker_less() {
-            if !self.shared.is_stopped() {
+        if self.home.one_worker_less() {
+            if !self.home.is_stopped() {
                 self.finish();
             }
-            self.shared.coordinator.close();
+            self.home.coordinator.close();
         }
     }
 }
@@ -239,13 +240,13 @@ struct Entered {
 }
 
 impl Entered {
-    fn new(shared: &Shared, lane: &Lane) -> Self {
-        let home = ptr::from_ref(shared).cast::<()>();
+    fn new(home: &Home, lane: &Lane) -> Self {
+        let address = ptr::from_ref(home).cast::<()>();
         let before = sync::here();
         let now = Here {
-            home,
-            alone: if shared.coordinator.is_single() {
-                home
+            home: address,
+            alone: if home.coordinator.is_single() {
+                address
             } else {
                 ptr::null()
             },
@@ -289,7 +290,7 @@ impl LocalWorker {
     /// What spawns actors on this thread, also while the worker is polled.
     pub fn spawner(&self) -> LocalSpawner {
         LocalSpawner {
-            shared: Arc::clone(&self.worker.shared),
+            home: Arc::clone(&self.worker.home),
             _not_send: PhantomData,
         }
     }
@@ -310,7 +311,7 @@ impl LocalWorker {
 /// Spawns actors on the thread of a [`LocalWorker`].
 #[derive(Clone)]
 pub struct LocalSpawner {
-    shared: Arc<Shared>,
+    home: Arc<Home>,
     _not_send: PhantomData<*const ()>,
 }
 
@@ -327,7 +328,7 @@ impl LocalSpawner {
         let mut factory = OnOneThread(move || Local(factory()));
         // SAFETY: no parent is claimed. The factory runs and is dropped by the only worker, which
         // does not leave this thread, or here if it is refused.
-        unsafe { self.shared.spawn(None, options, move || factory.call()) }
+        unsafe { self.home.spawn_bound(None, options, move || factory.call()) }
     }
 }
 

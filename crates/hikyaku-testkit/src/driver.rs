@@ -14,8 +14,8 @@ use crate::clock::VirtualClock;
 use crate::task::{Flag, Run, Task};
 use crate::trace::{Event, Trace};
 use hikyaku_core::{
-    ActorRef, Clock, DeadLetter, LocalActor, LocalWorker, SpawnError, SpawnOptions, System,
-    SystemBuilder, SystemState, Turn, Worker,
+    ActorRef, Clock, DeadLetter, LocalActor, LocalWorker, ManualDriver, SpawnError, SpawnOptions,
+    System, SystemBuilder, SystemState, Turn, Worker,
 };
 use std::fmt;
 use std::future::Future;
@@ -44,6 +44,7 @@ pub struct Sim {
     workers: Vec<Seat<AnyWorker>>,
     system: System,
     clock: VirtualClock,
+    ticks: ManualDriver,
     trace: Trace,
     handled: usize,
 }
@@ -140,7 +141,9 @@ impl SimBuilder {
         if !self.single_core {
             core = core.work_stealing();
         }
-        let (system, workers) = core.clock(self.clock.clone()).build();
+        let ticks = ManualDriver::new();
+        let core = core.clock(self.clock.clone()).tick_driver(ticks.clone());
+        let (system, workers) = core.build().expect("it has a clock and a driver");
         let workers = workers.into_iter().enumerate().map(|(number, worker)| {
             let worker = match worker.on_this_thread() {
                 Ok(local) => AnyWorker::Local(local),
@@ -158,6 +161,7 @@ impl SimBuilder {
             workers: workers.collect(),
             system,
             clock: self.clock,
+            ticks,
             trace: Trace::default(),
             handled: 0,
         }
@@ -247,9 +251,10 @@ impl Sim {
         task
     }
 
-    /// Moves the clock. Workers on watch look again afterwards.
+    /// Moves the clock and fires what is due then, in order. Workers on watch look again afterwards.
     pub fn advance(&mut self, by: Duration) {
         self.clock.advance(by);
+        self.ticks.tick();
         self.trace.push(Event::Advance(by));
         for seat in &self.workers {
             if seat.on_watch {

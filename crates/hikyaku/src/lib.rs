@@ -42,6 +42,7 @@ mod clock;
 mod current_thread;
 mod system;
 mod threads;
+mod ticks;
 #[cfg(feature = "tokio")]
 mod tokio;
 
@@ -49,21 +50,25 @@ pub use crate::block_on::block_on;
 pub use crate::clock::StdClock;
 pub use crate::current_thread::CurrentThread;
 pub use crate::system::{ActorSystem, BuildError, Builder};
+pub use crate::ticks::ThreadDriver;
 
 pub use hikyaku_core::{
-    Actor, ActorRef, Ask, AskError, Clock, Context, DeadLetter, DeadLetterReason, Failure,
-    FailureReport, InvalidOptions, Local, LocalActor, MailboxIndex, MailboxOptions,
-    MailboxOverflowPolicy, Metrics, Recipient, Reply, SendError, Sending, SpawnError, SpawnOptions,
-    StartError, Started, StopCause, Stopped, System, SystemState, Terminated, WeakRef, Wrap,
-    YieldNow, cell_size, once,
+    Actor, ActorRef, Ask, AskError, Blocking, BlockingError, Cancelled, Clock, Context, DeadLetter,
+    DeadLetterReason, Deadline, Dispatcher, DispatcherBuilder, Failure, FailureReport,
+    InvalidOptions, Local, LocalActor, MailboxIndex, MailboxOptions, MailboxOverflowPolicy,
+    ManualDriver, Metrics, NotInfluenceReceiveTimeout, PileUp, Recipient, Reply, SendError,
+    Sending, Sleep, SleepError, SpawnError, SpawnOptions, StartError, Started, StopCause, Stopped,
+    System, SystemState, Terminated, Timer, TimerError, TimerKey, WeakRef, Within, Wrap, YieldNow,
+    cell_size, once,
 };
 
 /// What an executor of one's own needs. A program that only uses actors does not.
 pub mod executor {
     pub use crate::threads::ThreadExecutor;
     pub use hikyaku_core::{
-        InvokeResult, LocalSpawner, LocalWorker, ResumeCondition, SuspendReason, SystemBuilder,
-        Turn, Worker, WorkerExecutor,
+        BlockingPool, InvokeResult, Job, LocalSpawner, LocalWorker, NextTick, ResumeCondition,
+        StopToken, SuspendReason, SystemBuilder, TickDriver, TickHandle, Turn, Worker,
+        WorkerExecutor,
     };
 }
 

@@ -3,6 +3,7 @@
 use crate::clock::StdClock;
 use crate::current_thread::CurrentThread;
 use crate::threads::ThreadExecutor;
+use crate::ticks::ThreadDriver;
 use hikyaku_core::{Clock, DeadLetter, FailureReport, System, SystemBuilder, WorkerExecutor};
 use std::fmt;
 use std::io;
@@ -209,7 +210,8 @@ impl Builder {
             None => std::thread::available_parallelism().map_or(1, Into::into),
         };
         let mut executor = prepare(ThreadExecutor::new(&self.name));
-        let (system, workers) = self.core.workers(workers).build();
+        let core = self.core.workers(workers).tick_driver(ThreadDriver);
+        let (system, workers) = core.build().map_err(BuildError::System)?;
         for worker in workers {
             // On an error the workers are dropped, started ones are told by the system's end.
             if let Err(error) = executor.start(worker) {
@@ -228,7 +230,8 @@ impl Builder {
     /// assert_eq!(system.block_on(async { 7 }), 7);
     /// ```
     pub fn build_current_thread(self) -> CurrentThread {
-        let (_, mut workers) = self.core.workers(1).build();
+        let core = self.core.workers(1).tick_driver(ThreadDriver);
+        let (_, mut workers) = core.build().expect("it has a clock and a driver");
         let worker = workers
             .pop()
             .and_then(|worker| worker.on_this_thread().ok())
@@ -244,6 +247,8 @@ const DEFAULT_TIME_BUDGET: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BuildError {
+    /// The core refused: the tick driver did not start.
+    System(hikyaku_core::BuildError),
     /// A worker thread could not be started.
     Thread(io::Error),
     /// Several workers were asked for inside a current-thread Tokio runtime, which has one thread.
@@ -255,6 +260,7 @@ pub enum BuildError {
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::System(error) => error.fmt(f),
             Self::Thread(error) => write!(f, "a worker thread could not be started: {error}"),
             Self::TooManyWorkers(workers) => write!(
                 f,
@@ -270,6 +276,7 @@ impl fmt::Display for BuildError {
 impl std::error::Error for BuildError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
+            Self::System(error) => Some(error),
             Self::Thread(error) => Some(error),
             _ => None,
         }

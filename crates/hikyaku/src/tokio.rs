@@ -1,6 +1,7 @@
 //! Inside a Tokio runtime: handlers may await its I/O and timers.
 
 use crate::system::{ActorSystem, BuildError, Builder};
+use crate::ticks::ThreadDriver;
 use ::tokio::runtime::{Handle, RuntimeFlavor};
 use hikyaku_core::{Turn, Worker};
 use std::future::Future;
@@ -21,7 +22,8 @@ pub(crate) fn build(builder: Builder, runtime: Handle) -> Result<ActorSystem, Bu
             if let Some(workers) = builder.requested_workers().filter(|&workers| workers > 1) {
                 return Err(BuildError::TooManyWorkers(workers));
             }
-            let (system, workers) = builder.into_core().workers(1).build();
+            let core = builder.into_core().workers(1).tick_driver(ThreadDriver);
+            let (system, workers) = core.build().map_err(BuildError::System)?;
             for worker in workers {
                 runtime.spawn(WorkerTask(worker));
             }

@@ -212,7 +212,7 @@ impl Actor for Nobody {
 
 #[test]
 fn everyone_is_visited_once_also_when_they_leave_meanwhile() {
-    let (system, mut workers) = System::builder("test").build();
+    let (system, mut workers) = System::builder("test").build().unwrap();
     let actors: Vec<_> = (0..SEGMENT + 3)
         .map(|_| system.spawn(|| Nobody).unwrap())
         .collect();

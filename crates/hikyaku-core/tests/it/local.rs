@@ -138,7 +138,10 @@ fn a_dropped_worker_ends_local_actors_on_its_thread() {
 #[test]
 fn a_worker_with_company_cannot_stay_on_one_thread() {
     explore(1, |_| {
-        let (_system, workers) = hikyaku_core::System::builder("test").workers(2).build();
+        let (_system, workers) = hikyaku_core::System::builder("test")
+            .workers(2)
+            .build()
+            .unwrap();
         for worker in workers {
             assert!(worker.on_this_thread().is_err());
         }

@@ -35,7 +35,7 @@ impl Wake for Bell {
 #[test]
 fn a_wake_between_two_polls_is_not_forgotten() {
     explore(1, |_| {
-        let (system, mut workers) = System::builder("test").workers(2).build();
+        let (system, mut workers) = System::builder("test").workers(2).build().unwrap();
         let bells = [Arc::new(Bell::default()), Arc::new(Bell::default())];
         let wakers = bells.clone().map(Waker::from);
         // One step to search, one to be counted as asleep.

@@ -1,7 +1,7 @@
 //! Races of the reply slot. Values and slots are counted by loom, wakers block a thread of loom's:
 //! what is lost, freed twice or never woken fails the test.
 
-use crate::ask::{Ask, AskError, Reply};
+use crate::ask::{Answer, AskError, Reply};
 use crate::sync::Arc;
 use ::loom::alloc::Track;
 use ::loom::future::block_on;
@@ -14,16 +14,9 @@ use std::task::Wake;
 type Value = Track<u32>;
 
 /// The two sides of one question.
-fn pair() -> (Ask<Value>, Reply<Value>) {
-    let mut reply = None;
-    let ask = Ask::send(
-        |made| made,
-        |made| {
-            reply = Some(made);
-            Ok(())
-        },
-    );
-    (ask, reply.unwrap())
+fn pair() -> (Answer<Value>, Reply<Value>) {
+    let (reply, answer) = Reply::pair();
+    (answer, reply)
 }
 
 /// A waker that loom counts.
@@ -39,7 +32,7 @@ fn counted() -> Waker {
 
 /// Waits for the answer. While the answerer holds the waker of an earlier poll the asker asks to be
 /// polled at once; loom has to be told to run the other one meanwhile.
-fn answer(ask: Ask<Value>) -> Result<u32, AskError> {
+fn answer(ask: Answer<Value>) -> Result<u32, AskError> {
     let mut ask = pin!(ask);
     block_on(core::future::poll_fn(|cx| {
         let polled = ask.as_mut().poll(cx);
@@ -51,7 +44,7 @@ fn answer(ask: Ask<Value>) -> Result<u32, AskError> {
     .map(Track::into_inner)
 }
 
-fn poll_once<T>(ask: &mut Ask<T>) -> Option<Result<T, AskError>> {
+fn poll_once<T>(ask: &mut Answer<T>) -> Option<Result<T, AskError>> {
     let waker = counted();
     match pin!(ask).poll(&mut Context::from_waker(&waker)) {
         Poll::Ready(result) => Some(result),
@@ -64,7 +57,7 @@ fn number(result: Result<Value, AskError>) -> Result<u32, AskError> {
 }
 
 /// Runs both sides at once.
-fn race(answerer: fn(Reply<Value>), asker: fn(Ask<Value>)) {
+fn race(answerer: fn(Reply<Value>), asker: fn(Answer<Value>)) {
     model(move || {
         let (ask, reply) = pair();
         let thread = thread::spawn(move || answerer(reply));

@@ -137,7 +137,7 @@ impl Stage {
         } else {
             builder.work_stealing()
         };
-        let (system, mut workers) = builder.build();
+        let (system, mut workers) = builder.build().unwrap();
         let factory = Arc::clone(&record);
         let actor = system
             .spawn_with(options, move || Probe {

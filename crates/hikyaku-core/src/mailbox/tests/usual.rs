@@ -116,7 +116,7 @@ impl<M: Number> Stage<M> {
         } else {
             builder.work_stealing()
         };
-        let (system, mut workers) = builder.build();
+        let (system, mut workers) = builder.build().unwrap();
         let mut worker = workers.pop().unwrap();
         let mailbox = flavour
             .capacity
@@ -696,7 +696,7 @@ fn options_are_checked() {
 
 #[test]
 fn a_mailbox_that_cannot_be_laid_out_is_refused() {
-    let (system, _workers) = System::builder("test").build();
+    let (system, _workers) = System::builder("test").build().unwrap();
     let limit = super::super::bounded::MAX_CAPACITY;
     for (capacity, invalid) in [(0, true), (usize::MAX, true), (limit, false)] {
         // Miri's memory has no limit, so it would go on and fill all of ours.

@@ -39,9 +39,12 @@ struct Stage {
 }
 
 impl Stage {
+    /// Every worker is in an activation.
     fn new(workers: usize, stealing: bool) -> Self {
+        let coordinator = ReadyQueueCoordinator::new(workers, stealing, 3);
+        (0..workers).for_each(|worker| coordinator.lane(worker).entering());
         Self {
-            coordinator: ReadyQueueCoordinator::new(workers, stealing, 3),
+            coordinator,
             wakes: (0..workers).map(|_| Arc::default()).collect(),
         }
     }
@@ -70,8 +73,12 @@ impl Stage {
         });
     }
 
+    /// Ends the worker's activation and begins the next one.
     fn take(&self, worker: usize) -> Option<usize> {
-        let taken = self.coordinator.take(self.coordinator.lane(worker));
+        let lane = self.coordinator.lane(worker);
+        lane.leaving();
+        let taken = self.coordinator.take(lane);
+        lane.entering();
         taken.and_then(|cell| number(cell.as_ptr()))
     }
 

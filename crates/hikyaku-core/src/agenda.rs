@@ -1,0 +1,616 @@
+//! What an actor has to do besides its messages: timers, a receive timeout, futures it was given.
+//!
+//! All of it ends in messages of the actor's own type. They are handed to the handler between two
+//! messages of the mailbox, so they take no room there and cannot be refused, and what has been
+//! cancelled meanwhile is simply not there any more.
+//!
+//! ```text
+//!   driver, wakers ──deliver──► Mail ──(order)──► collect ──► due ──next──► handler
+//!                             any thread                 the runner
+//! ```
+//!
+//! An actor has an agenda once it uses one. Everything here is reached through the pointer that is
+//! made then, so a program that uses no timer does not link them.
+//!
+//! # Concurrency
+//!
+//! `Mail`: any thread. `Agenda`: the runner.
+
+use crate::cell::CellPtr;
+use crate::state::Orders;
+use crate::sync::{self, Arc, Mutex, Wake};
+use crate::time::{NotSet, Target, Time, TimerId};
+use crate::timer::{Make, PileUp, Rhythm, Timer, TimerError, TimerKey};
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
+use core::time::Duration;
+
+/// What comes in from elsewhere: whose time it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Item {
+    Timer(Place),
+    Timeout(u32),
+    Task(Place),
+}
+
+/// A place in a list, and how often it has been used. A stale one finds nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    slot: u32,
+    generation: u32,
+}
+
+/// Where items are left for the runner. Keeps the memory of the cell.
+pub(crate) struct Mail {
+    cell: CellPtr,
+    items: Mutex<Vec<Item>>,
+}
+
+impl Mail {
+    fn new(cell: CellPtr) -> Arc<Self> {
+        cell.retain();
+        Arc::new(Self {
+            cell,
+            items: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Leaves an item and sees to it that the actor looks. *Any thread.*
+    pub(crate) fn deliver(&self, item: Item) {
+        let first = self.items.with(|items| {
+            items.push(item);
+            items.len() == 1
+        });
+        if first {
+            self.cell.order(Orders::AGENDA, false);
+        }
+    }
+
+    /// Makes room, so that `deliver` does not allocate.
+    fn reserve(&self, count: usize) {
+        self.items.with(|items| {
+            let missing = count.saturating_sub(items.capacity());
+            if missing > 0 {
+                items.reserve(count - items.len());
+            }
+        });
+    }
+
+    fn take(&self, into: &mut Vec<Item>) {
+        self.items.with(|items| core::mem::swap(items, into));
+    }
+}
+
+impl Drop for Mail {
+    fn drop(&mut self) {
+        self.cell.release();
+    }
+}
+
+/// The waker of a future on an agenda.
+struct TaskWaker {
+    mail: Arc<Mail>,
+    place: Place,
+    /// Is an item on its way?
+    woken: Mutex<bool>,
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let before = self.woken.with(|woken| core::mem::replace(woken, true));
+        if !before {
+            self.mail.deliver(Item::Task(self.place));
+        }
+    }
+}
+
+/// A future that makes messages.
+pub(crate) trait Task<M> {
+    /// The next message, if there is one, and whether there may be more.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Option<M>, More)>;
+}
+
+/// What a task does after a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum More {
+    /// It is polled again when the message has been handled.
+    Later,
+    Over,
+}
+
+/// Something with a place that can be taken back.
+struct Slots<T> {
+    slots: Vec<(u32, Option<T>)>,
+    free: Vec<u32>,
+}
+
+impl<T> Slots<T> {
+    const fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+
+    /// The place that `put` fills next.
+    fn next(&mut self) -> Place {
+        let slot = match self.free.last() {
+            Some(slot) => *slot,
+            None => {
+                let slot = u32::try_from(self.slots.len()).expect("fewer than 2^32 at a time");
+                self.slots.push((0, None));
+                self.free.push(slot);
+                slot
+            }
+        };
+        let (generation, _) = self.slots[slot as usize];
+        Place { slot, generation }
+    }
+
+    fn put(&mut self, value: T) {
+        let place = self.next();
+        self.free.pop();
+        self.slots[place.slot as usize].1 = Some(value);
+    }
+
+    fn get(&mut self, place: Place) -> Option<&mut T> {
+        match self.slots.get_mut(place.slot as usize) {
+            Some((generation, value)) if *generation == place.generation => value.as_mut(),
+            _ => None,
+        }
+    }
+
+    fn take(&mut self, place: Place) -> Option<T> {
+        let (generation, value) = self.slots.get_mut(place.slot as usize)?;
+        if *generation != place.generation {
+            return None;
+        }
+        let value = value.take()?;
+        *generation = generation.wrapping_add(1);
+        self.free.push(place.slot);
+        Some(value)
+    }
+
+    fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+}
+
+struct Running<M> {
+    key: TimerKey,
+    rhythm: Rhythm,
+    make: Make<M>,
+    /// When the tick is due that the wheel knows of, or that is in `due`.
+    at: Duration,
+    set: Option<TimerId>,
+    /// Ticks that are to be handed over at once, besides the one in `due`.
+    backlog: u64,
+}
+
+struct IdleWatch<M> {
+    after: Duration,
+    make: Box<dyn FnMut() -> M + Send>,
+    ignores: fn(&M) -> bool,
+    /// When the last influencing message had been handled.
+    since: Duration,
+    generation: u32,
+    set: Option<TimerId>,
+}
+
+struct Given<M> {
+    task: Pin<Box<dyn Task<M>>>,
+    waker: Arc<TaskWaker>,
+    /// Its last message has not been handled yet.
+    waits: bool,
+}
+
+enum Due<M> {
+    Tick(Place),
+    Timeout(u32),
+    Message(M, Option<Place>),
+}
+
+/// The agenda of one actor.
+pub(crate) struct Agenda<M> {
+    mail: Arc<Mail>,
+    items: Vec<Item>,
+    due: VecDeque<Due<M>>,
+    timers: Slots<Running<M>>,
+    keys: BTreeMap<TimerKey, Place>,
+    tasks: Slots<Given<M>>,
+    idle: Option<IdleWatch<M>>,
+    idle_generation: u32,
+    /// An influencing message was handled and the clock has not been read since.
+    touched: bool,
+    /// Such a message is being handled.
+    meets: bool,
+    /// What was handed over last: a tick with a fixed delay, or the message of a task.
+    in_hand: Option<Item>,
+}
+
+/// The agenda as the invoker knows it, which knows no message type.
+pub(crate) trait Diary {
+    /// Takes the mail in and polls what was woken. True if there is something to hand over.
+    fn collect(&mut self) -> bool;
+
+    /// Moves the next message to `out`; false if there is none.
+    ///
+    /// # Safety
+    /// `out` has room for a message of the actor.
+    unsafe fn next(&mut self, out: *mut ()) -> bool;
+
+    /// A message is about to be handled.
+    ///
+    /// # Safety
+    /// `message` is a message of the actor.
+    unsafe fn meet(&mut self, message: *const ());
+
+    /// A handler has come to its end.
+    fn handled(&mut self);
+
+    /// The activation is over.
+    fn settle(&mut self);
+}
+
+impl<M: 'static> Agenda<M> {
+    pub(crate) fn new(cell: CellPtr) -> Self {
+        Self {
+            mail: Mail::new(cell),
+            items: Vec::new(),
+            due: VecDeque::new(),
+            timers: Slots::new(),
+            keys: BTreeMap::new(),
+            tasks: Slots::new(),
+            idle: None,
+            idle_generation: 0,
+            touched: false,
+            meets: false,
+            in_hand: None,
+        }
+    }
+
+    fn time(&self) -> Result<&Time, TimerError> {
+        let time = self.mail.cell.home().shared.time.as_deref();
+        time.ok_or(TimerError::NoTime)
+    }
+
+    // === timers ===
+
+    pub(crate) fn start(&mut self, key: TimerKey, timer: Timer<M>) -> Result<(), TimerError> {
+        timer.check()?;
+        let at = self.time()?.now().saturating_add(timer.first);
+        self.cancel(key);
+        let place = self.timers.next();
+        self.make_room();
+        let set = self.set(at, Item::Timer(place))?;
+        self.timers.put(Running {
+            key,
+            rhythm: timer.rhythm,
+            make: timer.make,
+            at,
+            set: Some(set),
+            backlog: 0,
+        });
+        self.keys.insert(key, place);
+        Ok(())
+    }
+
+    /// Room for one item of each timer and task, and for the timeout.
+    fn make_room(&mut self) {
+        let count = self.timers.len() + self.tasks.len() + 2;
+        self.mail.reserve(count);
+        self.items.reserve(count.saturating_sub(self.items.len()));
+    }
+
+    fn set(&self, at: Duration, item: Item) -> Result<TimerId, TimerError> {
+        let mail = Arc::clone(&self.mail);
+        let target = Target::Actor { mail, item };
+        self.time()?
+            .insert(at, target)
+            .map_err(|not_set| match not_set {
+                NotSet::Capacity => TimerError::Capacity,
+                NotSet::Stopped => TimerError::Stopping,
+            })
+    }
+
+    /// Takes a timer back, with the ticks that have not been handed over. False if there is none.
+    pub(crate) fn cancel(&mut self, key: TimerKey) -> bool {
+        let Some(place) = self.keys.remove(&key) else {
+            return false;
+        };
+        let Some(running) = self.timers.take(place) else {
+            return false;
+        };
+        if let (Some(id), Ok(time)) = (running.set, self.time()) {
+            time.cancel(id);
+        }
+        if self.in_hand == Some(Item::Timer(place)) {
+            self.in_hand = None;
+        }
+        true
+    }
+
+    pub(crate) fn is_running(&self, key: TimerKey) -> bool {
+        self.keys.contains_key(&key)
+    }
+
+    /// A tick's turn has come: its message, and the next due time.
+    fn tick(&mut self, place: Place) -> Option<M> {
+        let now = self.time().ok()?.now();
+        let running = self.timers.get(place)?;
+        let message = running.make.make();
+        let next = match running.rhythm {
+            Rhythm::Once => {
+                let key = running.key;
+                self.keys.remove(&key);
+                self.timers.take(place);
+                return message;
+            }
+            Rhythm::Delay(_) => {
+                self.in_hand = Some(Item::Timer(place));
+                return message;
+            }
+            Rhythm::Rate(..) if running.backlog > 0 => {
+                running.backlog -= 1;
+                if running.backlog > 0 {
+                    self.due.push_front(Due::Tick(place));
+                    return message;
+                }
+                running.at
+            }
+            Rhythm::Rate(period, pile_up) => {
+                let missed = now.saturating_sub(running.at).as_nanos() / period.as_nanos();
+                let missed = u64::try_from(missed).unwrap_or(u64::MAX);
+                // The next one that lies in the future.
+                let steps = u32::try_from(missed.saturating_add(1)).unwrap_or(u32::MAX);
+                running.at = running.at.saturating_add(period.saturating_mul(steps));
+                running.backlog = match pile_up {
+                    PileUp::Burst => missed,
+                    PileUp::Coalesce => missed.min(1),
+                    PileUp::Skip => 0,
+                };
+                if running.backlog > 0 {
+                    self.due.push_front(Due::Tick(place));
+                    return message;
+                }
+                running.at
+            }
+        };
+        self.rearm(place, next);
+        message
+    }
+
+    fn rearm(&mut self, place: Place, at: Duration) {
+        // If there is no room left the timer ends: its entry was free a moment ago.
+        let set = self.set(at, Item::Timer(place)).ok();
+        if let Some(running) = self.timers.get(place) {
+            running.at = at;
+            running.set = set;
+        }
+    }
+
+    // === receive timeout ===
+
+    pub(crate) fn set_receive_timeout(
+        &mut self,
+        after: Duration,
+        make: Box<dyn FnMut() -> M + Send>,
+        ignores: fn(&M) -> bool,
+    ) -> Result<(), TimerError> {
+        if after.is_zero() {
+            return Err(TimerError::Zero);
+        }
+        if after > crate::timer::TOO_FAR {
+            return Err(TimerError::TooFar);
+        }
+        let since = self.time()?.now();
+        self.cancel_receive_timeout();
+        self.make_room();
+        let generation = self.idle_generation;
+        let set = self.set(since.saturating_add(after), Item::Timeout(generation))?;
+        self.idle = Some(IdleWatch {
+            after,
+            make,
+            ignores,
+            since,
+            generation,
+            set: Some(set),
+        });
+        self.touched = true;
+        Ok(())
+    }
+
+    pub(crate) fn cancel_receive_timeout(&mut self) -> bool {
+        let Some(idle) = self.idle.take() else {
+            return false;
+        };
+        self.idle_generation = self.idle_generation.wrapping_add(1);
+        if let (Some(id), Ok(time)) = (idle.set, self.time()) {
+            time.cancel(id);
+        }
+        true
+    }
+
+    /// The wheel says that the time is over. It knows nothing of the messages since.
+    fn timeout(&mut self, generation: u32) -> Option<M> {
+        self.settle();
+        let now = self.time().ok()?.now();
+        let idle = self
+            .idle
+            .as_mut()
+            .filter(|idle| idle.generation == generation)?;
+        let over = now >= idle.since.saturating_add(idle.after);
+        let message = over.then(|| (idle.make)());
+        if over {
+            idle.since = now;
+        }
+        let next = idle.since.saturating_add(idle.after);
+        let set = self.set(next, Item::Timeout(generation)).ok();
+        if let Some(idle) = &mut self.idle {
+            idle.set = set;
+        }
+        message
+    }
+
+    // === tasks ===
+
+    /// Takes a future that makes messages. It is polled first when the handler in hand is over.
+    pub(crate) fn give(&mut self, task: Pin<Box<dyn Task<M>>>) {
+        let place = self.tasks.next();
+        let waker = Arc::new(TaskWaker {
+            mail: Arc::clone(&self.mail),
+            place,
+            woken: Mutex::new(false),
+        });
+        self.tasks.put(Given {
+            task,
+            waker: Arc::clone(&waker),
+            waits: false,
+        });
+        self.make_room();
+        waker.wake();
+    }
+
+    fn poll_task(&mut self, place: Place) {
+        let Some(given) = self.tasks.get(place) else {
+            return;
+        };
+        // Before the poll: a wake that comes during it counts.
+        given.waker.woken.with(|woken| *woken = false);
+        if given.waits {
+            return;
+        }
+        let waker = Waker::from(Arc::clone(&given.waker));
+        let Poll::Ready((message, more)) =
+            given.task.as_mut().poll(&mut Context::from_waker(&waker))
+        else {
+            return;
+        };
+        let goes_on = more == More::Later;
+        given.waits = goes_on && message.is_some();
+        if let Some(message) = message {
+            self.due
+                .push_back(Due::Message(message, goes_on.then_some(place)));
+        }
+        if !goes_on {
+            drop(self.tasks.take(place));
+        }
+    }
+}
+
+impl<M: 'static> Diary for Agenda<M> {
+    fn collect(&mut self) -> bool {
+        // What a panic has left of the last time comes first.
+        loop {
+            while let Some(item) = self.items.pop() {
+                match item {
+                    Item::Timer(place) => self.due.push_back(Due::Tick(place)),
+                    Item::Timeout(generation) => self.due.push_back(Due::Timeout(generation)),
+                    Item::Task(place) => self.poll_task(place),
+                }
+            }
+            self.mail.take(&mut self.items);
+            if self.items.is_empty() {
+                return !self.due.is_empty();
+            }
+            self.items.reverse();
+        }
+    }
+
+    unsafe fn next(&mut self, out: *mut ()) -> bool {
+        while let Some(due) = self.due.pop_front() {
+            let message = match due {
+                Due::Tick(place) => self.tick(place),
+                Due::Timeout(generation) => self.timeout(generation),
+                Due::Message(message, place) => {
+                    self.in_hand = place.map(Item::Task);
+                    Some(message)
+                }
+            };
+            if let Some(message) = message {
+                // SAFETY: as the caller promises.
+                unsafe { out.cast::<M>().write(message) };
+                return true;
+            }
+        }
+        false
+    }
+
+    unsafe fn meet(&mut self, message: *const ()) {
+        if let Some(idle) = &self.idle {
+            // SAFETY: as the caller promises.
+            let message = unsafe { &*message.cast::<M>() };
+            self.meets = !(idle.ignores)(message);
+            self.touched |= self.meets;
+        }
+    }
+
+    fn handled(&mut self) {
+        self.touched |= core::mem::take(&mut self.meets);
+        match self.in_hand.take() {
+            Some(Item::Timer(place)) => {
+                if let Some(Running {
+                    rhythm: Rhythm::Delay(delay),
+                    ..
+                }) = self.timers.get(place)
+                {
+                    let delay = *delay;
+                    if let Ok(time) = self.time() {
+                        let at = time.now().saturating_add(delay);
+                        self.rearm(place, at);
+                    }
+                }
+            }
+            Some(Item::Task(place)) => {
+                if let Some(given) = self.tasks.get(place) {
+                    given.waits = false;
+                    Arc::clone(&given.waker).wake();
+                }
+            }
+            Some(Item::Timeout(_)) | None => {}
+        }
+    }
+
+    fn settle(&mut self) {
+        if !core::mem::take(&mut self.touched) {
+            return;
+        }
+        let Ok(now) = self.time().map(Time::now) else {
+            return;
+        };
+        if let Some(idle) = &mut self.idle {
+            idle.since = now;
+        }
+    }
+}
+
+impl<M> Drop for Agenda<M> {
+    fn drop(&mut self) {
+        let time = self.mail.cell.home().shared.time.as_deref();
+        if let Some(time) = time {
+            let timers = self.timers.slots.iter_mut();
+            let timers = timers.filter_map(|(_, running)| running.as_mut()?.set);
+            let idle = self.idle.as_mut().and_then(|idle| idle.set);
+            timers.chain(idle).for_each(|id| time.cancel(id));
+        }
+        // Futures and messages are the user's: each may panic when it is dropped.
+        for (_, given) in self.tasks.slots.drain(..) {
+            sync::quietly(|| drop(given));
+        }
+        for due in self.due.drain(..) {
+            sync::quietly(|| drop(due));
+        }
+        for (_, running) in self.timers.slots.drain(..) {
+            sync::quietly(|| drop(running));
+        }
+        let idle = self.idle.take();
+        sync::quietly(|| drop(idle));
+    }
+}

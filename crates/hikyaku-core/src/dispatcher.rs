@@ -1,0 +1,444 @@
+//! A dispatcher: workers, their ready queues, and the actors that live there.
+//!
+//! Every system has one, its *main* dispatcher. Others can be added, for actors that must not share
+//! threads with the rest: those that block, or that have to stay on one thread. Actors of all of
+//! them are one system: names, supervision, shutdown and dead letters know no difference.
+//!
+//! ```text
+//!   cell ──► Home ──► Shared      one for the system: registry, names, dead letters, state
+//!             ▲  └──► main Home   (if it is not the main one itself)
+//!   Worker ───┘
+//! ```
+//!
+//! Each cell holds a reference to its home for as long as its memory lives, and the home one to the
+//! system, so whoever holds a reference to an actor may always ask for both.
+
+use crate::actor::Actor;
+use crate::actor_ref::ActorRef;
+use crate::cell::{Birth, CellPtr};
+use crate::clock::Clock;
+use crate::invoker::Activation;
+use crate::mailbox::Life;
+use crate::ready::{Lane, ReadyQueueCoordinator};
+use crate::registry::Refused;
+use crate::sync::{self, Arc, AtomicUsize, Ordering, Weak};
+use crate::system::{Shared, SpawnError, SpawnOptions, System};
+use crate::worker::Worker;
+use alloc::vec::Vec;
+use core::fmt;
+use core::ptr::NonNull;
+use core::time::Duration;
+
+/// What the cells and the workers of a dispatcher share.
+pub(crate) struct Home {
+    pub(crate) coordinator: ReadyQueueCoordinator,
+    throughput: u32,
+    clock: Option<Arc<dyn Clock>>,
+    time_budget: Option<Duration>,
+    /// Workers that have not been dropped.
+    workers: AtomicUsize,
+    /// Living actors, times two; plus `RETIRED`. Not counted on the main dispatcher.
+    population: AtomicUsize,
+    retires: bool,
+    /// Itself, for the cells: a pointer that the counts can be reached by.
+    own: Weak<Home>,
+    /// The system's main dispatcher, if this is another.
+    main: Option<Arc<Home>>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// No actor comes in any more.
+const RETIRED: usize = 1;
+const ONE: usize = 2;
+
+/// How a dispatcher is made.
+pub(crate) struct HomePlan {
+    pub(crate) workers: usize,
+    pub(crate) stealing: bool,
+    pub(crate) throughput: u32,
+    pub(crate) time_budget: Option<Duration>,
+    pub(crate) seed: u64,
+    pub(crate) retires: bool,
+}
+
+impl Home {
+    pub(crate) fn make(
+        plan: &HomePlan,
+        shared: Arc<Shared>,
+        main: Option<Arc<Home>>,
+    ) -> (Arc<Self>, Vec<Worker>) {
+        let home = Arc::new_cyclic(|own| Self {
+            coordinator: ReadyQueueCoordinator::new(plan.workers, plan.stealing, plan.seed),
+            throughput: plan.throughput,
+            clock: shared.clock.clone(),
+            time_budget: plan.time_budget,
+            workers: AtomicUsize::new(plan.workers),
+            population: AtomicUsize::new(0),
+            retires: plan.retires,
+            own: Weak::clone(own),
+            main,
+            shared,
+        });
+        home.shared.add_home(&home);
+        let workers = (0..plan.workers)
+            .map(|number| Worker::new(Arc::clone(&home), number))
+            .collect();
+        (home, workers)
+    }
+
+    /// The system.
+    pub(crate) fn system(&self) -> System {
+        let main = match &self.main {
+            Some(main) => Arc::clone(main),
+            None => self.own.upgrade().expect("whoever borrows it holds it"),
+        };
+        System::from_home(main)
+    }
+
+    pub(crate) fn is_main(&self) -> bool {
+        self.main.is_none()
+    }
+
+    pub(crate) fn throughput(&self) -> u32 {
+        self.throughput
+    }
+
+    pub(crate) fn time_budget(&self) -> Option<Duration> {
+        self.time_budget
+    }
+
+    /// Makes an actor here, or on the dispatcher that the options name. `parent` adopts it.
+    ///
+    /// # Safety
+    /// The caller is the runner of `parent`, if there is one.
+    pub(crate) unsafe fn spawn<A: Actor>(
+        &self,
+        parent: Option<CellPtr>,
+        options: SpawnOptions,
+        factory: impl FnMut() -> A + Send + 'static,
+    ) -> Result<ActorRef<A::Msg>, SpawnError> {
+        // SAFETY: as the caller promises; actor and factory are `Send`.
+        unsafe {
+            match options.dispatcher.clone() {
+                None => self.spawn_here(parent, options, factory),
+                Some(Dispatcher(home)) if Arc::ptr_eq(&home.shared, &self.shared) => {
+                    home.spawn_here(parent, options, factory)
+                }
+                Some(_) => Err(SpawnError::ForeignDispatcher),
+            }
+        }
+    }
+
+    /// Makes an actor that is bound to the thread of the only worker.
+    ///
+    /// # Safety
+    /// The caller is the runner of `parent`, if there is one, and on the thread of this dispatcher's
+    /// only worker, which does not leave it.
+    pub(crate) unsafe fn spawn_bound<A: Actor>(
+        &self,
+        parent: Option<CellPtr>,
+        options: SpawnOptions,
+        factory: impl FnMut() -> A + 'static,
+    ) -> Result<ActorRef<A::Msg>, SpawnError> {
+        let here = core::ptr::from_ref(self);
+        match &options.dispatcher {
+            Some(other) if !core::ptr::eq(Arc::as_ptr(&other.0), here) => {
+                Err(SpawnError::ForeignDispatcher)
+            }
+            // SAFETY: as the caller promises.
+            _ => unsafe { self.spawn_here(parent, options, factory) },
+        }
+    }
+
+    /// # Safety
+    /// As [`Home::spawn`], or [`Home::spawn_bound`] if factory or actor are not `Send`.
+    unsafe fn spawn_here<A: Actor>(
+        &self,
+        parent: Option<CellPtr>,
+        options: SpawnOptions,
+        factory: impl FnMut() -> A + 'static,
+    ) -> Result<ActorRef<A::Msg>, SpawnError> {
+        options
+            .mailbox
+            .check()
+            .map_err(SpawnError::InvalidOptions)?;
+        if parent.is_some_and(|parent| parent.mailbox().life.get() == Life::Hook) {
+            return Err(SpawnError::ShuttingDown);
+        }
+        let reserved = options.name.clone();
+        if let Some(name) = &reserved {
+            self.shared.reserve(name)?;
+        }
+        let made = self.make_cell(parent, options, factory);
+        let cell = match made {
+            Ok(cell) => cell,
+            Err(error) => {
+                if let Some(name) = &reserved {
+                    self.shared.give_up(name);
+                }
+                return Err(error);
+            }
+        };
+        if let Some(name) = &reserved {
+            self.shared.publish(name, cell);
+        }
+        if let Some(parent) = parent {
+            // SAFETY: the caller is the parent's runner.
+            unsafe { parent.adopt(cell) };
+        }
+        // SAFETY: the new cell's one strong reference; its messages are `A::Msg`.
+        let actor = unsafe { ActorRef::from_cell(cell) };
+        cell.schedule();
+        Ok(actor)
+    }
+
+    fn make_cell<A: Actor>(
+        &self,
+        parent: Option<CellPtr>,
+        options: SpawnOptions,
+        factory: impl FnMut() -> A,
+    ) -> Result<CellPtr, SpawnError> {
+        self.move_in()?;
+        let birth = Birth {
+            home: self.own(),
+            parent,
+            mailbox: options.mailbox,
+            name: options.name,
+            throughput: options.throughput,
+            stop_unreferenced: options.stop_unreferenced,
+            owned: sync::KNOWS_HERE && self.coordinator.is_single(),
+        };
+        let Some(cell) = CellPtr::new(birth, factory) else {
+            self.move_out();
+            return Err(SpawnError::Capacity);
+        };
+        let registered = self
+            .shared
+            .registry
+            .register(self.shard_here(), cell, |index| {
+                // SAFETY: nobody else has the cell before the shard's lock is given back.
+                unsafe { cell.set_index(index) };
+            });
+        registered.map_err(|refused| {
+            // SAFETY: it was not published.
+            unsafe { cell.discard() };
+            self.move_out();
+            match refused {
+                Refused::Sealed => SpawnError::ShuttingDown,
+                Refused::Full => SpawnError::Capacity,
+            }
+        })?;
+        Ok(cell)
+    }
+
+    /// The home as its cells know it: they can count themselves among its owners.
+    fn own(&self) -> NonNull<Self> {
+        // SAFETY: the inside of an `Arc` is not at null.
+        unsafe { NonNull::new_unchecked(self.own.as_ptr().cast_mut()) }
+    }
+
+    /// The registry's shard for what this thread spawns: the main worker's own, or the last one.
+    fn shard_here(&self) -> usize {
+        let here = sync::here();
+        if self.is_main() && core::ptr::eq(here.home, core::ptr::from_ref(self).cast()) {
+            // SAFETY: while this is a thread's home, its lane is one of ours.
+            unsafe { (*here.lane.cast::<Lane>()).worker() }
+        } else {
+            usize::MAX
+        }
+    }
+
+    /// Counts a new actor, unless nobody comes in any more.
+    fn move_in(&self) -> Result<(), SpawnError> {
+        if self.is_main() {
+            return Ok(());
+        }
+        // Relaxed: only a first guess for the exchange.
+        let mut seen = self.population.load(Ordering::Relaxed);
+        loop {
+            if seen & RETIRED != 0 {
+                return Err(SpawnError::ShuttingDown);
+            }
+            match self.population.compare_exchange_weak(
+                seen,
+                seen + ONE,
+                // Relaxed, twice: the count carries nothing but itself; the cell is scheduled later.
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Ok(()),
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// An actor has ended, or was not spawned after all.
+    fn move_out(&self) {
+        if self.is_main() {
+            return;
+        }
+        // Release: what the actor did comes before the end of the workers.
+        let before = self.population.fetch_sub(ONE, Ordering::Release);
+        let empty = before == ONE;
+        if empty
+            && self.retires
+            && self
+                .population
+                // Relaxed, twice: as above.
+                .compare_exchange(0, RETIRED, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        {
+            self.coordinator.wake_all();
+        }
+    }
+
+    /// An actor has ended.
+    pub(crate) fn one_less(&self) {
+        self.move_out();
+        self.shared.one_less();
+    }
+
+    /// Actors of a dispatcher that is not the main one.
+    pub(crate) fn population(&self) -> usize {
+        // Acquire: pairs with the Release in `move_out`.
+        self.population.load(Ordering::Acquire) / ONE
+    }
+
+    /// May the workers end?
+    pub(crate) fn is_stopped(&self) -> bool {
+        // Acquire: pairs with the Release in `move_out`.
+        self.shared.is_stopped() || self.population.load(Ordering::Acquire) & RETIRED != 0
+    }
+
+    /// Is no actor left here?
+    pub(crate) fn is_empty(&self) -> bool {
+        if self.is_main() {
+            self.shared.is_main_empty()
+        } else {
+            self.population() == 0
+        }
+    }
+
+    pub(crate) fn one_worker_less(&self) -> bool {
+        // Release and Acquire: the last worker sees what the others did.
+        self.workers.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// The budget for one activation of `cell`. *Its runner.*
+    #[inline]
+    pub(crate) fn activation<'a>(&'a self, cell: CellPtr, lane: &'a Lane) -> Activation<'a> {
+        let time = match (&self.clock, self.time_budget) {
+            (Some(clock), Some(limit)) => Some((&**clock, limit)),
+            _ => None,
+        };
+        Activation::new(cell.throughput().unwrap_or(self.throughput), lane, time)
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        self.shared.home_gone(self.coordinator.handled());
+    }
+}
+
+impl fmt::Debug for Home {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Home")
+            .field("main", &self.is_main())
+            .field("coordinator", &self.coordinator)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Workers of their own for some of a system's actors. Clones are the same.
+///
+/// Given to [`SpawnOptions::dispatcher`]. Made by [`System::dispatcher`].
+#[derive(Clone)]
+pub struct Dispatcher(pub(crate) Arc<Home>);
+
+impl Dispatcher {
+    /// How many workers it has.
+    pub fn workers(&self) -> usize {
+        self.0.coordinator.workers()
+    }
+
+    /// How many actors live there.
+    pub fn live_actors(&self) -> usize {
+        self.0.population()
+    }
+}
+
+impl PartialEq for Dispatcher {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Dispatcher {}
+
+impl fmt::Debug for Dispatcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dispatcher")
+            .field("workers", &self.workers())
+            .field("live_actors", &self.live_actors())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Configures a [`Dispatcher`]. See [`System::dispatcher`].
+#[must_use]
+pub struct DispatcherBuilder<'a> {
+    system: &'a System,
+    plan: HomePlan,
+}
+
+impl<'a> DispatcherBuilder<'a> {
+    pub(crate) fn new(system: &'a System, main: &Home) -> Self {
+        Self {
+            system,
+            plan: HomePlan {
+                workers: 1,
+                stealing: false,
+                throughput: main.throughput(),
+                time_budget: main.time_budget(),
+                seed: 0,
+                retires: false,
+            },
+        }
+    }
+
+    /// How many workers; at least one. Default: one, which gets the single-core coordinator.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.plan.workers = workers.max(1);
+        self
+    }
+
+    /// See [`SystemBuilder::throughput`](crate::SystemBuilder::throughput). Default: the system's.
+    pub fn throughput(mut self, messages: u32) -> Self {
+        self.plan.throughput = messages.max(1);
+        self
+    }
+
+    /// Ends its workers as soon as the last of its actors has ended. Nobody can be spawned there
+    /// afterwards.
+    pub fn retire_when_empty(mut self) -> Self {
+        self.plan.retires = true;
+        self
+    }
+
+    /// Makes it. The workers are for an executor, as those of
+    /// [`SystemBuilder::build`](crate::SystemBuilder::build).
+    pub fn build(self) -> (Dispatcher, Vec<Worker>) {
+        let main = Arc::clone(self.system.home());
+        let (home, workers) = Home::make(&self.plan, Arc::clone(&main.shared), Some(main));
+        (Dispatcher(home), workers)
+    }
+}
+
+impl fmt::Debug for DispatcherBuilder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DispatcherBuilder")
+            .field("workers", &self.plan.workers)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,216 @@
+//! Time: one wheel for each system, and what waits in it.
+//!
+//! ```text
+//!   cx.timer, sleep, within ──insert──► wheel ◄──turn── TickDriver (a thread, Tokio, an interrupt, a test)
+//!                                         │ due
+//!               waker woken  ◄────────────┴───────────► actor's mail, then its order (agenda.rs)
+//! ```
+//!
+//! The driver fires; it runs nothing. What a timer means is the business of the one it wakes.
+//!
+//! A due time is rounded up to the resolution, and the clock down, so nothing fires early.
+//!
+//! # Concurrency
+//!
+//! Everything is behind one lock, held for a few instructions. What is woken is woken outside.
+
+mod driver;
+mod sleep;
+mod wheel;
+
+pub use self::driver::{ManualDriver, NextTick, StopToken, TickDriver, TickHandle};
+pub(crate) use self::sleep::Alarm;
+pub use self::sleep::{Sleep, SleepError};
+pub(crate) use self::wheel::TimerId;
+
+use self::wheel::{Advance, Refused, Wheel};
+use crate::agenda::{Item, Mail};
+use crate::clock::Clock;
+use crate::sync::{self, Arc, Mutex};
+use core::fmt;
+use core::task::Waker;
+use core::time::Duration;
+
+/// The timers of one system.
+pub(crate) struct Time {
+    clock: Arc<dyn Clock>,
+    resolution: Duration,
+    turning: Mutex<Turning>,
+}
+
+struct Turning {
+    wheel: Wheel<Target>,
+    /// The driver's.
+    waker: Option<Waker>,
+    /// The tick at which the driver will be back by itself.
+    back_at: u64,
+    stopped: bool,
+}
+
+/// Whom a timer wakes.
+pub(crate) enum Target {
+    Waker(Waker),
+    Actor { mail: Arc<Mail>, item: Item },
+}
+
+impl Target {
+    fn fire(self) {
+        match self {
+            Self::Waker(waker) => sync::wake(waker),
+            Self::Actor { mail, item } => mail.deliver(item),
+        }
+    }
+}
+
+/// Why a timer was not set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotSet {
+    /// There is no room for another one.
+    Capacity,
+    /// The system has stopped.
+    Stopped,
+}
+
+/// So many are fired between two locks.
+const PORTION: usize = 32;
+
+impl Time {
+    pub(crate) fn new(clock: Arc<dyn Clock>, resolution: Duration) -> Self {
+        Self {
+            clock,
+            resolution,
+            turning: Mutex::new(Turning {
+                wheel: Wheel::new(),
+                waker: None,
+                back_at: u64::MAX,
+                stopped: false,
+            }),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    /// The first tick that is not before `due`.
+    fn tick_at(&self, due: Duration) -> u64 {
+        let ticks = due.as_nanos().div_ceil(self.resolution.as_nanos());
+        u64::try_from(ticks).unwrap_or(u64::MAX)
+    }
+
+    /// The last tick that is not after `now`.
+    fn tick_before(&self, now: Duration) -> u64 {
+        let ticks = now.as_nanos() / self.resolution.as_nanos();
+        u64::try_from(ticks).unwrap_or(u64::MAX)
+    }
+
+    /// Wakes `target` when the clock shows `due`, or a little later.
+    pub(crate) fn insert(&self, due: Duration, target: Target) -> Result<TimerId, NotSet> {
+        let due = self.tick_at(due);
+        let mut target = Some(target);
+        let (inserted, waker) = self.turning.with(|turning| {
+            if turning.stopped {
+                return (Err(NotSet::Stopped), None);
+            }
+            let Some(new) = target.take() else {
+                return (Err(NotSet::Stopped), None);
+            };
+            match turning.wheel.insert(due, new) {
+                Ok(id) if due < turning.back_at => {
+                    // Once is enough, until it is back.
+                    turning.back_at = 0;
+                    (Ok(id), turning.waker.take())
+                }
+                Ok(id) => (Ok(id), None),
+                Err(Refused::Full(refused) | Refused::OutOfMemory(refused)) => {
+                    // Dropped outside the lock.
+                    target = Some(refused);
+                    (Err(NotSet::Capacity), None)
+                }
+            }
+        });
+        if let Some(waker) = waker {
+            sync::wake(waker);
+        }
+        inserted
+    }
+
+    /// Takes a timer back. Nothing happens if it has fired.
+    pub(crate) fn cancel(&self, id: TimerId) {
+        let target = self.turning.with(|turning| turning.wheel.cancel(id));
+        drop(target);
+    }
+
+    /// Fires what is due.
+    pub(crate) fn turn(&self, waker: &Waker) -> NextTick {
+        let now = self.tick_before(self.now());
+        let mut waker = Some(waker.clone());
+        let mut due = [const { None }; PORTION];
+        loop {
+            let next = self.turning.with(|turning| {
+                for place in &mut due {
+                    match turning.wheel.advance(now) {
+                        Advance::Fired(target) => *place = Some(target),
+                        Advance::Busy => return None,
+                        Advance::Done => break,
+                    }
+                }
+                if due[PORTION - 1].is_some() {
+                    return None;
+                }
+                let next = turning.wheel.next_due();
+                turning.back_at = next.unwrap_or(u64::MAX);
+                core::mem::swap(&mut turning.waker, &mut waker);
+                Some(next)
+            });
+            due.iter_mut()
+                .filter_map(Option::take)
+                .for_each(Target::fire);
+            if let Some(next) = next {
+                return match next {
+                    Some(tick) => NextTick::At(self.time_of(tick)),
+                    None => NextTick::Never,
+                };
+            }
+        }
+    }
+
+    fn time_of(&self, tick: u64) -> Duration {
+        let nanos = u128::from(tick) * self.resolution.as_nanos();
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.turning.with(|turning| turning.stopped)
+    }
+
+    /// The system has stopped: who still waits is woken, and nobody comes in any more.
+    pub(crate) fn stop(&self) {
+        let (waker, mut wheel) = self.turning.with(|turning| {
+            turning.stopped = true;
+            (
+                turning.waker.take(),
+                core::mem::replace(&mut turning.wheel, Wheel::new()),
+            )
+        });
+        if let Some(waker) = waker {
+            sync::wake(waker);
+        }
+        loop {
+            match wheel.advance(u64::MAX) {
+                Advance::Fired(target) => target.fire(),
+                Advance::Busy => {}
+                Advance::Done => return,
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Time")
+            .field("now", &self.now())
+            .field("resolution", &self.resolution)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,233 @@
+//! Timers of an actor, as a user writes them.
+
+use alloc::boxed::Box;
+use core::fmt;
+use core::time::Duration;
+
+/// Names a timer within its actor. A new timer of the same key takes the place of the old one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TimerKey(Key);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Key {
+    Name(&'static str),
+    Number(u64),
+}
+
+impl From<&'static str> for TimerKey {
+    fn from(name: &'static str) -> Self {
+        Self(Key::Name(name))
+    }
+}
+
+impl From<u64> for TimerKey {
+    fn from(number: u64) -> Self {
+        Self(Key::Number(number))
+    }
+}
+
+/// What a repeated timer does with ticks that came while its actor was busy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum PileUp {
+    /// All are handed over, one after the other, as soon as the actor has time.
+    #[default]
+    Burst,
+    /// One is handed over for all of them; then the timer goes on in its old rhythm.
+    Coalesce,
+    /// They are lost; the timer goes on in its old rhythm.
+    Skip,
+}
+
+/// A timer that sends its actor a message. Started with [`Context::start_timer`](crate::Context::start_timer).
+///
+/// Its messages are handled before those that wait in the mailbox, take no room there, and never
+/// while a handler is pending. It belongs to the actor as it is now: it ends with it, and with its
+/// restart.
+///
+/// ```
+/// use hikyaku_core::{Actor, Context, Failure, PileUp, Timer};
+/// use std::time::Duration;
+///
+/// struct Poller;
+///
+/// #[derive(Clone)]
+/// enum PollerMsg { Poll, GiveUp }
+///
+/// impl Actor for Poller {
+///     type Msg = PollerMsg;
+///
+///     async fn started(&mut self, cx: &mut Context<'_, Self>) -> Result<(), Failure> {
+///         let poll = Timer::fixed_rate(Duration::from_millis(100), PollerMsg::Poll);
+///         cx.start_timer("poll", poll.pile_up(PileUp::Coalesce))?;
+///         cx.start_timer("give up", Timer::once(Duration::from_secs(5), PollerMsg::GiveUp))?;
+///         Ok(())
+///     }
+///
+///     async fn handle(&mut self, msg: PollerMsg, cx: &mut Context<'_, Self>) -> Result<(), Failure> {
+///         match msg {
+///             PollerMsg::Poll => {}
+///             PollerMsg::GiveUp => { cx.cancel_timer("poll"); }
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
+#[must_use = "a timer runs when an actor starts it"]
+pub struct Timer<M> {
+    pub(crate) first: Duration,
+    pub(crate) rhythm: Rhythm,
+    pub(crate) make: Make<M>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rhythm {
+    Once,
+    /// From one due time to the next.
+    Rate(Duration, PileUp),
+    /// From the end of a handler to the next due time.
+    Delay(Duration),
+}
+
+/// Where the messages come from.
+pub(crate) enum Make<M> {
+    Once(Option<M>),
+    Copies(M, fn(&M) -> M),
+    New(Box<dyn FnMut() -> M + Send>),
+}
+
+impl<M> Make<M> {
+    pub(crate) fn make(&mut self) -> Option<M> {
+        match self {
+            Self::Once(message) => message.take(),
+            Self::Copies(message, copy) => Some(copy(message)),
+            Self::New(make) => Some(make()),
+        }
+    }
+}
+
+impl<M> Timer<M> {
+    /// Sends `message` after `delay`.
+    pub fn once(delay: Duration, message: M) -> Self {
+        Self {
+            first: delay,
+            rhythm: Rhythm::Once,
+            make: Make::Once(Some(message)),
+        }
+    }
+
+    /// Sends a clone of `message` every `period`, counted from one due time to the next: late ticks do
+    /// not move the later ones.
+    pub fn fixed_rate(period: Duration, message: M) -> Self
+    where
+        M: Clone,
+    {
+        Self {
+            first: period,
+            rhythm: Rhythm::Rate(period, PileUp::default()),
+            make: Make::Copies(message, M::clone),
+        }
+    }
+
+    /// Sends a clone of `message`, and again when `delay` has passed since the last one was handled.
+    pub fn fixed_delay(delay: Duration, message: M) -> Self
+    where
+        M: Clone,
+    {
+        Self {
+            first: delay,
+            rhythm: Rhythm::Delay(delay),
+            make: Make::Copies(message, M::clone),
+        }
+    }
+
+    /// As [`fixed_rate`](Self::fixed_rate), with a new message each time.
+    pub fn fixed_rate_with(period: Duration, make: impl FnMut() -> M + Send + 'static) -> Self {
+        Self {
+            first: period,
+            rhythm: Rhythm::Rate(period, PileUp::default()),
+            make: Make::New(Box::new(make)),
+        }
+    }
+
+    /// As [`fixed_delay`](Self::fixed_delay), with a new message each time.
+    pub fn fixed_delay_with(delay: Duration, make: impl FnMut() -> M + Send + 'static) -> Self {
+        Self {
+            first: delay,
+            rhythm: Rhythm::Delay(delay),
+            make: Make::New(Box::new(make)),
+        }
+    }
+
+    /// The first tick comes after `delay`, which may be zero, instead of after the period.
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.first = delay;
+        self
+    }
+
+    /// What becomes of ticks that come while the actor is busy. Only for
+    /// [`fixed_rate`](Self::fixed_rate): the other kinds have one tick at a time.
+    pub fn pile_up(mut self, policy: PileUp) -> Self {
+        if let Rhythm::Rate(_, pile_up) = &mut self.rhythm {
+            *pile_up = policy;
+        }
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), TimerError> {
+        let period = match self.rhythm {
+            Rhythm::Once if self.first.is_zero() => return Err(TimerError::Zero),
+            Rhythm::Once => Duration::ZERO,
+            Rhythm::Rate(period, _) | Rhythm::Delay(period) if period.is_zero() => {
+                return Err(TimerError::Zero);
+            }
+            Rhythm::Rate(period, _) | Rhythm::Delay(period) => period,
+        };
+        if period > TOO_FAR || self.first > TOO_FAR {
+            return Err(TimerError::TooFar);
+        }
+        Ok(())
+    }
+}
+
+/// A hundred years.
+pub(crate) const TOO_FAR: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
+impl<M> fmt::Debug for Timer<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timer")
+            .field("first", &self.first)
+            .field("rhythm", &self.rhythm)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a timer was not started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TimerError {
+    /// A period, or the delay of a timer that fires once, is zero.
+    Zero,
+    /// A duration is above a hundred years.
+    TooFar,
+    /// The system was built without a clock and a tick driver.
+    NoTime,
+    /// There is no room for another timer.
+    Capacity,
+    /// The actor is stopping, or the system has stopped.
+    Stopping,
+}
+
+impl fmt::Display for TimerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Zero => "the duration is zero",
+            Self::TooFar => "the duration is above a hundred years",
+            Self::NoTime => "the system was built without a tick driver",
+            Self::Capacity => "there is no room for another timer",
+            Self::Stopping => "the actor is stopping",
+        })
+    }
+}
+
+impl core::error::Error for TimerError {}

@@ -1,0 +1,46 @@
+//! A thread that drives the timers.
+
+use crate::threads::Parker;
+use hikyaku_core::{NextTick, StopToken, TickDriver, TickHandle};
+use std::error::Error;
+use std::sync::Arc;
+use std::task::Waker;
+use std::thread;
+
+/// Drives the timers of a system on a thread of its own, which sleeps until the next one is due: the
+/// default on own threads. A system without timers leaves it asleep.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ThreadDriver;
+
+impl TickDriver for ThreadDriver {
+    fn start(
+        self: Box<Self>,
+        handle: TickHandle,
+        stop: StopToken,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        thread::Builder::new()
+            .name("hikyaku-ticks".into())
+            .spawn(move || drive(&handle, &stop))?;
+        Ok(())
+    }
+}
+
+fn drive(handle: &TickHandle, stop: &StopToken) {
+    let parker = Parker::new();
+    let waker = Waker::from(Arc::clone(&parker));
+    loop {
+        let next = handle.tick(&waker);
+        if stop.is_stopped() {
+            return;
+        }
+        match next {
+            NextTick::Never => parker.park(0, None),
+            NextTick::At(due) => {
+                let wait = due.saturating_sub(handle.now());
+                if !wait.is_zero() {
+                    parker.park(0, Some(wait));
+                }
+            }
+        }
+    }
+}
