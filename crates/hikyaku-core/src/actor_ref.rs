@@ -3,11 +3,10 @@
 use crate::ask::{Ask, Reply};
 use crate::cell::CellPtr;
 use crate::failure::{StartError, StopCause};
-use crate::mailbox::{self, Notice, Push, Waiter, Waiting};
+use crate::mailbox::{self, Letter, Marks, Notice, Push, Waiter, Waiting};
 use crate::registry::MailboxIndex;
 use crate::state::Orders;
 use crate::sync::{Arc, UnsafeCell};
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 use core::future::Future;
@@ -646,8 +645,8 @@ impl Watch {
             // SAFETY: the node is ours; the watch keeps the cell.
             if !unsafe { self.cell.mailbox().system.push(node) } {
                 // SAFETY: refused, so the box is still ours.
-                drop(unsafe { Box::from_raw(node.as_ptr()) });
-                let started = self.start && self.cell.mailbox().started.get();
+                drop(unsafe { Letter::open(node) });
+                let started = self.start && self.cell.mailbox().marks.has(Marks::STARTED);
                 return Poll::Ready((!started).then(|| self.cell.cause()));
             }
             self.cell.order(Orders::LANE, false);

@@ -1,9 +1,10 @@
 //! The cell: one allocation per actor.
 //!
 //! ```text
-//!   Header   home · counts · index · parent · mailbox · vtable · cold box · siblings · context
-//!   slot     the one live future, or a large first message, or the factory until it has run
+//!   Header   home · counts · index · kin · mailbox · vtable · cold box · context
+//!   slot     the one live future, or a large first message
 //!   actor    the value, beside the future; vacant until the factory has run
+//!   factory  for the first time and for each restart
 //!   tail     the slots of a bounded mailbox
 //! ```
 //!
@@ -29,16 +30,18 @@
 use crate::actor::{Actor, Context};
 use crate::agenda::Diary;
 use crate::dispatcher::Home;
-use crate::failure::StopCause;
+use crate::failure::{Failure, StopCause};
 use crate::invoker::{self, Activation, Ending, InvokeResult};
 use crate::mailbox::{
-    CellOptions, Life, MailboxOptions, Notice, QueueMailbox, Room, SystemNode, Tail,
+    CellOptions, Life, MailboxOptions, Marks, Notice, QueueMailbox, Room, SystemNode, Tail,
 };
 use crate::pool;
 use crate::registry::MailboxIndex;
 use crate::state::{Next, Orders, Rest};
+use crate::supervision::{RestartPolicy, Supervision, Tally};
 use crate::sync::{self, Arc, AtomicU32, Ordering};
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::any::TypeId;
@@ -56,12 +59,12 @@ pub(crate) struct Header {
     home: NonNull<Home>,
     counts: Counts,
     index: MailboxIndex,
-    parent: Option<CellPtr>,
+    /// Parent and siblings, if there is a parent.
+    kin: *mut Kin,
     /// Its first part is the senders'; the second line begins with the runner's.
     mailbox: QueueMailbox,
     vtable: &'static VTable,
     cold: Cell<*mut Cold>,
-    siblings: Siblings,
     /// A `Context`, which is a pointer to this cell.
     context: Cell<*mut Header>,
 }
@@ -70,7 +73,7 @@ pub(crate) struct Header {
 const _: () = {
     let mailbox = core::mem::offset_of!(Header, mailbox);
     assert!(mailbox + core::mem::offset_of!(QueueMailbox, system) == 64);
-    assert!(size_of::<Header>() == 120);
+    assert!(size_of::<Header>() == 104);
 };
 // The node that tells the parent lies where the chain was.
 #[cfg(not(loom))]
@@ -84,8 +87,9 @@ struct Counts {
     memory: AtomicU32,
 }
 
-/// The neighbours among the parent's children. *The parent's runner.*
-struct Siblings {
+/// The parent, and the neighbours among its children. The neighbours: *the parent's runner.*
+struct Kin {
+    parent: CellPtr,
     previous: Cell<Option<CellPtr>>,
     next: Cell<Option<CellPtr>>,
 }
@@ -95,8 +99,17 @@ struct Siblings {
 pub(crate) struct Cold {
     pub(crate) name: Option<Box<str>>,
     pub(crate) throughput: Option<u32>,
-    /// How it failed. After the end without the error value.
-    pub(crate) failure: Option<crate::Failure>,
+    /// How it failed, until it is well again. After the end without the error value.
+    pub(crate) failure: Option<Failure>,
+    /// What it is to fail with: see [`Marks::FAULT`](crate::mailbox::Marks::FAULT).
+    pub(crate) fault: Option<Failure>,
+    /// How it supervises its children.
+    pub(crate) supervision: Option<Supervision>,
+    pub(crate) policy: RestartPolicy,
+    /// What is remembered of children that failed; of the actor itself, if it has no parent.
+    pub(crate) tallies: BTreeMap<MailboxIndex, Tally>,
+    /// Letters for the actors that this one is linked to, should it fail.
+    pub(crate) links: Vec<(WeakCell, NonNull<SystemNode>)>,
     pub(crate) watchers: Vec<Arc<Notice>>,
     pub(crate) youngest: Option<CellPtr>,
     pub(crate) children: usize,
@@ -111,9 +124,9 @@ pub(crate) struct Cold {
 /// What the runtime needs to know of an actor type.
 pub(crate) struct VTable {
     pub(crate) run: unsafe fn(CellPtr, &mut Activation<'_>) -> InvokeResult,
-    /// Makes the actor from the factory in the slot.
+    /// Makes the actor with the factory.
     pub(crate) construct: unsafe fn(CellPtr),
-    /// Drops the factory in the slot.
+    /// Drops the factory.
     pub(crate) drop_factory: unsafe fn(CellPtr),
     /// Drops the live future in the slot.
     pub(crate) drop_future: unsafe fn(CellPtr),
@@ -141,6 +154,7 @@ unsafe impl Sync for CellPtr {}
 struct Parts {
     slot: usize,
     actor: usize,
+    factory: usize,
     layout: Layout,
 }
 
@@ -170,7 +184,7 @@ const fn union(a: Layout, b: Layout) -> (usize, usize) {
 }
 
 impl<A: Actor> Shape<A> {
-    /// Size and alignment of the slot, the factory aside.
+    /// Size and alignment of the slot.
     const SLOT: (usize, usize) = {
         let _: Option<Handle<A>> = None;
         let message = Layout::new::<A::Msg>();
@@ -178,21 +192,24 @@ impl<A: Actor> Shape<A> {
         let started = layout_of_hook::<A, _>(A::started);
         let stopped = layout_of_hook::<A, _>(A::stopped);
         let (size, align) = union(message, handle);
+        let restarting = layout_of_hook::<A, _>(A::restarting);
         let (hooks, hooks_align) = union(started, stopped);
-        (max(size, hooks), max(align, hooks_align))
+        let size = max(max(size, hooks), restarting.size());
+        (size, max(max(align, hooks_align), restarting.align()))
     };
 
     const fn parts(factory: Layout) -> Parts {
         let align = max(max(Self::SLOT.1, factory.align()), align_of::<Header>());
-        let slot = size_of::<Header>().next_multiple_of(max(Self::SLOT.1, factory.align()));
-        let slot_end = slot + max(Self::SLOT.0, factory.size());
-        let actor = slot_end.next_multiple_of(align_of::<A>());
+        let slot = size_of::<Header>().next_multiple_of(Self::SLOT.1);
+        let actor = (slot + Self::SLOT.0).next_multiple_of(align_of::<A>());
+        let factory_at = (actor + size_of::<A>()).next_multiple_of(factory.align());
         let align = max(align, align_of::<A>());
-        let size = (actor + size_of::<A>()).next_multiple_of(align);
+        let size = (factory_at + factory.size()).next_multiple_of(align);
         match Layout::from_size_align(size, align) {
             Ok(layout) => Parts {
                 slot,
                 actor,
+                factory: factory_at,
                 layout,
             },
             Err(_) => panic!("the actor is larger than the address space"),
@@ -200,8 +217,9 @@ impl<A: Actor> Shape<A> {
     }
 }
 
-/// The memory one actor of type `A` takes, in bytes, with an unbounded mailbox: the runtime's part,
-/// the actor's value, and the largest of its handler futures. The allocator may round it up.
+/// The memory one actor of type `A` takes, in bytes, with an unbounded mailbox and a factory that captures
+/// nothing: the runtime's part, the actor's value, and the largest of its handler futures. The
+/// allocator may round it up.
 ///
 /// The slot is as large as the largest future. If one rare handler makes it large, box its body:
 /// `Box::pin(async move { .. }).await`.
@@ -243,24 +261,27 @@ impl<A: Actor, F: FnMut() -> A> Typed<A, F> {
         message_name: core::any::type_name::<A::Msg>,
     };
 
-    /// # Safety
-    /// The caller is the runner, the slot holds the factory, and the actor is vacant.
-    unsafe fn construct(cell: CellPtr) {
-        // SAFETY: as the caller promises; the factory is moved out and dropped here.
-        unsafe {
-            let mut factory = cell.slot().cast::<F>().read();
-            let actor = factory();
-            cell.actor::<A>().write(actor);
-            // Before the factory is dropped, whose destructor may panic.
-            cell.mailbox().vacant.set(false);
-        }
+    fn factory(cell: CellPtr) -> *mut F {
+        // SAFETY: the factory is inside the allocation.
+        unsafe { cell.as_ptr().byte_add(Self::PARTS.factory).cast() }
     }
 
     /// # Safety
-    /// The caller is the runner, and the slot holds the factory.
+    /// The caller is the runner, the factory is there, and the actor is vacant.
+    unsafe fn construct(cell: CellPtr) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let actor = (*Self::factory(cell))();
+            cell.actor::<A>().write(actor);
+        }
+        cell.mailbox().marks.clear(Marks::VACANT);
+    }
+
+    /// # Safety
+    /// The caller is the runner, and the factory is there. Once.
     unsafe fn drop_factory(cell: CellPtr) {
         // SAFETY: as the caller promises.
-        unsafe { ptr::drop_in_place(cell.slot().cast::<F>()) }
+        unsafe { ptr::drop_in_place(Self::factory(cell)) }
     }
 
     /// # Safety
@@ -296,6 +317,36 @@ fn layout_with_tail<M>(base: Layout, capacity: Option<usize>) -> Option<(Layout,
     Some((layout, u32::try_from(offset).ok()?))
 }
 
+/// # Safety
+/// Null, or taken from the pool as such, and used no more.
+unsafe fn free_kin(kin: *mut Kin) {
+    if let Some(kin) = NonNull::new(kin) {
+        // SAFETY: as the caller promises.
+        unsafe { pool::give(kin.cast(), Layout::new::<Kin>()) }
+    }
+}
+
+/// A pointer to a cell that keeps its memory.
+pub(crate) struct WeakCell(CellPtr);
+
+impl WeakCell {
+    /// For one who keeps the memory.
+    pub(crate) fn new(cell: CellPtr) -> Self {
+        cell.retain();
+        Self(cell)
+    }
+
+    pub(crate) fn cell(&self) -> CellPtr {
+        self.0
+    }
+}
+
+impl Drop for WeakCell {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
 /// What a new cell is made from.
 pub(crate) struct Birth {
     pub(crate) home: NonNull<Home>,
@@ -305,6 +356,8 @@ pub(crate) struct Birth {
     pub(crate) throughput: Option<u32>,
     pub(crate) stop_unreferenced: bool,
     pub(crate) owned: bool,
+    pub(crate) supervision: Option<Supervision>,
+    pub(crate) policy: RestartPolicy,
 }
 
 impl CellPtr {
@@ -313,16 +366,42 @@ impl CellPtr {
     pub(crate) fn new<A: Actor, F: FnMut() -> A>(birth: Birth, factory: F) -> Option<Self> {
         let capacity = birth.mailbox.capacity();
         let (layout, tail) = layout_with_tail::<A::Msg>(Typed::<A, F>::PARTS.layout, capacity)?;
-        let header = pool::try_take(layout)?.cast::<Header>();
+        let kin = match birth.parent {
+            Some(parent) => {
+                let kin = pool::try_take(Layout::new::<Kin>())?.cast::<Kin>();
+                // SAFETY: fresh memory of the layout.
+                unsafe {
+                    kin.write(Kin {
+                        parent,
+                        previous: Cell::new(None),
+                        next: Cell::new(None),
+                    });
+                }
+                kin.as_ptr()
+            }
+            None => ptr::null_mut(),
+        };
+        let Some(header) = pool::try_take(layout) else {
+            // SAFETY: made above, and nobody else has it.
+            unsafe { free_kin(kin) };
+            return None;
+        };
+        let header = header.cast::<Header>();
         let own_throughput = birth.throughput.is_some();
-        let cold = if birth.name.is_some() || birth.throughput.is_some() {
+        let plain = birth.name.is_none()
+            && birth.throughput.is_none()
+            && birth.supervision.is_none()
+            && birth.policy == RestartPolicy::default();
+        let cold = if plain {
+            ptr::null_mut()
+        } else {
             Box::into_raw(Box::new(Cold {
                 name: birth.name,
                 throughput: birth.throughput,
+                supervision: birth.supervision,
+                policy: birth.policy,
                 ..Cold::default()
             }))
-        } else {
-            ptr::null_mut()
         };
         // SAFETY: `home` is the inside of an `Arc`, alive because somebody spawns.
         unsafe { Arc::increment_strong_count(birth.home.as_ptr()) };
@@ -336,7 +415,7 @@ impl CellPtr {
                     memory: AtomicU32::new(2),
                 },
                 index: MailboxIndex::NONE,
-                parent: birth.parent,
+                kin,
                 mailbox: QueueMailbox::new(CellOptions::new(
                     tail,
                     birth.stop_unreferenced,
@@ -345,14 +424,10 @@ impl CellPtr {
                 )),
                 vtable: &Typed::<A, F>::VTABLE,
                 cold: Cell::new(cold),
-                siblings: Siblings {
-                    previous: Cell::new(None),
-                    next: Cell::new(None),
-                },
                 context: Cell::new(header.as_ptr()),
             });
             let cell = Self(header);
-            cell.slot().cast::<F>().write(factory);
+            Typed::<A, F>::factory(cell).write(factory);
             if let Some(capacity) = capacity {
                 Room::<A::Msg>::write(cell.room::<A::Msg>(), capacity);
             }
@@ -372,7 +447,7 @@ impl CellPtr {
     /// # Safety
     /// The cell was just made, and nobody else has it.
     pub(crate) unsafe fn discard(self) {
-        // SAFETY: as the caller promises: the factory is in the slot, nothing is queued.
+        // SAFETY: as the caller promises: the factory is there, nothing is queued.
         unsafe {
             sync::quietly(|| (self.vtable().drop_factory)(self));
             self.free();
@@ -500,8 +575,13 @@ impl CellPtr {
         (self.vtable().message_name)()
     }
 
+    fn kin(&self) -> Option<&Kin> {
+        // SAFETY: made with the cell and freed with it; only its cells change.
+        unsafe { self.header().kin.as_ref() }
+    }
+
     pub(crate) fn parent(self) -> Option<CellPtr> {
-        self.header().parent
+        self.kin().map(|kin| kin.parent)
     }
 
     /// The cold box. *Runner*, or anyone once the system lane has ended.
@@ -554,12 +634,17 @@ impl CellPtr {
     pub(crate) unsafe fn adopt(self, child: CellPtr) {
         // SAFETY: as the caller promises.
         let cold = unsafe { self.cold() };
-        child.header().siblings.previous.set(cold.youngest);
-        if let Some(older) = cold.youngest {
-            older.header().siblings.next.set(Some(child));
+        if let Some(kin) = child.kin() {
+            kin.previous.set(cold.youngest);
+        }
+        if let Some(kin) = cold.youngest.as_ref().and_then(CellPtr::kin) {
+            kin.next.set(Some(child));
         }
         cold.youngest = Some(child);
         cold.children += 1;
+        if self.mailbox().task.is_holding() {
+            child.order(Orders::KIN, false);
+        }
     }
 
     /// Removes a child that has ended, and frees what the parent held of it.
@@ -569,16 +654,19 @@ impl CellPtr {
     pub(crate) unsafe fn bury(self, child: CellPtr) {
         // SAFETY: as the caller promises.
         let cold = unsafe { self.cold() };
-        let siblings = &child.header().siblings;
-        let (previous, next) = (siblings.previous.get(), siblings.next.get());
-        if let Some(older) = previous {
-            older.header().siblings.next.set(next);
+        let Some(kin) = child.kin() else {
+            return;
+        };
+        let (previous, next) = (kin.previous.get(), kin.next.get());
+        if let Some(older) = previous.as_ref().and_then(CellPtr::kin) {
+            older.next.set(next);
         }
-        match next {
-            Some(younger) => younger.header().siblings.previous.set(previous),
+        match next.as_ref().and_then(CellPtr::kin) {
+            Some(younger) => younger.previous.set(previous),
             None => cold.youngest = previous,
         }
         cold.children -= 1;
+        cold.tallies.remove(&child.index());
         if cold.leaving == Some(child) {
             cold.leaving = None;
         }
@@ -587,7 +675,7 @@ impl CellPtr {
 
     /// The next older sibling. *The parent's runner.*
     pub(crate) fn older_sibling(self) -> Option<CellPtr> {
-        self.header().siblings.previous.get()
+        self.kin()?.previous.get()
     }
 
     /// The node that tells the parent of the end. It lies where the chain was.
@@ -827,6 +915,7 @@ impl CellPtr {
             if !cold.is_null() {
                 drop(Box::from_raw(cold));
             }
+            free_kin(self.header().kin);
             let home = self.header().home;
             let layout = (self.vtable().free_layout)(self);
             pool::give(self.0.cast(), layout);

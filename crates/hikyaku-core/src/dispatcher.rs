@@ -207,6 +207,8 @@ impl Home {
             throughput: options.throughput,
             stop_unreferenced: options.stop_unreferenced,
             owned: sync::KNOWS_HERE && self.coordinator.is_single(),
+            supervision: options.supervision,
+            policy: options.restart,
         };
         let Some(cell) = CellPtr::new(birth, factory) else {
             self.move_out();

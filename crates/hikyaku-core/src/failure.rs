@@ -22,7 +22,19 @@ use core::fmt;
 /// assert_eq!(parse("x").unwrap_err().to_string(), "invalid digit found in string");
 /// ```
 #[derive(Clone)]
-pub struct Failure(Arc<Reason>);
+pub struct Failure {
+    reason: Arc<Reason>,
+    when: When,
+}
+
+/// In which part of its life the actor was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    Running,
+    Starting,
+    /// It stopped itself, and is to be there always.
+    Exit,
+}
 
 enum Reason {
     Error(Quiet),
@@ -50,7 +62,7 @@ impl Drop for Quiet {
 impl Failure {
     /// A failure that is only a text.
     pub fn msg(text: impl fmt::Display) -> Self {
-        Self(Arc::new(Reason::Message(text.to_string())))
+        Self::new(Reason::Message(text.to_string()))
     }
 
     #[allow(
@@ -67,13 +79,43 @@ impl Failure {
         };
         // The payload is a value of the user: its destructor may panic too.
         sync::discard(payload);
-        Self(Arc::new(Reason::Panic(text)))
+        Self::new(Reason::Panic(text))
+    }
+
+    fn new(reason: Reason) -> Self {
+        Self {
+            reason: Arc::new(reason),
+            when: When::Running,
+        }
+    }
+
+    /// The same failure, of an actor that had not started.
+    pub(crate) fn at_start(mut self) -> Self {
+        self.when = When::Starting;
+        self
+    }
+
+    /// An actor that is to be there always has stopped itself.
+    pub(crate) fn exit() -> Self {
+        Self {
+            when: When::Exit,
+            ..Self::msg("a permanent actor stopped itself")
+        }
+    }
+
+    pub(crate) fn is_exit(&self) -> bool {
+        self.when == When::Exit
+    }
+
+    /// Did the factory or `started` fail?
+    pub fn is_start(&self) -> bool {
+        self.when == When::Starting
     }
 
     /// The same failure without the error value: what a stopped cell keeps, so that no destructor
     /// of the user runs when the last reference goes.
     pub(crate) fn text_only(&self) -> Self {
-        Self(Arc::new(match &*self.0 {
+        let reason = match &*self.reason {
             Reason::Panic(text) => Reason::Panic(text.clone()),
             Reason::Message(text) => Reason::Message(text.clone()),
             Reason::Error(error) => Reason::Message(
@@ -82,12 +124,16 @@ impl Failure {
                     String::from("an error that cannot be shown")
                 }),
             ),
-        }))
+        };
+        Self {
+            reason: Arc::new(reason),
+            when: self.when,
+        }
     }
 
     /// The panic's text, if it was a panic.
     pub fn panic_message(&self) -> Option<&str> {
-        match &*self.0 {
+        match &*self.reason {
             Reason::Panic(text) => Some(text),
             _ => None,
         }
@@ -101,7 +147,7 @@ impl Failure {
     /// The error value, with its source chain. None for a panic, a text, and for the failure of an
     /// actor that had ended before it was asked for.
     pub fn error(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
-        match &*self.0 {
+        match &*self.reason {
             Reason::Error(error) => Some(error.error()),
             _ => None,
         }
@@ -110,13 +156,13 @@ impl Failure {
 
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self(Arc::new(Reason::Error(Quiet(Some(Box::new(error))))))
+        Self::new(Reason::Error(Quiet(Some(Box::new(error)))))
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.0 {
+        match &*self.reason {
             Reason::Error(error) => fmt::Display::fmt(error.error(), f),
             Reason::Message(text) => f.write_str(text),
             Reason::Panic(text) => write!(f, "panicked: {text}"),
@@ -126,7 +172,7 @@ impl fmt::Display for Failure {
 
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.0 {
+        match &*self.reason {
             Reason::Error(error) => f.debug_tuple("Failure").field(&error.error()).finish(),
             Reason::Message(text) => f.debug_tuple("Failure").field(text).finish(),
             Reason::Panic(text) => f.debug_tuple("Panic").field(text).finish(),

@@ -36,7 +36,7 @@ use self::bounded::Here;
 pub(crate) use self::bounded::{Room, Tail, Waiter, Waiting};
 pub(crate) use self::options::CellOptions;
 pub use self::options::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
-pub(crate) use self::system::{Notice, SystemLane, SystemMessage, SystemNode};
+pub(crate) use self::system::{Letter, Notice, SystemLane, SystemMessage, SystemNode};
 
 use crate::cell::CellPtr;
 use crate::invoker::Ending;
@@ -177,6 +177,12 @@ pub(crate) enum Life {
     Starting,
     /// Between messages or in a handler.
     Ready,
+    /// It has failed, and waits for what its supervisor decides.
+    Faulted,
+    /// `restarting` is running.
+    Restarting,
+    /// Waiting for the children to end, to begin anew.
+    Clearing,
     /// Waiting for the children to end.
     Stopping,
     /// `stopped` is running.
@@ -208,15 +214,43 @@ pub(crate) struct QueueMailbox {
     pub(crate) life: Cell<Life>,
     /// Does the slot hold a live future? The life says whose.
     pub(crate) busy: Cell<bool>,
-    /// Is there no actor value? Not yet, or not any more.
-    pub(crate) vacant: Cell<bool>,
-    /// Has `started` succeeded?
-    pub(crate) started: Cell<bool>,
+    pub(crate) marks: Marks,
     pub(crate) rest: Cell<Rest>,
     /// The strongest order to end that has been read.
     pub(crate) ending: Cell<Ending>,
     /// What is not so for most actors: see [`rare`].
     pub(crate) rare: Cell<u8>,
+}
+
+/// What the runner has noted about the actor.
+#[derive(Debug)]
+pub(crate) struct Marks(Cell<u8>);
+
+impl Marks {
+    /// There is no actor value: not yet, or not any more.
+    pub(crate) const VACANT: u8 = 1;
+    /// `started` has succeeded.
+    pub(crate) const STARTED: u8 = 2;
+    /// To begin anew when the handler in hand is over.
+    pub(crate) const RESTART: u8 = 4;
+    /// To fail with `Cold::fault`.
+    pub(crate) const FAULT: u8 = 8;
+    /// Likewise, when the handler in hand is over.
+    pub(crate) const EXIT: u8 = 16;
+    /// What is dropped now was in the hands of an actor that failed, or is restarted.
+    pub(crate) const FAILING: u8 = 32;
+
+    pub(crate) fn has(&self, mark: u8) -> bool {
+        self.0.get() & mark != 0
+    }
+
+    pub(crate) fn set(&self, mark: u8) {
+        self.0.set(self.0.get() | mark);
+    }
+
+    pub(crate) fn clear(&self, mark: u8) {
+        self.0.set(self.0.get() & !mark);
+    }
 }
 
 /// The runner's notes of what most actors do not have.
@@ -227,6 +261,10 @@ pub(crate) mod rare {
     pub(crate) const AGENDA: u8 = 2;
     /// The message in hand has a deadline.
     pub(crate) const DEADLINE: u8 = 4;
+    /// The parent holds its children: no messages.
+    pub(crate) const HELD: u8 = 8;
+    /// Signals wait for their turn among the messages.
+    pub(crate) const SIGNALS: u8 = 16;
 }
 
 impl QueueMailbox {
@@ -242,8 +280,7 @@ impl QueueMailbox {
             task: Task::new(),
             life: Cell::new(Life::Fresh),
             busy: Cell::new(false),
-            vacant: Cell::new(true),
-            started: Cell::new(false),
+            marks: Marks(Cell::new(Marks::VACANT)),
             rest: Cell::new(Rest::Active),
             ending: Cell::new(Ending::Not),
             rare: Cell::new(0),
@@ -603,6 +640,31 @@ impl<M> Drain<M> {
     /// The next message. `None` means that nothing was queued a moment ago: [`leave`] decides.
     #[inline(always)]
     pub(crate) fn next(&mut self) -> Option<M> {
+        self.next_with_place().map(|(message, _)| message)
+    }
+
+    /// The last place in the queue; null if nothing is queued. *Exact when nobody sends.*
+    pub(crate) fn last_place(&mut self) -> *const Link {
+        let mailbox = self.cell.mailbox();
+        // SAFETY: the runner is the consumer, and the chain holds nodes, or nothing: a first message
+        // has been moved out.
+        unsafe { absorb(mailbox) };
+        let chain = mailbox.chain.get();
+        let last = if chain.first.is_null() {
+            self.taken
+        } else {
+            chain
+        };
+        if last.first.is_null() {
+            core::ptr::null()
+        } else {
+            last.last
+        }
+    }
+
+    /// As [`next`](Self::next), with the place that the message had in the queue.
+    #[inline(always)]
+    pub(crate) fn next_with_place(&mut self) -> Option<(M, *const Link)> {
         if self.taken.first.is_null() && !self.refill() {
             return None;
         }
@@ -617,7 +679,7 @@ impl<M> Drain<M> {
             // SAFETY: a node of an unbounded lane was made by `Node::make`, and is opened.
             unsafe { Node::recycle(node) };
         }
-        Some(message)
+        Some((message, node.as_ptr().cast_const().cast()))
     }
 
     /// Puts a message back in front of the others. Not for a bounded lane.

@@ -21,6 +21,7 @@
 //! | `AWAITING` | by the runner, when it leaves a pending future behind | by the one who schedules the cell again |
 //! | `NOTIFIED` | by a waker that finds the cell not awaiting | by the runner, which polls once more |
 //! | orders | by anyone | by the runner |
+//! | `HOLDING` | by the runner, while the actor has failed or is held itself | by the runner |
 //!
 //! # Life of the ticket
 //!
@@ -72,7 +73,7 @@
 //!
 //! Every method says who may call it: *any thread*, or *runner* (the holder of the ticket).
 
-use crate::sync::{AtomicPtr, AtomicU8, Ordering, UnsafeCell};
+use crate::sync::{AtomicPtr, AtomicU16, Ordering, UnsafeCell};
 use core::ptr::NonNull;
 
 /// The part of a queue node that the word knows. Aligned so that three bits of its address are free.
@@ -384,12 +385,14 @@ pub(crate) enum Rest {
     Awaiting,
 }
 
-const AWAITING: u8 = 1;
-const NOTIFIED: u8 = 2;
+const AWAITING: u16 = 1;
+const NOTIFIED: u16 = 2;
+/// The children handle nothing: their parent has failed, or is held itself.
+const HOLDING: u16 = 0x8000;
 
 /// What a runner is asked to do. Several may be given at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Orders(u8);
+pub(crate) struct Orders(u16);
 
 impl Orders {
     /// Handle what is queued, then stop.
@@ -402,11 +405,18 @@ impl Orders {
     pub(crate) const LANE: Self = Self(32);
     /// The order came from the shutdown of the system. Given together with another one.
     pub(crate) const SHUTDOWN: Self = Self(64);
-
     /// The agenda has mail.
     pub(crate) const AGENDA: Self = Self(128);
+    /// Look whether the parent holds its children.
+    pub(crate) const KIN: Self = Self(256);
+    /// Go on after a failure, as if nothing had happened.
+    pub(crate) const RESUME: Self = Self(512);
+    /// Begin anew, after the message in hand.
+    pub(crate) const RESTART: Self = Self(1024);
+    /// Drop the handler in flight, if a restart waits for it.
+    pub(crate) const HURRY: Self = Self(2048);
 
-    const ALL: u8 = 4 | 8 | 16 | 32 | 64 | 128;
+    const ALL: u16 = 0x0FFC;
 
     pub(crate) const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -431,17 +441,17 @@ pub(crate) enum Park {
 
 /// The task word: is a handler pending, was it woken, what was ordered.
 #[derive(Debug)]
-pub(crate) struct Task(AtomicU8);
+pub(crate) struct Task(AtomicU16);
 
 impl Task {
     #[cfg(not(loom))]
     pub(crate) const fn new() -> Self {
-        Self(AtomicU8::new(0))
+        Self(AtomicU16::new(0))
     }
 
     #[cfg(loom)]
     pub(crate) fn new() -> Self {
-        Self(AtomicU8::new(0))
+        Self(AtomicU16::new(0))
     }
 
     /// Is an order unread? One load for each message. *Runner.*
@@ -505,8 +515,22 @@ impl Task {
         self.change(|state| (state & !Orders::ALL, Orders(state & Orders::ALL)))
     }
 
+    /// Holds the children, or lets them go. To be followed by [`Orders::KIN`] to each. *Runner.*
+    pub(crate) fn hold(&self, hold: bool) {
+        self.change(|state| {
+            let free = state & !HOLDING;
+            (if hold { free | HOLDING } else { free }, ())
+        });
+    }
+
+    /// Does it hold its children? *Any thread.*
+    pub(crate) fn is_holding(&self) -> bool {
+        // Acquire: pairs with the Release in `hold`.
+        self.0.load(Ordering::Acquire) & HOLDING != 0
+    }
+
     #[inline]
-    fn change<R>(&self, step: impl Fn(u8) -> (u8, R)) -> R {
+    fn change<R>(&self, step: impl Fn(u16) -> (u16, R)) -> R {
         // Relaxed: only a first guess for the exchange.
         let mut state = self.0.load(Ordering::Relaxed);
         loop {

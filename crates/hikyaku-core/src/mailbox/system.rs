@@ -9,19 +9,56 @@
 //!
 //! `push`: any thread. `take`, `finish`: the runner.
 
-use crate::failure::StopCause;
+use crate::cell::CellPtr;
+use crate::failure::{Failure, StopCause};
 use crate::sync::{self, Arc, AtomicPtr, Mutex, Ordering};
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
 use core::task::Waker;
 
 /// What the runtime tells a cell.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SystemMessage {
-    /// Somebody waits for the start or the end.
-    Watch(Arc<Notice>),
+    /// The node is the head of a [`Letter`].
+    Letter,
     /// The child whose cell this node is part of has ended.
     ChildEnded,
+}
+
+/// What the runtime tells a cell that needs a box of its own.
+#[derive(Debug)]
+pub(crate) enum Letter {
+    /// Somebody waits for the start or the end.
+    Watch(Arc<Notice>),
+    /// A child has failed, and waits.
+    ChildFailed(CellPtr, Failure),
+    /// An actor that linked itself to this one has failed.
+    LinkBroken(Failure),
+}
+
+#[repr(C)]
+struct Envelope {
+    node: SystemNode,
+    letter: Letter,
+}
+
+impl Letter {
+    /// Boxed for the lane.
+    pub(crate) fn seal(self) -> NonNull<SystemNode> {
+        let envelope = Box::new(Envelope {
+            node: SystemNode::new(SystemMessage::Letter),
+            letter: self,
+        });
+        NonNull::from(Box::leak(envelope)).cast()
+    }
+
+    /// # Safety
+    /// The node came from [`Letter::seal`] and is the caller's. Once.
+    pub(crate) unsafe fn open(node: NonNull<SystemNode>) -> Self {
+        // SAFETY: as the caller promises; the node is the envelope's first part, and its pointer was made
+        // from the whole.
+        unsafe { Box::from_raw(node.cast::<Envelope>().as_ptr()) }.letter
+    }
 }
 
 /// A message in the lane.
@@ -155,8 +192,7 @@ impl Notice {
 
     /// Boxed as a message for the lane.
     pub(crate) fn node(notice: &Arc<Self>) -> NonNull<SystemNode> {
-        let node = SystemNode::new(SystemMessage::Watch(Arc::clone(notice)));
-        NonNull::from(Box::leak(Box::new(node)))
+        Letter::Watch(Arc::clone(notice)).seal()
     }
 
     /// Tells the one who waits: started (`None`), or ended.

@@ -1,0 +1,452 @@
+//! Supervision: what becomes of an actor that failed.
+//!
+//! ```text
+//!   fail ──► Faulted, children held ──letter──► parent (or guardian): judge ──order──► resume, restart, stop
+//!                                                   └── escalate: the parent fails in its turn
+//! ```
+//!
+//! Strategy and decider are values that the supervisor was spawned with. They are asked on its
+//! worker, also while one of its handlers awaits, and never touch its state, so nobody waits for
+//! anybody.
+
+use crate::failure::Failure;
+use crate::sync::{self, Arc};
+use alloc::collections::VecDeque;
+use core::fmt;
+use core::time::Duration;
+
+/// What to do with an actor that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SupervisionDirective {
+    /// It goes on with the next message, with the state it has. The failed message is lost.
+    Resume,
+    /// It is made anew by its factory. Reference, mailbox, name and those who watch it stay; state,
+    /// children, timers and watches of its own go. The failed message is lost.
+    Restart,
+    /// It ends.
+    Stop,
+    /// It is stopped or restarted with its supervisor, which fails with the same failure.
+    Escalate,
+}
+
+/// Who is affected when one of several children fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SupervisionStrategy {
+    /// The one that failed.
+    #[default]
+    OneForOne,
+    /// All of them.
+    AllForOne,
+    /// The one that failed and those that were spawned after it.
+    RestForOne,
+}
+
+/// When a child is to be restarted at all. Chosen for each child.
+///
+/// | | stops itself (`cx.stop()`) | is told to stop | fails |
+/// |---|---|---|---|
+/// | `Permanent` | restarted | ends | restarted |
+/// | `Transient` | ends | ends | restarted |
+/// | `Temporary` | ends | ends | ends |
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RestartPolicy {
+    /// Also when it stops itself.
+    Permanent,
+    /// When it fails.
+    #[default]
+    Transient,
+    /// Never.
+    Temporary,
+}
+
+/// Waiting longer and longer before a restart.
+///
+/// The delays are `first`, twice that, four times, and so on up to `cap`; each is lengthened by a random
+/// part of up to `jitter` percent, so that many actors that failed together do not come back together.
+///
+/// ```
+/// use hikyaku_core::{Backoff, Supervision};
+/// use std::time::Duration;
+///
+/// let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10)).jitter(20);
+/// let supervision = Supervision::one_for_one().backoff(backoff);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    first: Duration,
+    cap: Duration,
+    jitter: u8,
+    reset_after: Duration,
+}
+
+impl Backoff {
+    /// Delays from `first` to `cap`, without jitter. They start anew when the actor has not failed
+    /// for as long as the cap.
+    pub const fn new(first: Duration, cap: Duration) -> Self {
+        Self {
+            first,
+            cap,
+            jitter: 0,
+            reset_after: cap,
+        }
+    }
+
+    /// Lengthens each delay by a random part of up to so many percent.
+    #[must_use]
+    pub const fn jitter(mut self, percent: u8) -> Self {
+        self.jitter = percent;
+        self
+    }
+
+    /// After so long without a failure the delays start anew.
+    #[must_use]
+    pub const fn reset_after(mut self, quiet: Duration) -> Self {
+        self.reset_after = quiet;
+        self
+    }
+
+    /// The delay before the restart that follows `before` others.
+    fn delay(&self, before: u32, random: u64) -> Duration {
+        let factor = 1_u32.checked_shl(before).unwrap_or(u32::MAX);
+        let delay = self.first.saturating_mul(factor).min(self.cap);
+        let most = delay.as_nanos() * u128::from(self.jitter) / 100;
+        let part = most * u128::from(random >> 32) / u128::from(u32::MAX);
+        delay.saturating_add(Duration::from_nanos(u64::try_from(part).unwrap_or(u64::MAX)))
+    }
+}
+
+type Decider = Arc<dyn Fn(&Failure) -> SupervisionDirective + Send + Sync>;
+
+/// How an actor supervises its children. A value given at spawn:
+/// [`SpawnOptions::supervision`](crate::SpawnOptions::supervision). For actors that nobody's handler
+/// spawned, it is the system's: [`SystemBuilder::supervision`](crate::SystemBuilder::supervision).
+///
+/// Without a decider a failed handler or a panic means [`Restart`](SupervisionDirective::Restart), and a failure
+/// before the actor had started means [`Stop`](SupervisionDirective::Stop). After more than
+/// ten restarts within a minute the child is stopped and its failure escalated.
+///
+/// ```
+/// use hikyaku_core::{Supervision, SupervisionDirective};
+/// use std::time::Duration;
+///
+/// let supervision = Supervision::all_for_one()
+///     .decider(|failure| {
+///         if failure.is_panic() { SupervisionDirective::Escalate } else { SupervisionDirective::Restart }
+///     })
+///     .max_restarts(3, Duration::from_secs(10));
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Supervision {
+    pub(crate) strategy: SupervisionStrategy,
+    decider: Option<Decider>,
+    max_restarts: Option<u32>,
+    window: Duration,
+    backoff: Option<Backoff>,
+    pub(crate) patience: Duration,
+}
+
+/// What a supervisor has decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Resume,
+    /// After so long.
+    Restart(Duration),
+    Stop,
+    /// The child is left as it is, for the supervisor's own fate to decide.
+    Escalate,
+    /// Stop, and escalate.
+    GiveUp,
+}
+
+/// What a supervisor remembers of one child.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// When it was restarted, within the window.
+    recent: VecDeque<Duration>,
+    /// Restarts with growing delays so far.
+    delayed: u32,
+    last: Duration,
+    drawn: u64,
+}
+
+impl Supervision {
+    const fn new(strategy: SupervisionStrategy) -> Self {
+        Self {
+            strategy,
+            decider: None,
+            max_restarts: Some(10),
+            window: Duration::from_secs(60),
+            backoff: None,
+            patience: Duration::from_secs(5),
+        }
+    }
+
+    /// Each child for itself.
+    pub const fn one_for_one() -> Self {
+        Self::new(SupervisionStrategy::OneForOne)
+    }
+
+    /// If one is restarted or stopped, all are.
+    pub const fn all_for_one() -> Self {
+        Self::new(SupervisionStrategy::AllForOne)
+    }
+
+    /// If one is restarted or stopped, those spawned after it are, too.
+    pub const fn rest_for_one() -> Self {
+        Self::new(SupervisionStrategy::RestForOne)
+    }
+
+    /// Decides for each failure. If it panics, the child's failure is escalated.
+    pub fn decider(
+        mut self,
+        decide: impl Fn(&Failure) -> SupervisionDirective + Send + Sync + 'static,
+    ) -> Self {
+        self.decider = Some(Arc::new(decide));
+        self
+    }
+
+    /// So many restarts of a child within the window; at the next one it is stopped and its failure
+    /// escalated. Zero means none at all. In a system without a clock the window never ends.
+    pub fn max_restarts(mut self, restarts: u32, window: Duration) -> Self {
+        self.max_restarts = Some(restarts);
+        self.window = window;
+        self
+    }
+
+    /// Any number of restarts.
+    pub fn unlimited_restarts(mut self) -> Self {
+        self.max_restarts = None;
+        self
+    }
+
+    /// Waits before each restart. The child takes messages meanwhile and handles none. In a system
+    /// without timers there is no waiting.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = Some(backoff);
+        self
+    }
+
+    /// How long a healthy child that is restarted because of another one has for the handler in
+    /// hand; then that is dropped. Default: five seconds; none in a system without timers.
+    pub fn handler_timeout(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    fn directive(&self, failure: &Failure) -> SupervisionDirective {
+        match &self.decider {
+            Some(decide) => sync::catch(|| decide(failure)).unwrap_or_else(|panic| {
+                sync::discard(panic);
+                SupervisionDirective::Escalate
+            }),
+            None if failure.is_start() => SupervisionDirective::Stop,
+            None => SupervisionDirective::Restart,
+        }
+    }
+
+    /// Decides about a child that failed.
+    pub(crate) fn judge(
+        &self,
+        tally: &mut Tally,
+        policy: RestartPolicy,
+        failure: &Failure,
+        now: Duration,
+        salt: u64,
+    ) -> Verdict {
+        let directive = if failure.is_exit() {
+            SupervisionDirective::Restart
+        } else {
+            self.directive(failure)
+        };
+        match directive {
+            SupervisionDirective::Resume if failure.is_start() => Verdict::Stop,
+            SupervisionDirective::Resume => Verdict::Resume,
+            SupervisionDirective::Stop => Verdict::Stop,
+            SupervisionDirective::Escalate => Verdict::Escalate,
+            SupervisionDirective::Restart if policy == RestartPolicy::Temporary => Verdict::Stop,
+            SupervisionDirective::Restart => {
+                let start = now.saturating_sub(self.window);
+                while tally.recent.front().is_some_and(|at| *at < start) {
+                    tally.recent.pop_front();
+                }
+                if let Some(most) = self.max_restarts {
+                    if tally.recent.len() >= most as usize {
+                        return Verdict::GiveUp;
+                    }
+                    tally.recent.push_back(now);
+                }
+                Verdict::Restart(self.wait(tally, now, salt))
+            }
+        }
+    }
+
+    fn wait(&self, tally: &mut Tally, now: Duration, salt: u64) -> Duration {
+        let Some(backoff) = &self.backoff else {
+            return Duration::ZERO;
+        };
+        if now.saturating_sub(tally.last) >= backoff.reset_after {
+            tally.delayed = 0;
+        }
+        tally.drawn = tally.drawn.wrapping_add(1);
+        let delay = backoff.delay(tally.delayed, mix(salt ^ tally.drawn));
+        tally.delayed = tally.delayed.saturating_add(1);
+        // Quiet time is counted from the restart.
+        tally.last = now.saturating_add(delay);
+        delay
+    }
+}
+
+/// Spreads a number over all bits.
+fn mix(number: u64) -> u64 {
+    let mut z = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+impl Default for Supervision {
+    fn default() -> Self {
+        Self::one_for_one()
+    }
+}
+
+impl fmt::Debug for Supervision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Supervision")
+            .field("strategy", &self.strategy)
+            .field("max_restarts", &self.max_restarts)
+            .field("window", &self.window)
+            .field("backoff", &self.backoff)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a failure that nobody has dealt with does to the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Escalation {
+    /// It stops; [`System::failure`](crate::System::failure) says why.
+    #[default]
+    StopSystem,
+    /// The top-level actor that failed, or whose descendant did, stops; the system goes on.
+    StopActor,
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+    use std::format;
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    #[test]
+    fn delays_double_up_to_the_cap_and_start_anew_after_quiet() {
+        let backoff = Backoff::new(ms(10), ms(100)).reset_after(ms(500));
+        let supervision = Supervision::one_for_one()
+            .backoff(backoff)
+            .unlimited_restarts();
+        let mut tally = Tally::default();
+        let mut now = ms(1000);
+        let mut delays = Vec::new();
+        for quiet in [0, 0, 0, 0, 0, 0, 499, 501, 0] {
+            now += ms(quiet);
+            let verdict = supervision.judge(
+                &mut tally,
+                RestartPolicy::Transient,
+                &Failure::msg("no"),
+                now,
+                7,
+            );
+            let Verdict::Restart(delay) = verdict else {
+                panic!("{verdict:?}");
+            };
+            delays.push(delay.as_millis());
+            now += delay;
+        }
+        assert_eq!(delays, [10, 20, 40, 80, 100, 100, 100, 10, 20]);
+    }
+
+    #[test]
+    fn jitter_lengthens_by_at_most_its_part() {
+        let backoff = Backoff::new(ms(100), ms(1000)).jitter(30);
+        let delays: Vec<_> = (0..1000).map(|n| backoff.delay(0, mix(n))).collect();
+        assert!(delays.iter().all(|delay| (ms(100)..=ms(130)).contains(delay)));
+        assert!(delays.iter().any(|delay| *delay < ms(105)));
+        assert!(delays.iter().any(|delay| *delay > ms(125)));
+        assert_eq!(
+            Backoff::new(Duration::MAX, Duration::MAX)
+                .jitter(100)
+                .delay(u32::MAX, u64::MAX),
+            Duration::MAX
+        );
+    }
+
+    #[test]
+    fn restarts_are_counted_within_the_window() {
+        struct Case {
+            most: Option<u32>,
+            window: u64,
+            at: &'static [u64],
+            gives_up: Option<usize>,
+        }
+        for case in [
+            Case { most: Some(0), window: 10, at: &[5], gives_up: Some(0) },
+            Case { most: Some(2), window: 10, at: &[1, 2, 3], gives_up: Some(2) },
+            Case { most: Some(2), window: 10, at: &[1, 2, 13, 14, 15], gives_up: Some(4) },
+            Case { most: Some(2), window: 10, at: &[1, 2, 12, 24, 36, 48], gives_up: None },
+            Case { most: None, window: 10, at: &[1; 50], gives_up: None },
+            Case { most: Some(3), window: u64::MAX / 2, at: &[0, 1 << 40, 1 << 41, 1 << 42], gives_up: Some(3) },
+        ] {
+            let mut supervision = Supervision::one_for_one();
+            supervision.max_restarts = case.most;
+            supervision.window = ms(case.window);
+            let mut tally = Tally::default();
+            let verdicts = case.at.iter().map(|at| {
+                let policy = RestartPolicy::Transient;
+                supervision.judge(&mut tally, policy, &Failure::msg("no"), ms(*at), 0)
+            });
+            let given_up = verdicts.collect::<Vec<_>>();
+            let first = given_up.iter().position(|verdict| *verdict == Verdict::GiveUp);
+            assert_eq!(first, case.gives_up, "{:?}", case.at);
+        }
+    }
+
+    #[test]
+    fn a_verdict_for_each_directive() {
+        use SupervisionDirective::{Escalate, Restart, Resume, Stop};
+        let temporary = RestartPolicy::Temporary;
+        let transient = RestartPolicy::Transient;
+        let now = Verdict::Restart(Duration::ZERO);
+        for (directive, policy, start, verdict) in [
+            (Some(Resume), transient, false, Verdict::Resume),
+            (Some(Resume), temporary, false, Verdict::Resume),
+            (Some(Resume), transient, true, Verdict::Stop),
+            (Some(Restart), transient, false, now),
+            (Some(Restart), transient, true, now),
+            (Some(Restart), temporary, false, Verdict::Stop),
+            (Some(Stop), transient, false, Verdict::Stop),
+            (Some(Escalate), transient, false, Verdict::Escalate),
+            (None, transient, false, now),
+            (None, transient, true, Verdict::Stop),
+            (None, temporary, false, Verdict::Stop),
+        ] {
+            let mut supervision = Supervision::one_for_one();
+            if let Some(directive) = directive {
+                supervision = supervision.decider(move |_| directive);
+            }
+            let failure = Failure::msg("no");
+            let failure = if start { failure.at_start() } else { failure };
+            let mut tally = Tally::default();
+            assert_eq!(
+                supervision.judge(&mut tally, policy, &failure, ms(0), 0),
+                verdict,
+                "{}",
+                format!("{directive:?} {policy:?} {start}")
+            );
+        }
+    }
+}
