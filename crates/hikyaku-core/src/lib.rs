@@ -70,6 +70,7 @@ mod registry;
 mod state;
 mod sync;
 mod system;
+mod time;
 mod worker;
 
 pub use crate::actor::{Actor, Context, Local, LocalActor, YieldNow, once};

@@ -1,0 +1,4 @@
+//! Time.
+
+#[allow(dead_code, reason = "nothing sets timers yet")]
+mod wheel;
