@@ -25,8 +25,10 @@ pub(crate) use portable_atomic::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, Atom
 /// A full fence (`SeqCst`).
 #[inline(always)]
 pub(crate) fn fence() {
+    // SeqCst, in both: whoever calls says which two accesses it stands between.
     #[cfg(loom)]
     loom::sync::atomic::fence(Ordering::SeqCst);
+    // SeqCst: likewise.
     #[cfg(not(loom))]
     core::sync::atomic::fence(Ordering::SeqCst);
 }
@@ -40,6 +42,7 @@ pub(crate) fn fence_after_rmw() {
         not(any(loom, miri)),
         any(target_arch = "x86", target_arch = "x86_64")
     )) {
+        // SeqCst: as in `fence`.
         core::sync::atomic::compiler_fence(Ordering::SeqCst);
     } else {
         fence();
@@ -75,15 +78,16 @@ pub(crate) use alloc::alloc::{alloc, dealloc};
 
 /// Fetches the line of `address` for a write, where the target can be told to. A hint: the address
 /// need not be valid.
+#[cfg(all(feature = "std", not(any(loom, miri))))]
 #[inline(always)]
 pub(crate) fn prefetch(address: *const u8) {
-    #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+    #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch never faults.
     unsafe {
         use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_ET0>(address.cast());
     }
-    #[cfg(not(all(target_arch = "x86_64", not(any(loom, miri)))))]
+    #[cfg(not(target_arch = "x86_64"))]
     let _ = address;
 }
 

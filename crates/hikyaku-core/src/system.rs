@@ -384,13 +384,14 @@ impl System {
     /// What the system counts.
     pub fn metrics(&self) -> Metrics {
         let shared = self.shared();
-        // Relaxed, three times: statistics.
+        // Relaxed: statistics, here and below.
+        let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
         let mut metrics = Metrics {
             live_actors: shared.registry.live(),
-            handled: shared.handled_before.load(Ordering::Relaxed),
+            handled: count(&shared.handled_before),
             dead_letters: shared.dead_letters.count(),
-            failures: shared.failures.load(Ordering::Relaxed),
-            expired: shared.expired.load(Ordering::Relaxed),
+            failures: count(&shared.failures),
+            expired: count(&shared.expired),
             workers: 0,
             workers_asleep: 0,
         };

@@ -211,6 +211,7 @@ impl fmt::Debug for Time {
         f.debug_struct("Time")
             .field("now", &self.now())
             .field("resolution", &self.resolution)
+            .field("timers", &self.turning.with(|turning| turning.wheel.len()))
             .finish_non_exhaustive()
     }
 }

@@ -173,6 +173,18 @@ fn tests_do_not_wait_for_clocks() {
 }
 
 #[test]
+fn measurements_read_clocks() {
+    let measure = (
+        "crates/hikyaku-core/src/a/measure.rs",
+        "#[test]\n#[ignore]\nfn a() { Instant::now(); }",
+    );
+    let of_tests = ("crates/hikyaku-core/src/a.rs", "#[cfg(test)] mod measure;");
+    assert_eq!(lines(steady_tests, &[of_tests, measure]), NONE);
+    let of_programs = ("crates/hikyaku-core/src/a.rs", "mod measure;");
+    assert_eq!(lines(steady_tests, &[of_programs, measure]), [3, 2]);
+}
+
+#[test]
 fn architecture_is_short_and_complete() {
     let lib = ("crates/hikyaku-core/src/lib.rs", "");
     let long = "hikyaku-core\n".repeat(ARCHITECTURE_LIMIT + 1);

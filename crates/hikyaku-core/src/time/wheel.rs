@@ -138,6 +138,10 @@ impl<T> Wheel<T> {
     }
 
     /// A wheel at tick 0 that takes this many timers at a time. It allocates now and never again.
+    #[allow(
+        dead_code,
+        reason = "for systems that allocate nothing after their start"
+    )]
     pub(crate) fn with_capacity(capacity: u32) -> Result<Self, TryReserveError> {
         let mut wheel = Self::new();
         wheel.nodes.try_reserve_exact(capacity as usize)?;
@@ -146,6 +150,7 @@ impl<T> Wheel<T> {
     }
 
     /// The tick that the wheel has come to. What was due before it has fired.
+    #[cfg(test)]
     pub(crate) const fn now(&self) -> u64 {
         self.now
     }
@@ -355,3 +360,8 @@ impl<T> Wheel<T> {
         node.payload.take()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod measure;
+#[cfg(all(test, not(loom)))]
+mod tests;
