@@ -7,10 +7,11 @@ use crate::blocking::Blocking;
 use crate::cell::CellPtr;
 use crate::failure::Failure;
 use crate::invoker::Ending;
-use crate::mailbox::{Life, rare};
+use crate::mailbox::{Life, Marks, rare};
 use crate::pipe::{Attached, Pipe};
 use crate::registry::MailboxIndex;
 use crate::state::Orders;
+use crate::supervision::RestartPolicy;
 use crate::system::{SpawnError, SpawnOptions, System};
 use crate::time::Sleep;
 use crate::timer::{Timer, TimerError, TimerKey};
@@ -84,6 +85,16 @@ pub trait Actor: Send + Sized + 'static {
         msg: Self::Msg,
         cx: &mut Context<'_, Self>,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Runs before a restart, on the actor that failed, while its children are still there; they are stopped
+    /// afterwards, and the new actor is made by the factory. Not when `started` has failed.
+    /// [`Context::failure`] tells why.
+    ///
+    /// A panic in it changes nothing.
+    fn restarting(&mut self, cx: &mut Context<'_, Self>) -> impl Future<Output = ()> + Send {
+        let _ = cx;
+        core::future::ready(())
+    }
 
     /// Until when a message is worth handling; asked for each, before it is handled. Default: always.
     ///
@@ -195,8 +206,19 @@ impl<A: Actor> Context<'_, A> {
 
     /// Stops this actor after the handler in hand. Admission ends at once; messages in the
     /// mailbox become dead letters. To handle them first, [`ActorRef::stop_gracefully`].
+    ///
+    /// An actor spawned as [`Permanent`](crate::RestartPolicy::Permanent) is restarted instead: its mailbox
+    /// stays open.
     pub fn stop(&mut self) {
-        self.cell.order(Orders::STOP, true);
+        if self.cell.policy() == RestartPolicy::Permanent {
+            // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell.
+            unsafe { self.cell.cold() }.fault = Some(Failure::exit());
+            self.cell.mailbox().marks.set(Marks::EXIT);
+            // To look, after the handler in hand.
+            self.cell.order(Orders::KIN, false);
+        } else {
+            self.cell.order(Orders::STOP, true);
+        }
     }
 
     /// Spawns a child with default options. It is stopped before this actor stops.
@@ -223,6 +245,16 @@ impl<A: Actor> Context<'_, A> {
     ) -> Result<ActorRef<C::Msg>, SpawnError> {
         // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell.
         unsafe { self.cell.home().spawn(Some(self.cell), options, factory) }
+    }
+
+    /// Why the actor is being restarted, or was just now: in `restarting`, and in `started` afterwards.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.cell.cold_if_any()?.failure.as_ref()
+    }
+
+    /// How often the actor has been made, the first time included. Wraps after 65,535.
+    pub fn incarnation(&self) -> u16 {
+        self.cell.mailbox().incarnation.get()
     }
 
     /// The system.
@@ -509,6 +541,12 @@ pub trait LocalActor: Sized + 'static {
         cx: &mut Context<'_, Local<Self>>,
     ) -> impl Future<Output = Result<(), Failure>>;
 
+    /// As [`Actor::restarting`].
+    fn restarting(&mut self, cx: &mut Context<'_, Local<Self>>) -> impl Future<Output = ()> {
+        let _ = cx;
+        core::future::ready(())
+    }
+
     /// As [`Actor::deadline`].
     #[inline]
     fn deadline(msg: &Self::Msg) -> Option<Deadline> {
@@ -549,6 +587,10 @@ impl<A: LocalActor> Actor for Local<A> {
         cx: &mut Context<'_, Self>,
     ) -> impl Future<Output = Result<(), Failure>> + Send {
         OnOneThread(self.0.handle(msg, cx))
+    }
+
+    fn restarting(&mut self, cx: &mut Context<'_, Self>) -> impl Future<Output = ()> + Send {
+        OnOneThread(self.0.restarting(cx))
     }
 
     #[inline]

@@ -103,9 +103,10 @@ pub(crate) struct Cold {
     pub(crate) failure: Option<Failure>,
     /// What it is to fail with: see [`Marks::FAULT`](crate::mailbox::Marks::FAULT).
     pub(crate) fault: Option<Failure>,
+    /// The child whose failure it has taken over.
+    pub(crate) escalated: Option<CellPtr>,
     /// How it supervises its children.
     pub(crate) supervision: Option<Supervision>,
-    pub(crate) policy: RestartPolicy,
     /// What is remembered of children that failed; of the actor itself, if it has no parent.
     pub(crate) tallies: BTreeMap<MailboxIndex, Tally>,
     /// Letters for the actors that this one is linked to, should it fail.
@@ -314,7 +315,8 @@ fn layout_with_tail<M>(base: Layout, capacity: Option<usize>) -> Option<(Layout,
     // Aligned to 8 at least, so that the lowest bits of the offset are free.
     let tail = tail.align_to(8).ok()?;
     let (layout, offset) = base.extend(tail).ok()?;
-    Some((layout, u32::try_from(offset).ok()?))
+    // Two bits are needed for other things.
+    Some((layout, u32::try_from(offset).ok().filter(|offset| offset >> 30 == 0)?))
 }
 
 /// # Safety
@@ -390,8 +392,7 @@ impl CellPtr {
         let own_throughput = birth.throughput.is_some();
         let plain = birth.name.is_none()
             && birth.throughput.is_none()
-            && birth.supervision.is_none()
-            && birth.policy == RestartPolicy::default();
+            && birth.supervision.is_none();
         let cold = if plain {
             ptr::null_mut()
         } else {
@@ -399,7 +400,6 @@ impl CellPtr {
                 name: birth.name,
                 throughput: birth.throughput,
                 supervision: birth.supervision,
-                policy: birth.policy,
                 ..Cold::default()
             }))
         };
@@ -421,6 +421,7 @@ impl CellPtr {
                     birth.stop_unreferenced,
                     birth.owned,
                     own_throughput,
+                    birth.policy,
                 )),
                 vtable: &Typed::<A, F>::VTABLE,
                 cold: Cell::new(cold),
@@ -600,6 +601,12 @@ impl CellPtr {
         self.cold_if_any().and_then(|cold| cold.throughput)
     }
 
+    /// When it is to be restarted. *Anyone who keeps the cell's parent from burying it, or its runner:*
+    /// it never changes.
+    pub(crate) fn policy(self) -> RestartPolicy {
+        self.options().policy()
+    }
+
     /// The cold box, made if need be.
     ///
     /// # Safety
@@ -669,6 +676,9 @@ impl CellPtr {
         cold.tallies.remove(&child.index());
         if cold.leaving == Some(child) {
             cold.leaving = None;
+        }
+        if cold.escalated == Some(child) {
+            cold.escalated = None;
         }
         child.release();
     }

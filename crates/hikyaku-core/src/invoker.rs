@@ -9,7 +9,7 @@
 //!
 //! ```text
 //!   Fresh ──► Starting ──► Ready ──► Stopping ──► Hook ──► Dead
-//!     │           │                  ▲   children end,      future, actor, queue dropped;
+//!     │           │                  ▲   children end,      future, actor, queue, factory dropped;
 //!     └───────────┴──── stop, kill, ─┘   youngest first     unregistered; watchers and parent told
 //!                       failure
 //! ```
@@ -21,11 +21,11 @@ use crate::cell::CellPtr;
 use crate::clock::Clock;
 use crate::dead_letter::DeadLetterReason;
 use crate::failure::{Failure, StopCause};
-use crate::mailbox::{self, Drain, Life, SystemMessage, rare};
+use crate::mailbox::{self, Drain, Letter, Life, Marks, SystemMessage, rare};
 use crate::ready::Lane;
 use crate::state::{Orders, Park, Release};
+use crate::supervision::{RestartPolicy, SupervisionStrategy, Verdict};
 use crate::sync;
-use alloc::boxed::Box;
 use core::future::Future;
 use core::mem::MaybeUninit;
 use core::pin::Pin;
@@ -273,15 +273,17 @@ pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_
             }
             if state.life.get() == Life::Stopping {
                 drop_agenda(cell);
+                // The children are told to end; some have to handle what they have first.
+                hold_children(cell, false);
+            }
+            if let Some(fault) = fault(cell) {
+                return fail(cell, fault);
             }
             match state.life.get() {
                 _ if state.busy.get() => resume::<A>(cell, &mut cx, activation),
-                Life::Fresh if ending >= Ending::Stop => {
-                    state.life.set(Life::Stopping);
-                    (cell.vtable().drop_factory)(cell);
-                    Flow::Again
-                }
+                Life::Fresh if ending >= Ending::Stop => to(cell, Life::Stopping),
                 Life::Fresh => {
+                    state.marks.clear(Marks::RESTART);
                     state.life.set(Life::Starting);
                     (cell.vtable().construct)(cell);
                     state
@@ -296,9 +298,39 @@ pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_
                     to(cell, Life::Ready)
                 }
                 Life::Ready if ending >= Ending::Stop => to(cell, Life::Stopping),
+                Life::Ready | Life::Faulted if state.marks.has(Marks::RESTART) => {
+                    state.marks.clear(Marks::RESTART);
+                    state.life.set(Life::Restarting);
+                    vacate_slot_for_hook::<A>(cell);
+                    if state.marks.has(Marks::VACANT) {
+                        Flow::Again
+                    } else {
+                        let actor = &mut *cell.actor::<A>();
+                        let restarting = A::restarting(actor, &mut *cell.context::<A>());
+                        match begin(cell, restarting, &mut cx) {
+                            Poll::Ready(()) => Flow::Again,
+                            Poll::Pending => wait::<A>(cell, activation),
+                        }
+                    }
+                }
+                // Whoever is told to end is not brought back before.
+                Life::Faulted if ending != Ending::Not => to(cell, Life::Stopping),
+                Life::Faulted => wait::<A>(cell, activation),
+                Life::Restarting => {
+                    drop_agenda(cell);
+                    to(cell, Life::Clearing)
+                }
+                Life::Clearing if !children_gone(cell) => wait::<A>(cell, activation),
+                Life::Clearing => {
+                    begin_anew(cell);
+                    Flow::Again
+                }
+                Life::Ready if state.rare.get() & rare::HELD != 0 => wait::<A>(cell, activation),
                 Life::Ready => messages::<A>(cell, activation, &mut cx),
                 Life::Stopping if !children_gone(cell) => wait::<A>(cell, activation),
-                Life::Stopping if ending.is_kill() || state.vacant.get() => to(cell, Life::Dead),
+                Life::Stopping if ending.is_kill() || state.marks.has(Marks::VACANT) => {
+                    to(cell, Life::Dead)
+                }
                 Life::Stopping => {
                     vacate_slot::<A>(cell);
                     state.life.set(Life::Hook);
@@ -465,7 +497,9 @@ unsafe fn pause<A: Actor>(cell: CellPtr) {
 /// As [`run`].
 unsafe fn drop_agenda(cell: CellPtr) {
     let state = cell.mailbox();
-    if state.rare.replace(0) & rare::AGENDA != 0 {
+    let notes = state.rare.get();
+    state.rare.set(notes & rare::HELD);
+    if notes & rare::AGENDA != 0 {
         // SAFETY: the ticket is held.
         let agenda = unsafe { cell.cold() }.agenda.take();
         sync::quietly(|| drop(agenda));
@@ -584,6 +618,13 @@ unsafe fn resume<A: Actor>(
                 let poll = go_on(cell, cx);
                 after_handler::<A>(cell, poll, activation)
             }
+            Life::Restarting => {
+                let (go_on, _) = go_on_hook::<A, _>(A::restarting);
+                match go_on(cell, cx) {
+                    Poll::Ready(()) => Flow::Again,
+                    Poll::Pending => wait::<A>(cell, activation),
+                }
+            }
             Life::Hook => {
                 let (go_on, _) = go_on_hook::<A, _>(A::stopped);
                 match go_on(cell, cx) {
@@ -656,8 +697,10 @@ pub(crate) unsafe fn drop_future<A: Actor>(cell: CellPtr) {
     let (_, handle) = go_on_handle::<A, _>(A::handle);
     let (_, started) = go_on_hook::<A, _>(A::started);
     let (_, stopped) = go_on_hook::<A, _>(A::stopped);
+    let (_, restarting) = go_on_hook::<A, _>(A::restarting);
     let drop = match cell.mailbox().life.get() {
         Life::Starting => started,
+        Life::Restarting => restarting,
         Life::Hook => stopped,
         _ => handle,
     };
@@ -674,6 +717,21 @@ unsafe fn attend(cell: CellPtr) {
     let state = cell.mailbox();
     state.word.acknowledge();
     let orders = state.task.take_orders();
+    if orders.has(Orders::KIN) {
+        // SAFETY: the ticket is held.
+        unsafe { look_at_parent(cell) };
+    }
+    if orders.has(Orders::RESTART) {
+        state.marks.set(Marks::RESTART);
+    } else if orders.has(Orders::RESUME) && state.life.get() == Life::Faulted {
+        // SAFETY: the ticket is held.
+        unsafe { well_again(cell) };
+        state.life.set(Life::Ready);
+    }
+    if orders.has(Orders::HURRY) && state.marks.has(Marks::RESTART) {
+        // SAFETY: the ticket is held.
+        unsafe { drop_failed_future(cell) };
+    }
     if orders.has(Orders::AGENDA)
         // SAFETY: the ticket is held.
         && let Some(diary) = unsafe { cell.diary() }
@@ -701,15 +759,19 @@ unsafe fn attend(cell: CellPtr) {
 /// # Safety
 /// The ticket of `cell` is held; `node` was taken from its lane.
 unsafe fn system_message(cell: CellPtr, node: NonNull<mailbox::SystemNode>) {
-    // SAFETY: the node is ours. A watch's node is a box; an obituary is part of its cell.
+    // SAFETY: the node is ours. A letter's node is its envelope; an obituary is part of its cell.
     unsafe {
-        match &node.as_ref().message {
-            SystemMessage::ChildEnded => cell.bury(CellPtr::of_obituary(node)),
-            SystemMessage::Watch(_) => {
-                let SystemMessage::Watch(notice) = Box::from_raw(node.as_ptr()).message else {
-                    return;
-                };
-                if notice.start && cell.mailbox().started.get() {
+        if node.as_ref().message == SystemMessage::ChildEnded {
+            return cell.bury(CellPtr::of_obituary(node));
+        }
+        match Letter::open(node) {
+            Letter::ChildFailed(child, failure) => supervise(cell, child, &failure),
+            Letter::LinkBroken(failure) => {
+                cell.cold().fault = Some(failure);
+                cell.mailbox().marks.set(Marks::FAULT);
+            }
+            Letter::Watch(notice) => {
+                if notice.start && cell.mailbox().marks.has(Marks::STARTED) {
                     notice.tell(None);
                 } else {
                     let watchers = &mut cell.cold().watchers;
@@ -727,7 +789,11 @@ unsafe fn system_message(cell: CellPtr, node: NonNull<mailbox::SystemNode>) {
 /// # Safety
 /// The ticket is held.
 unsafe fn has_started(cell: CellPtr) {
-    cell.mailbox().started.set(true);
+    cell.mailbox().marks.set(Marks::STARTED);
+    if cell.cold_if_any().is_some_and(|cold| cold.failure.is_some()) {
+        // SAFETY: the ticket is held.
+        unsafe { cell.cold() }.failure = None;
+    }
     if cell
         .cold_if_any()
         .is_none_or(|cold| cold.watchers.is_empty())
@@ -752,28 +818,254 @@ unsafe fn has_started(cell: CellPtr) {
 /// The ticket is held.
 unsafe fn fail(cell: CellPtr, error: Failure) -> InvokeResult {
     let state = cell.mailbox();
+    let life = state.life.get();
+    let error = match life {
+        Life::Fresh | Life::Starting => error.at_start(),
+        _ => error,
+    };
     // SAFETY: the ticket is held.
     unsafe {
-        drop_live_future(cell);
+        drop_failed_future(cell);
         let cold = cell.cold();
-        if cold.failure.is_none() {
+        if !is_ill(cell) && (cold.failure.is_none() || life < Life::Stopping) {
             cold.failure = Some(error.clone());
         }
     }
-    cell.home().shared.report_failure(cell, &error);
-    if state.ending.get() < Ending::Stop {
-        state.ending.set(Ending::Stop);
+    if !error.is_exit() {
+        cell.home().shared.report_failure(cell, &error);
     }
-    state.life.set(match state.life.get() {
-        Life::Hook | Life::Dead => Life::Dead,
-        _ => Life::Stopping,
-    });
-    // Admission ends now. The ticket is held, so there is nothing to schedule.
-    let _noted = state.word.signal(true);
-    InvokeResult::Failed {
-        error,
+    let result = InvokeResult::Failed {
+        error: error.clone(),
         retry_after: None,
+    };
+    match life {
+        Life::Hook | Life::Dead => state.life.set(Life::Dead),
+        Life::Stopping => {}
+        // The hook before a restart has failed: it is restarted all the same.
+        Life::Faulted | Life::Restarting | Life::Clearing => {}
+        Life::Fresh | Life::Starting | Life::Ready if state.ending.get() >= Ending::Stop => {
+            state.life.set(Life::Stopping);
+        }
+        Life::Fresh | Life::Starting | Life::Ready => {
+            state.life.set(Life::Faulted);
+            // SAFETY: the ticket is held.
+            unsafe {
+                hold_children(cell, true);
+                match cell.parent() {
+                    None => supervise_self(cell, &error),
+                    Some(parent) => {
+                        let letter = Letter::ChildFailed(cell, error).seal();
+                        let queued = parent.mailbox().system.push(letter);
+                        debug_assert!(queued, "a parent ends after its children");
+                        parent.order(Orders::LANE, false);
+                    }
+                }
+            }
+        }
     }
+    result
+}
+
+/// What the actor is to fail with although no handler of its own did.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn fault(cell: CellPtr) -> Option<Failure> {
+    let state = cell.mailbox();
+    let exit = state.marks.has(Marks::EXIT) && !state.busy.get();
+    if !exit && !state.marks.has(Marks::FAULT) {
+        return None;
+    }
+    state.marks.clear(Marks::EXIT | Marks::FAULT);
+    // SAFETY: the ticket is held.
+    unsafe { cell.cold() }.fault.take()
+}
+
+/// The parent says whether it holds its children; whoever is held holds its own.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn look_at_parent(cell: CellPtr) {
+    let state = cell.mailbox();
+    let held = cell.parent().is_some_and(|parent| parent.mailbox().task.is_holding());
+    let notes = state.rare.get() & !rare::HELD;
+    state.rare.set(if held { notes | rare::HELD } else { notes });
+    // SAFETY: the ticket is held.
+    unsafe { hold_children(cell, held || is_ill(cell)) };
+}
+
+/// Has the actor failed, and is not yet what it was?
+fn is_ill(cell: CellPtr) -> bool {
+    matches!(
+        cell.mailbox().life.get(),
+        Life::Faulted | Life::Restarting | Life::Clearing
+    )
+}
+
+/// # Safety
+/// The ticket is held.
+unsafe fn hold_children(cell: CellPtr, hold: bool) {
+    let task = &cell.mailbox().task;
+    if task.is_holding() != hold {
+        task.hold(hold);
+        let mut child = cell.cold_if_any().and_then(|cold| cold.youngest);
+        while let Some(next) = child {
+            child = next.older_sibling();
+            next.order(Orders::KIN, false);
+        }
+    }
+}
+
+/// A failure is over.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn well_again(cell: CellPtr) {
+    // SAFETY: the ticket is held.
+    unsafe {
+        cell.cold().failure = None;
+        hold_children(cell, cell.mailbox().rare.get() & rare::HELD != 0);
+        // What is good enough for the parent is for the child whose failure it took over.
+        if let Some(child) = cell.cold().escalated.take() {
+            child.order(Orders::RESUME, false);
+        }
+    }
+}
+
+/// The old actor goes; the next step makes the new one.
+///
+/// # Safety
+/// The ticket is held, and no future is live.
+unsafe fn begin_anew(cell: CellPtr) {
+    let state = cell.mailbox();
+    if !state.marks.has(Marks::VACANT) {
+        state.marks.set(Marks::VACANT);
+        // SAFETY: the actor was there until here.
+        sync::quietly(|| unsafe { (cell.vtable().drop_actor)(cell) });
+    }
+    state.life.set(Life::Fresh);
+    // SAFETY: the ticket is held.
+    unsafe { hold_children(cell, state.rare.get() & rare::HELD != 0) };
+    cell.home().shared.one_restarted(cell);
+}
+
+/// Decides about a child, and has it done.
+///
+/// # Safety
+/// The ticket of `cell` is held; `child` is one of its children, and not yet buried.
+unsafe fn supervise(cell: CellPtr, child: CellPtr, failure: &Failure) {
+    let state = cell.mailbox();
+    if state.life.get() >= Life::Stopping || state.ending.get() >= Ending::Stop {
+        // It is told to stop like the others.
+        return;
+    }
+    // SAFETY: the ticket is held.
+    let cold = unsafe { cell.cold() };
+    let supervision = cold.supervision.clone().unwrap_or_default();
+    let policy = child.policy();
+    let home = cell.home();
+    let now = home.shared.now();
+    let tally = cold.tallies.entry(child.index()).or_default();
+    let salt = u64::from(child.index().slot);
+    let verdict = supervision.judge(tally, policy, failure, now, salt);
+    home.shared.decided(child, failure, verdict);
+    match verdict {
+        Verdict::Resume => child.order(Orders::RESUME, false),
+        Verdict::Restart(delay) => {
+            for_affected(cell, child, supervision.strategy, |other| {
+                if other == child {
+                    home.shared.order_later(delay, child, Orders::RESTART);
+                } else if other.policy() == RestartPolicy::Temporary {
+                    other.order(Orders::STOP, true);
+                } else {
+                    home.shared.order_later(delay, other, Orders::RESTART);
+                    let patience = delay.saturating_add(supervision.patience);
+                    home.shared.order_later(patience, other, Orders::HURRY);
+                }
+            });
+        }
+        Verdict::Stop => {
+            for_affected(cell, child, supervision.strategy, |other| {
+                other.order(Orders::STOP, true);
+            });
+        }
+        Verdict::Escalate | Verdict::GiveUp => {
+            // One that has failed itself waits for its own supervisor, who need not hear of two.
+            if verdict == Verdict::GiveUp || is_ill(cell) {
+                child.order(Orders::STOP, true);
+            } else {
+                cold.escalated = Some(child);
+            }
+            if !is_ill(cell) {
+                cold.fault = Some(failure.clone());
+                state.marks.set(Marks::FAULT);
+            }
+        }
+    }
+}
+
+/// Calls `each` with the children that share the fate of one, the oldest last.
+fn for_affected(
+    cell: CellPtr,
+    failed: CellPtr,
+    strategy: SupervisionStrategy,
+    mut each: impl FnMut(CellPtr),
+) {
+    if strategy == SupervisionStrategy::OneForOne {
+        return each(failed);
+    }
+    let mut child = cell.cold_if_any().and_then(|cold| cold.youngest);
+    while let Some(next) = child {
+        let last = strategy == SupervisionStrategy::RestForOne && next == failed;
+        child = next.older_sibling().filter(|_| !last);
+        each(next);
+    }
+}
+
+/// An actor without a parent has failed: the system's own supervision decides.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn supervise_self(cell: CellPtr, failure: &Failure) {
+    let state = cell.mailbox();
+    let shared = &cell.home().shared;
+    // SAFETY: the ticket is held.
+    let cold = unsafe { cell.cold() };
+    let tally = cold.tallies.entry(cell.index()).or_default();
+    let salt = u64::from(cell.index().slot);
+    let verdict = shared
+        .guardian
+        .judge(tally, cell.policy(), failure, shared.now(), salt);
+    shared.decided(cell, failure, verdict);
+    match verdict {
+        Verdict::Resume => {
+            // SAFETY: the ticket is held.
+            unsafe { well_again(cell) };
+            state.life.set(Life::Ready);
+        }
+        Verdict::Restart(delay) if delay.is_zero() => state.marks.set(Marks::RESTART),
+        Verdict::Restart(delay) => shared.order_later(delay, cell, Orders::RESTART),
+        Verdict::Stop | Verdict::Escalate | Verdict::GiveUp => {
+            state.ending.set(state.ending.get().max(Ending::Stop));
+            // Admission ends now. The ticket is held, so there is nothing to schedule.
+            let _noted = state.word.signal(true);
+            if verdict != Verdict::Stop {
+                shared.escalate(failure);
+            }
+        }
+    }
+}
+
+/// As [`drop_live_future`], of an actor that has failed or is restarted.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn drop_failed_future(cell: CellPtr) {
+    let marks = &cell.mailbox().marks;
+    marks.set(Marks::FAILING);
+    // SAFETY: the ticket is held.
+    unsafe { drop_live_future(cell) };
+    marks.clear(Marks::FAILING);
 }
 
 /// A kill came: what is pending is dropped.
@@ -786,10 +1078,6 @@ unsafe fn cut_short(cell: CellPtr) {
     unsafe {
         drop_live_future(cell);
         match state.life.get() {
-            Life::Fresh => {
-                state.life.set(Life::Stopping);
-                sync::quietly(|| (cell.vtable().drop_factory)(cell));
-            }
             Life::Hook | Life::Dead => state.life.set(Life::Dead),
             _ => state.life.set(Life::Stopping),
         }
@@ -832,6 +1120,19 @@ unsafe fn children_gone(cell: CellPtr) -> bool {
     false
 }
 
+/// A hook before the restart needs the slot: a message that waits there goes to the queue, where it
+/// stays the first.
+///
+/// # Safety
+/// As [`run`].
+unsafe fn vacate_slot_for_hook<A: Actor>(cell: CellPtr) {
+    // SAFETY: the ticket is held.
+    let mut drain = unsafe { Drain::<A::Msg>::new(cell) };
+    if let Some(message) = drain.first() {
+        drain.put_back(message);
+    }
+}
+
 /// The last hook's future needs the slot: a message that waits there, the first one of an actor that
 /// was idle, becomes a dead letter, before those behind it.
 ///
@@ -871,10 +1172,12 @@ unsafe fn end(cell: CellPtr) {
     // SAFETY: the ticket is held until the end.
     unsafe {
         drop_agenda(cell);
-        if !state.vacant.replace(true) {
+        if !state.marks.has(Marks::VACANT) {
+            state.marks.set(Marks::VACANT);
             sync::quietly(|| (cell.vtable().drop_actor)(cell));
         }
         (cell.vtable().close_mailbox)(cell);
+        sync::quietly(|| (cell.vtable().drop_factory)(cell));
         cell.release_spare();
         let home = cell.home();
         // All foreign code is behind us or caught. If something panics all the same, ending twice
@@ -935,8 +1238,8 @@ unsafe fn tell_watchers(cell: CellPtr, cause: &StopCause) {
     }
     for node in late {
         // SAFETY: a taken node is ours. Obituaries are all in: the children are gone.
-        if let SystemMessage::Watch(notice) = unsafe { Box::from_raw(node.as_ptr()) }.message {
-            let started = notice.start && cell.mailbox().started.get();
+        if let Letter::Watch(notice) = unsafe { Letter::open(node) } {
+            let started = notice.start && cell.mailbox().marks.has(Marks::STARTED);
             notice.tell((!started).then(|| cause.clone()));
         }
     }

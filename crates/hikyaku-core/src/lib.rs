@@ -72,6 +72,7 @@ mod pool;
 mod ready;
 mod registry;
 mod state;
+mod supervision;
 mod sync;
 mod system;
 mod time;
@@ -94,6 +95,9 @@ pub use crate::failure::{Failure, FailureReport, StartError, StopCause};
 pub use crate::invoker::{InvokeResult, ResumeCondition, SuspendReason};
 pub use crate::mailbox::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
 pub use crate::registry::MailboxIndex;
+pub use crate::supervision::{
+    Backoff, Escalation, RestartPolicy, Supervision, SupervisionDirective, SupervisionStrategy,
+};
 pub use crate::system::{
     BuildError, Metrics, SpawnError, SpawnOptions, System, SystemBuilder, SystemState, Terminated,
 };

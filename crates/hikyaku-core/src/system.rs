@@ -3,7 +3,7 @@
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
 use crate::blocking::BlockingPool;
-use crate::cell::CellPtr;
+use crate::cell::{CellPtr, WeakCell};
 use crate::clock::Clock;
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::dispatcher::{Dispatcher, DispatcherBuilder, Home, HomePlan};
@@ -12,7 +12,8 @@ use crate::mailbox::{InvalidOptions, MailboxOptions};
 use crate::registry::{MailboxIndex, MailboxRegistry};
 use crate::state::Orders;
 use crate::sync::{self, Arc, AtomicU8, AtomicUsize, Mutex, Ordering, Weak};
-use crate::time::{Sleep, TickDriver, TickHandle, Time};
+use crate::supervision::{Escalation, RestartPolicy, Supervision, Verdict};
+use crate::time::{Sleep, Target, TickDriver, TickHandle, Time};
 use crate::worker::Worker;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -41,6 +42,12 @@ pub(crate) struct Shared {
     /// The timers, if there is a clock and somebody to drive them.
     pub(crate) time: Option<Arc<Time>>,
     pub(crate) blocking: Option<Box<dyn BlockingPool>>,
+    /// How actors without a parent are supervised.
+    pub(crate) guardian: Supervision,
+    escalation: Escalation,
+    /// The failure that stopped the system.
+    failure: Mutex<Option<Failure>>,
+    restarts: AtomicUsize,
     /// Messages whose deadline had passed.
     expired: AtomicUsize,
     state: AtomicU8,
@@ -209,6 +216,45 @@ impl Shared {
         self.stop_if_empty();
     }
 
+    /// What the clock shows; zero if there is none.
+    pub(crate) fn now(&self) -> Duration {
+        self.clock.as_ref().map_or(Duration::ZERO, |clock| clock.now())
+    }
+
+    /// An actor is about to be made anew.
+    pub(crate) fn one_restarted(&self, _cell: CellPtr) {
+        // Relaxed: a statistic.
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A supervisor has decided about an actor that failed.
+    pub(crate) fn decided(&self, _cell: CellPtr, _failure: &Failure, _verdict: Verdict) {}
+
+    /// Gives an order after a while; at once if there are no timers. The caller keeps the cell.
+    pub(crate) fn order_later(&self, delay: Duration, cell: CellPtr, orders: Orders) {
+        let later = self.time.as_ref().filter(|_| !delay.is_zero());
+        let set = later.map(|time| {
+            let target = Target::Order(WeakCell::new(cell), orders);
+            time.insert(time.now().saturating_add(delay), target)
+        });
+        if !matches!(set, Some(Ok(_))) {
+            cell.order(orders, false);
+        }
+    }
+
+    /// Nobody has dealt with a failure.
+    pub(crate) fn escalate(&self, failure: &Failure) {
+        if self.escalation == Escalation::StopActor {
+            return;
+        }
+        self.failure.with(|first| {
+            if first.is_none() {
+                *first = Some(failure.text_only());
+            }
+        });
+        self.begin_shutdown(Orders::STOP.and(Orders::SHUTDOWN), false);
+    }
+
     /// A message was dropped because its deadline had passed.
     pub(crate) fn one_expired(&self) {
         // Relaxed: a statistic.
@@ -250,6 +296,8 @@ impl System {
             listener: None,
             on_failure: None,
             driver: None,
+            supervision: Supervision::default(),
+            escalation: Escalation::default(),
             resolution: DEFAULT_RESOLUTION,
             blocking: None,
         }
@@ -373,6 +421,11 @@ impl System {
         }
     }
 
+    /// The failure that stopped the system, if one did. Its text only.
+    pub fn failure(&self) -> Option<Failure> {
+        self.shared().failure.with(|failure| failure.clone())
+    }
+
     /// Waits, on the system's clock.
     ///
     /// # Errors
@@ -392,6 +445,7 @@ impl System {
             dead_letters: shared.dead_letters.count(),
             failures: count(&shared.failures),
             expired: count(&shared.expired),
+            restarts: count(&shared.restarts),
             workers: 0,
             workers_asleep: 0,
         };
@@ -436,6 +490,8 @@ pub struct Metrics {
     pub dead_letters: usize,
     /// Actors that have failed.
     pub failures: usize,
+    /// Restarts of actors.
+    pub restarts: usize,
     /// Messages dropped unhandled because their deadline had passed
     /// ([`Actor::deadline`](crate::Actor::deadline)).
     pub expired: usize,
@@ -510,6 +566,8 @@ pub struct SystemBuilder {
     listener: Option<Listener>,
     on_failure: Option<OnFailure>,
     driver: Option<Box<dyn TickDriver>>,
+    supervision: Supervision,
+    escalation: Escalation,
     resolution: Duration,
     blocking: Option<Box<dyn BlockingPool>>,
 }
@@ -551,6 +609,20 @@ impl SystemBuilder {
     /// Who drives the timers.
     pub fn tick_driver(mut self, driver: impl TickDriver) -> Self {
         self.driver = Some(Box::new(driver));
+        self
+    }
+
+    /// How actors are supervised that were not spawned by an actor. The strategy is always one for
+    /// one: they are no family.
+    pub fn supervision(mut self, supervision: Supervision) -> Self {
+        self.supervision = supervision;
+        self
+    }
+
+    /// What a failure does that is escalated by a top-level actor's supervision. Default: it stops the
+    /// system.
+    pub fn escalation(mut self, escalation: Escalation) -> Self {
+        self.escalation = escalation;
         self
     }
 
@@ -624,6 +696,10 @@ impl SystemBuilder {
             clock: self.clock,
             time,
             blocking: self.blocking,
+            guardian: self.supervision,
+            escalation: self.escalation,
+            failure: Mutex::new(None),
+            restarts: AtomicUsize::new(0),
             expired: AtomicUsize::new(0),
             state: AtomicU8::new(SystemState::Running as u8),
             waiting: Mutex::new((0, BTreeMap::new())),
@@ -703,6 +779,8 @@ pub struct SpawnOptions {
     pub(crate) throughput: Option<u32>,
     pub(crate) stop_unreferenced: bool,
     pub(crate) dispatcher: Option<Dispatcher>,
+    pub(crate) supervision: Option<Supervision>,
+    pub(crate) restart: RestartPolicy,
 }
 
 impl SpawnOptions {
@@ -726,6 +804,18 @@ impl SpawnOptions {
     /// How many messages this actor handles before others have their turn; at least one.
     pub fn throughput(mut self, messages: u32) -> Self {
         self.throughput = Some(messages.max(1));
+        self
+    }
+
+    /// How the actor supervises its children. Default: [`Supervision::one_for_one`].
+    pub fn supervision(mut self, supervision: Supervision) -> Self {
+        self.supervision = Some(supervision);
+        self
+    }
+
+    /// When the actor is to be restarted. Default: [`RestartPolicy::Transient`], when it fails.
+    pub fn restart(mut self, policy: RestartPolicy) -> Self {
+        self.restart = policy;
         self
     }
 

@@ -25,7 +25,9 @@ pub(crate) use self::wheel::TimerId;
 
 use self::wheel::{Advance, Refused, Wheel};
 use crate::agenda::{Item, Mail};
+use crate::cell::WeakCell;
 use crate::clock::Clock;
+use crate::state::Orders;
 use crate::sync::{self, Arc, Mutex};
 use core::fmt;
 use core::task::Waker;
@@ -51,6 +53,8 @@ struct Turning {
 pub(crate) enum Target {
     Waker(Waker),
     Actor { mail: Arc<Mail>, item: Item },
+    /// Gives an order.
+    Order(WeakCell, Orders),
 }
 
 impl Target {
@@ -58,6 +62,7 @@ impl Target {
         match self {
             Self::Waker(waker) => sync::wake(waker),
             Self::Actor { mail, item } => mail.deliver(item),
+            Self::Order(cell, orders) => cell.cell().order(orders, false),
         }
     }
 }

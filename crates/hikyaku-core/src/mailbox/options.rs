@@ -1,5 +1,6 @@
 //! What a mailbox can be asked to be.
 
+use crate::supervision::RestartPolicy;
 use core::fmt;
 
 /// What happens to a message for which there is no room.
@@ -82,22 +83,39 @@ const STOP_UNREFERENCED: u32 = 1;
 const OWNED: u32 = 2;
 /// The cold box has a throughput of its own.
 const OWN_THROUGHPUT: u32 = 4;
-const BITS: u32 = STOP_UNREFERENCED | OWNED | OWN_THROUGHPUT;
+/// Two bits: the restart policy.
+const PERMANENT: u32 = 8;
+const TEMPORARY: u32 = 16;
+const BITS: u32 = STOP_UNREFERENCED | OWNED | OWN_THROUGHPUT | PERMANENT | TEMPORARY;
 
 impl CellOptions {
     /// `tail` is a multiple of 8, zero if there is none.
-    pub(crate) fn new(tail: u32, stop_unreferenced: bool, owned: bool, throughput: bool) -> Self {
+    pub(crate) fn new(
+        tail: u32,
+        stop_unreferenced: bool,
+        owned: bool,
+        throughput: bool,
+        policy: RestartPolicy,
+    ) -> Self {
+        // A tail begins behind the header, so what is shifted out is known to be zero.
+        let tail = tail << 2;
         debug_assert_eq!(tail & BITS, 0);
+        let policy = match policy {
+            RestartPolicy::Permanent => PERMANENT,
+            RestartPolicy::Transient => 0,
+            RestartPolicy::Temporary => TEMPORARY,
+        };
         let flag = |set: bool, bit: u32| if set { bit } else { 0 };
         Self(
-            tail | flag(stop_unreferenced, STOP_UNREFERENCED)
+            tail | policy
+                | flag(stop_unreferenced, STOP_UNREFERENCED)
                 | flag(owned, OWNED)
                 | flag(throughput, OWN_THROUGHPUT),
         )
     }
 
     pub(crate) fn tail(self) -> usize {
-        (self.0 & !BITS) as usize
+        (self.0 >> 2 & !(BITS >> 2)) as usize
     }
 
     #[inline(always)]
@@ -113,12 +131,22 @@ impl CellOptions {
     /// Neither bounded nor owned.
     #[inline(always)]
     pub(crate) fn is_plain(self) -> bool {
-        self.0 & !(STOP_UNREFERENCED | OWN_THROUGHPUT) == 0
+        self.0 & !(STOP_UNREFERENCED | OWN_THROUGHPUT | PERMANENT | TEMPORARY) == 0
     }
 
     #[inline(always)]
     pub(crate) fn has_own_throughput(self) -> bool {
         self.0 & OWN_THROUGHPUT != 0
+    }
+
+    pub(crate) fn policy(self) -> RestartPolicy {
+        if self.0 & PERMANENT != 0 {
+            RestartPolicy::Permanent
+        } else if self.0 & TEMPORARY != 0 {
+            RestartPolicy::Temporary
+        } else {
+            RestartPolicy::Transient
+        }
     }
 
     pub(crate) fn stops_unreferenced(self) -> bool {

@@ -11,7 +11,7 @@ use crate::state::Release;
 use crate::sync::{self, Arc, Here, Mutex};
 use crate::{
     Actor, ActorRef, Context, Failure, InvalidOptions, MailboxOptions, MailboxOverflowPolicy,
-    SendError, SpawnError, SpawnOptions, StopCause, System, Turn, Worker,
+    RestartPolicy, SendError, SpawnError, SpawnOptions, StopCause, System, Turn, Worker,
 };
 use core::future::Future;
 use core::pin::Pin;
@@ -715,10 +715,16 @@ fn a_mailbox_that_cannot_be_laid_out_is_refused() {
 
 #[test]
 fn cell_options_fit_into_one_word() {
-    for tail in [0, 8, 1 << 20] {
+    let policies = [
+        RestartPolicy::Permanent,
+        RestartPolicy::Transient,
+        RestartPolicy::Temporary,
+    ];
+    for (tail, policy) in [0, 8, 1 << 20, (1 << 30) - 8].into_iter().flat_map(|tail| policies.map(|policy| (tail, policy))) {
         for bits in 0..8 {
             let (unreferenced, owned, throughput) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
-            let options = CellOptions::new(tail, unreferenced, owned, throughput);
+            let options = CellOptions::new(tail, unreferenced, owned, throughput, policy);
+            assert_eq!(options.policy(), policy);
             assert_eq!(options.tail(), tail as usize);
             assert_eq!(options.is_bounded(), tail != 0);
             assert_eq!(options.is_owned(), owned);

@@ -4,7 +4,7 @@ use crate::state::{
     AWAITING, CLOSED, Claim, HELD, Link, NOTIFIED, Next, Orders, Park, Pushed, Release, SIGNAL,
     Task, Word, bits, node, with_bits,
 };
-use crate::sync::{AtomicPtr, AtomicU8, Ordering};
+use crate::sync::{AtomicPtr, AtomicU16, Ordering};
 use core::ptr::{self, NonNull};
 use proptest::prelude::*;
 use std::boxed::Box;
@@ -250,17 +250,17 @@ fn a_new_cell_is_held() {
 
 // === task ===
 
-fn task(state: u8) -> Task {
-    Task(AtomicU8::new(state))
+fn task(state: u16) -> Task {
+    Task(AtomicU16::new(state))
 }
 
-fn task_state(task: &Task) -> u8 {
+fn task_state(task: &Task) -> u16 {
     // Relaxed: one thread.
     task.0.load(Ordering::Relaxed)
 }
 
-const STOP: u8 = Orders::STOP.0;
-const LANE: u8 = Orders::LANE.0;
+const STOP: u16 = Orders::STOP.0;
+const LANE: u16 = Orders::LANE.0;
 
 #[test]
 fn wake_schedules_what_awaits_and_notes_the_rest() {
@@ -452,7 +452,7 @@ proptest! {
 
     /// However wakes, orders and parks come: nothing is lost, and one at a time is told to schedule.
     #[test]
-    fn the_task_loses_nothing(steps in proptest::collection::vec(0_u8..5, 0..64)) {
+    fn the_task_loses_nothing(steps in proptest::collection::vec(0_u16..5, 0..64)) {
         let task = Task::new();
         let (mut runs, mut woken, mut ordered) = (true, false, false);
         for step in steps {
