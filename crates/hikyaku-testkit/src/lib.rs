@@ -39,13 +39,24 @@
 //! lost wake-up or a deadlock shows.
 
 mod clock;
+mod decisions;
 mod driver;
+mod effects;
+mod fault;
+mod probe;
+mod quiet;
+mod recording;
 mod seeds;
+mod shrink;
 mod task;
 mod trace;
 
-pub use crate::clock::VirtualClock;
+pub use crate::clock::{Sleep, VirtualClock};
 pub use crate::driver::{Sim, SimBuilder};
-pub use crate::seeds::{check_seeds, explore};
+pub use crate::effects::Effect;
+pub use crate::fault::Faults;
+pub use crate::probe::Probe;
+pub use crate::recording::{Recording, RecordingError};
+pub use crate::seeds::{Found, check_seeds, explore, replay, search};
 pub use crate::task::Task;
 pub use crate::trace::Trace;
