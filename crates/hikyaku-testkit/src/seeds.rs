@@ -9,7 +9,7 @@ use std::any::Any;
 use std::fmt;
 use std::panic;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Chooses the one seed to run.
 const SEED: &str = "HIKYAKU_SEED";
@@ -192,7 +192,7 @@ fn chosen(seeds: u64) -> std::ops::Range<u64> {
     }
     match variable(SEEDS) {
         Some(seeds) => 0..seeds,
-        // A thousand times slower there. The first draws two workers, the second the single core.
+        // A thousand times slower there. The first draws the single core, the second two workers.
         None if cfg!(miri) => MIRI..MIRI + seeds.min(2),
         None => 0..seeds,
     }
@@ -210,14 +210,10 @@ fn variable<T: FromStr<Err: fmt::Display>>(name: &str) -> Option<T> {
 }
 
 /// Without `std` the core takes a process for one thread, as on a microcontroller.
-#[cfg(not(feature = "std"))]
-fn alone() -> std::sync::MutexGuard<'static, ()> {
-    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    lock(&ALONE)
+fn alone() -> Option<MutexGuard<'static, ()>> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    cfg!(not(feature = "std")).then(|| lock(&ALONE))
 }
-
-#[cfg(feature = "std")]
-fn alone() {}
 
 #[allow(
     clippy::print_stderr,
@@ -240,3 +236,6 @@ fn report(found: &Found) {
         eprintln!("    {TRACE}={} {command}\n", found.shortest);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,77 +34,79 @@ fn row89_probes_take_what_they_expect() {
 
 type Expectation = fn(&mut Probe<u32>, &mut Sim);
 
+/// What is sent, what is expected, and what the failure says.
+const FAILURES: [(&str, &[u32], Expectation, &str); 11] = [
+    (
+        "nothing comes",
+        &[],
+        |probe, sim| _ = probe.expect(sim),
+        "a message was expected and none arrived; this probe of u32 has received nothing\n",
+    ),
+    (
+        "nothing more comes",
+        &[7],
+        |probe, sim| _ = (probe.expect(sim), probe.expect(sim)),
+        "a message was expected and none arrived; this probe of u32 has received\n    taken   7\n",
+    ),
+    (
+        "another comes",
+        &[7, 8],
+        |probe, sim| _ = probe.expect_where(sim, |n| *n == 8),
+        "7 is not the message expected; this probe",
+    ),
+    (
+        "it is not among them",
+        &[7, 8],
+        |probe, sim| _ = probe.fish(sim, |n| *n == 9),
+        "the message fished for did not arrive; this probe of u32 has received\n    taken   7\n    taken   8\n",
+    ),
+    (
+        "too few come",
+        &[7, 8],
+        |probe, sim| drop(probe.expect_n(sim, 3)),
+        "3 messages were expected and 2 arrived",
+    ),
+    (
+        "others come",
+        &[7, 9],
+        |probe, sim| probe.expect_all(sim, [7, 8]),
+        "9 is not among the messages expected, [8]",
+    ),
+    (
+        "one of them comes twice",
+        &[7, 7],
+        |probe, sim| probe.expect_all(sim, [7, 8]),
+        "7 is not among the messages expected, [8]",
+    ),
+    (
+        "fewer come",
+        &[7],
+        |probe, sim| probe.expect_all(sim, [7, 8]),
+        "2 messages were expected and 1 arrived",
+    ),
+    (
+        "something comes",
+        &[7],
+        |probe, sim| probe.expect_none(sim),
+        "nothing was expected, and 7 came",
+    ),
+    (
+        "time passes",
+        &[],
+        |probe, sim| _ = probe.within(SECOND).expect(sim),
+        "a message was expected and none arrived",
+    ),
+    (
+        "something comes in the time",
+        &[7],
+        |probe, sim| probe.within(SECOND).expect_none(sim),
+        "nothing was expected, and 7 came",
+    ),
+];
+
 #[test]
 fn row89_probes_say_what_they_have_received() {
-    let cases: [(&str, &[u32], Expectation, &str); 11] = [
-        (
-            "nothing comes",
-            &[],
-            |probe, sim| drop(probe.expect(sim)),
-            "a message was expected and none arrived; this probe of u32 has received nothing\n",
-        ),
-        (
-            "nothing more comes",
-            &[7],
-            |probe, sim| drop((probe.expect(sim), probe.expect(sim))),
-            "a message was expected and none arrived; this probe of u32 has received\n    taken   7\n",
-        ),
-        (
-            "another comes",
-            &[7, 8],
-            |probe, sim| drop(probe.expect_where(sim, |n| *n == 8)),
-            "7 is not the message expected; this probe",
-        ),
-        (
-            "it is not among them",
-            &[7, 8],
-            |probe, sim| drop(probe.fish(sim, |n| *n == 9)),
-            "the message fished for did not arrive; this probe of u32 has received\n    taken   7\n    taken   8\n",
-        ),
-        (
-            "too few come",
-            &[7, 8],
-            |probe, sim| drop(probe.expect_n(sim, 3)),
-            "3 messages were expected and 2 arrived",
-        ),
-        (
-            "others come",
-            &[7, 9],
-            |probe, sim| probe.expect_all(sim, [7, 8]),
-            "9 is not among the messages expected, [8]",
-        ),
-        (
-            "one of them comes twice",
-            &[7, 7],
-            |probe, sim| probe.expect_all(sim, [7, 8]),
-            "7 is not among the messages expected, [8]",
-        ),
-        (
-            "fewer come",
-            &[7],
-            |probe, sim| probe.expect_all(sim, [7, 8]),
-            "2 messages were expected and 1 arrived",
-        ),
-        (
-            "something comes",
-            &[7],
-            |probe, sim| probe.expect_none(sim),
-            "nothing was expected, and 7 came",
-        ),
-        (
-            "time passes",
-            &[],
-            |probe, sim| drop(probe.within(SECOND).expect(sim)),
-            "a message was expected and none arrived",
-        ),
-        (
-            "something comes in the time",
-            &[7],
-            |probe, sim| probe.within(SECOND).expect_none(sim),
-            "nothing was expected, and 7 came",
-        ),
-    ];
-    for (name, messages, expectation, text) in cases {
+    for (name, messages, expectation, text) in FAILURES {
         check_seeds(10, |sim| {
             let mut probe = probe_with(sim, messages);
             let panic = catch_unwind(AssertUnwindSafe(|| expectation(&mut probe, sim)));

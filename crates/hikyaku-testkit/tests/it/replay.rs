@@ -1,7 +1,7 @@
 //! Runs are recorded, replayed and shortened.
 
 use hikyaku_core::{Actor, ActorRef, Context, Failure, Reply};
-use hikyaku_testkit::{Recording, RecordingError, Sim, explore, replay, search};
+use hikyaku_testkit::{Recording, RecordingError, Sim, check_seeds, explore, replay, search};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -45,6 +45,9 @@ impl Actor for Teller {
         Ok(())
     }
 }
+
+/// Chooses whether the test below fails.
+const PLANT: &str = "HIKYAKU_TESTKIT_PLANT";
 
 /// Three customers with a teller each, who come one after the other, by and large.
 fn bank(sim: &mut Sim) -> i64 {
@@ -100,6 +103,62 @@ fn row89_a_planted_race_is_found_shortened_and_replayed() {
     // Without any surprise there is no race.
     let plain = format!("{}:", found.seed()).parse().unwrap();
     replay(&plain, test);
+}
+
+/// Fails when the next test runs it in a process of its own.
+#[test]
+fn planted() {
+    let planted = std::env::var_os(PLANT).is_some();
+    check_seeds(if planted { 1000 } else { 1 }, |sim| {
+        let balance = bank(sim);
+        assert!(balance >= 0 || !planted, "overdrawn: {balance}");
+    });
+}
+
+#[test]
+#[cfg(not(miri))]
+fn row89_the_commands_that_are_printed_run_the_failure_again() {
+    let run = |variable: Option<&str>| {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "replay::planted", "--nocapture"]);
+        for name in ["SEED", "SEEDS", "TRACE"] {
+            command.env_remove(format!("HIKYAKU_{name}"));
+        }
+        command.env(PLANT, "");
+        command.envs(variable.and_then(|it| it.split_once('=')));
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), text)
+    };
+    let printed = |text: &str, name: &str| {
+        let variable = text.split_whitespace().find(|it| it.starts_with(name));
+        variable
+            .unwrap_or_else(|| panic!("{name} in {text}"))
+            .to_owned()
+    };
+    let (passed, text) = run(None);
+    assert!(
+        !passed && text.contains("--exact replay::planted"),
+        "{text}"
+    );
+    let (seed, trace) = (
+        printed(&text, "HIKYAKU_SEED="),
+        printed(&text, "HIKYAKU_TRACE="),
+    );
+    for variable in [&seed, &trace] {
+        let (passed, text) = run(Some(variable));
+        assert!(
+            !passed && text.contains("overdrawn: -60"),
+            "{variable}: {text}"
+        );
+    }
+    assert_eq!(printed(&run(Some(&seed)).1, "HIKYAKU_TRACE="), trace);
+    assert!(run(Some("HIKYAKU_TRACE=0:")).0);
+    let (passed, text) = run(Some("HIKYAKU_TRACE=0:x"));
+    assert!(
+        !passed && text.contains("HIKYAKU_TRACE=0:x: part 0"),
+        "{text}"
+    );
 }
 
 #[test]
