@@ -39,6 +39,7 @@ use std::time::Duration;
 
 /// More steps than this between two looks at the result mean that the actors go in circles.
 const STEP_LIMIT: u64 = 20_000_000;
+const NANOSECOND: Duration = Duration::from_nanos(1);
 /// After so many steps in a row the plain decision is that somebody else goes on.
 const STREAK: u32 = 64;
 
@@ -529,6 +530,37 @@ impl Sim {
         if !self.run_towards("the condition holds", condition) {
             self.fail("everything is idle and the condition does not hold");
         }
+    }
+
+    /// Runs for so much virtual time: whenever everything is idle, the clock moves to the next timer.
+    ///
+    /// # Panics
+    /// As [`run_until_idle`](Self::run_until_idle).
+    #[track_caller]
+    pub fn run_for(&mut self, time: Duration) {
+        let mut left = time;
+        loop {
+            self.run_until_idle();
+            if !self.advance_to_timer(&mut left) {
+                return;
+            }
+        }
+    }
+
+    /// Moves the clock to the next timer, or by what is left if that is less. False if nothing is.
+    pub(crate) fn advance_to_timer(&mut self, left: &mut Duration) -> bool {
+        if left.is_zero() {
+            return false;
+        }
+        let by = match self.ticks.tick() {
+            // Not zero: a timer that is due has fired just now.
+            Some(NextTick::At(due)) => due.saturating_sub(self.clock.now()).max(NANOSECOND),
+            _ => *left,
+        };
+        let by = by.min(*left);
+        *left -= by;
+        self.advance(by);
+        true
     }
 
     /// Runs so many steps, or until nobody has anything to do.

@@ -16,7 +16,7 @@ const SHOWN: usize = 32;
 /// An actor that keeps what it is sent until the test asks for it.
 ///
 /// Each expectation runs the simulation until it is met, or until everything is idle; with
-/// [`within`](Self::within), the clock moves then, and it goes on. One that is not met panics and
+/// [`within`](Self::within), the clock moves then, to the next timer, and it goes on. One that is not met panics and
 /// lists what the probe has received.
 ///
 /// ```
@@ -120,8 +120,8 @@ impl<M: fmt::Debug + Send + 'static> Probe<M> {
         drop(before);
     }
 
-    /// Gives the next expectation so much virtual time. While it is not met and everything is
-    /// idle, the clock of the simulation moves, by a hundredth of that at a time.
+    /// Gives the next expectation so much virtual time. Whenever it is not met and everything is
+    /// idle, the clock of the simulation moves to the next timer.
     pub fn within(&mut self, limit: Duration) -> &mut Self {
         self.within = limit;
         self
@@ -133,8 +133,8 @@ impl<M: fmt::Debug + Send + 'static> Probe<M> {
     /// If none arrives.
     #[track_caller]
     pub fn expect(&mut self, sim: &mut Sim) -> M {
-        let mut patience = Patience::new(mem::take(&mut self.within));
-        match self.next(sim, &mut patience) {
+        let mut left = mem::take(&mut self.within);
+        match self.next(sim, &mut left) {
             Some(message) => message,
             None => self.fail(sim, "a message was expected and none arrived"),
         }
@@ -159,8 +159,8 @@ impl<M: fmt::Debug + Send + 'static> Probe<M> {
     /// If none arrives.
     #[track_caller]
     pub fn fish(&mut self, sim: &mut Sim, mut is_it: impl FnMut(&M) -> bool) -> M {
-        let mut patience = Patience::new(mem::take(&mut self.within));
-        while let Some(message) = self.next(sim, &mut patience) {
+        let mut left = mem::take(&mut self.within);
+        while let Some(message) = self.next(sim, &mut left) {
             if is_it(&message) {
                 return message;
             }
@@ -174,10 +174,10 @@ impl<M: fmt::Debug + Send + 'static> Probe<M> {
     /// If fewer arrive.
     #[track_caller]
     pub fn expect_n(&mut self, sim: &mut Sim, n: usize) -> Vec<M> {
-        let mut patience = Patience::new(mem::take(&mut self.within));
+        let mut left = mem::take(&mut self.within);
         let mut messages = Vec::with_capacity(n);
         while messages.len() < n {
-            match self.next(sim, &mut patience) {
+            match self.next(sim, &mut left) {
                 Some(message) => messages.push(message),
                 None => {
                     let arrived = messages.len();
@@ -218,19 +218,19 @@ impl<M: fmt::Debug + Send + 'static> Probe<M> {
     /// If something does.
     #[track_caller]
     pub fn expect_none(&mut self, sim: &mut Sim) {
-        let mut patience = Patience::new(mem::take(&mut self.within));
-        if let Some(message) = self.next(sim, &mut patience) {
+        let mut left = mem::take(&mut self.within);
+        if let Some(message) = self.next(sim, &mut left) {
             self.fail(sim, &format!("nothing was expected, and {message:?} came"));
         }
     }
 
     #[track_caller]
-    fn next(&self, sim: &mut Sim, patience: &mut Patience) -> Option<M> {
+    fn next(&self, sim: &mut Sim, left: &mut Duration) -> Option<M> {
         loop {
             let inbox = &*self.inbox;
             let arrived =
                 sim.run_towards("a probe has a message", || !lock(inbox).unread.is_empty());
-            if arrived || !patience.wait(sim) {
+            if arrived || !sim.advance_to_timer(left) {
                 return lock(inbox).unread.pop_front();
             }
         }
@@ -250,32 +250,6 @@ impl<M: fmt::Debug + Send + 'static> Probe<M> {
         }
         drop(inbox);
         sim.fail(&text);
-    }
-}
-
-/// How much virtual time an expectation has left.
-struct Patience {
-    left: Duration,
-    step: Duration,
-}
-
-impl Patience {
-    fn new(limit: Duration) -> Self {
-        Self {
-            left: limit,
-            step: (limit / 100).max(Duration::from_nanos(1)),
-        }
-    }
-
-    /// Moves the clock. False if there is no time left.
-    fn wait(&mut self, sim: &mut Sim) -> bool {
-        let by = self.step.min(self.left);
-        self.left -= by;
-        let some = !by.is_zero();
-        if some {
-            sim.advance(by);
-        }
-        some
     }
 }
 

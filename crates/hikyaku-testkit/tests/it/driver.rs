@@ -1,6 +1,6 @@
 //! The driver does what it says: same seed, same run; a run that hangs is found.
 
-use hikyaku_core::{Actor, ActorRef, Clock, Context, Failure, Reply};
+use hikyaku_core::{Actor, ActorRef, Clock, Context, Failure, Reply, Timer};
 use hikyaku_testkit::{Sim, check_seeds, explore};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -180,6 +180,50 @@ fn the_clock_moves_only_when_told() {
     assert_eq!(sim.clock().now(), before);
     sim.advance(Duration::from_secs(3));
     assert_eq!(sim.clock().now(), before + Duration::from_secs(3));
+}
+
+/// Notes when its timers fire.
+struct Clockwork(Vec<(u32, Duration)>);
+
+enum Tick {
+    Set(u32, Duration),
+    Now(u32),
+    Noted(Reply<Vec<(u32, Duration)>>),
+}
+
+impl Actor for Clockwork {
+    type Msg = Tick;
+
+    async fn handle(&mut self, tick: Tick, cx: &mut Context<'_, Self>) -> Result<(), Failure> {
+        match tick {
+            Tick::Set(n, delay) => {
+                cx.start_timer(u64::from(n), Timer::once(delay, Tick::Now(n)))?
+            }
+            Tick::Now(n) => self.0.push((n, cx.now())),
+            Tick::Noted(reply) => drop(reply.send(std::mem::take(&mut self.0))),
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn row89_manual_time_fires_in_order() {
+    let second = Duration::from_secs;
+    check_seeds(50, |sim| {
+        let clockwork = sim.spawn(|| Clockwork(Vec::new())).unwrap();
+        for n in [5, 1, 4, 2, 3] {
+            let _ = clockwork.tell(Tick::Set(n, second(n.into())));
+        }
+        sim.run_until_idle();
+        sim.run_for(second(3));
+        assert_eq!(sim.clock().now(), second(3));
+        let noted = sim.block_on(clockwork.ask(Tick::Noted)).unwrap();
+        assert_eq!(noted, [(1, second(1)), (2, second(2)), (3, second(3))]);
+        // All at once they still fire in order, when it is already late.
+        sim.advance(second(10));
+        let noted = sim.block_on(clockwork.ask(Tick::Noted)).unwrap();
+        assert_eq!(noted, [(4, second(13)), (5, second(13))]);
+    });
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use hikyaku_core::{Actor, Context, Failure};
 use hikyaku_testkit::{Effect, Sim, explore};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
 struct Worker;
 
@@ -57,9 +56,9 @@ const CASES: [(&str, Leave, &[&str]); 11] = [
     (
         "messages on the way to a probe",
         |sim| {
-            let (probe, clock) = (sim.probe::<u8>(), sim.clock().clone());
-            sim.spawn_task(async move { clock.sleep(Duration::from_secs(1)).await });
-            probe.actor().tell(1).unwrap();
+            let probe = sim.probe::<u8>();
+            let slow = sim.delayed(&probe.actor(), 9).unwrap();
+            slow.tell(1).unwrap();
         },
         &["1 unread in a probe of u8; the first: 1"],
     ),

@@ -122,9 +122,9 @@ fn row89_within_moves_the_clock_until_the_message_is_there() {
     check_seeds(50, |sim| {
         let mut probe = sim.probe();
         for n in [3, 1, 2] {
-            let (clock, actor) = (sim.clock().clone(), probe.actor());
+            let (system, actor) = (sim.system().clone(), probe.actor());
             sim.spawn_task(async move {
-                clock.sleep(SECOND * n).await;
+                system.sleep(SECOND * n).await.unwrap();
                 actor.send(n).await.unwrap();
             });
         }
@@ -134,6 +134,9 @@ fn row89_within_moves_the_clock_until_the_message_is_there() {
         // The time is for all that are expected together.
         assert_eq!(probe.within(SECOND * 2).expect_n(sim, 2), [2, 3]);
         assert_eq!(sim.clock().now(), SECOND * 3);
+        // The clock stands where it has to, also if nothing comes.
+        probe.within(SECOND / 2).expect_none(sim);
+        assert_eq!(sim.clock().now(), SECOND * 7 / 2);
     });
 }
 
