@@ -18,7 +18,8 @@ use crate::clock::VirtualClock;
 use crate::decisions::Decisions;
 use crate::effects::{Effect, Effects};
 use crate::fault::{Faults, Link};
-use crate::probe::{Probe, Unread};
+use crate::leftovers::Leftovers;
+use crate::probe::Probe;
 use crate::recording::Recording;
 use crate::task::{Flag, Run, Task};
 use crate::trace::{Event, Trace};
@@ -26,8 +27,6 @@ use hikyaku_core::{
     Actor, ActorRef, Clock, DeadLetter, LocalActor, LocalWorker, MailboxIndex, ManualDriver,
     NextTick, SpawnError, SpawnOptions, System, SystemBuilder, SystemState, Turn, Worker,
 };
-use std::any::type_name;
-use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::ops::Deref;
@@ -66,22 +65,13 @@ pub struct Sim {
     handled: usize,
     /// Who is to be killed after which step.
     doomed: Vec<(u64, Doomed)>,
-    effects: Effects,
-    spawned: RefCell<Vec<Spawned>>,
-    probes: Vec<Arc<dyn Unread>>,
+    leftovers: Leftovers,
     strict: bool,
 }
 
 struct Doomed {
     actor: MailboxIndex,
     kill: Box<dyn FnOnce()>,
-}
-
-/// An actor that the test has spawned.
-struct Spawned {
-    actor: MailboxIndex,
-    type_name: &'static str,
-    is_alive: fn(&System, MailboxIndex) -> bool,
 }
 
 /// Someone who can be polled.
@@ -213,9 +203,7 @@ impl SimBuilder {
             trace: Trace::default(),
             handled: 0,
             doomed: Vec::new(),
-            effects: self.effects,
-            spawned: RefCell::default(),
-            probes: Vec::new(),
+            leftovers: Leftovers::new(self.effects),
             strict: self.strict,
         }
     }
@@ -325,16 +313,8 @@ impl Sim {
         factory: impl FnMut() -> A + Send + 'static,
     ) -> Result<ActorRef<A::Msg>, SpawnError> {
         let actor = self.system.spawn_with(options, factory)?;
-        self.note_spawned::<A, _>(&actor);
+        self.leftovers.spawned::<A, _>(&actor);
         Ok(actor)
-    }
-
-    fn note_spawned<A, M: 'static>(&self, actor: &ActorRef<M>) {
-        self.spawned.borrow_mut().push(Spawned {
-            actor: actor.index(),
-            type_name: type_name::<A>(),
-            is_alive: |system, index| system.resolve::<M>(index).is_some(),
-        });
     }
 
     /// Spawns an actor that need not be `Send`.
@@ -352,7 +332,7 @@ impl Sim {
         match self.workers.first().map(|seat| &seat.who) {
             Some(AnyWorker::Local(worker)) => {
                 let actor = worker.spawn_local(options, factory)?;
-                self.note_spawned::<A, _>(&actor);
+                self.leftovers.spawned::<A, _>(&actor);
                 Ok(actor)
             }
             _ => panic!("local actors need a simulation built with single_core()"),
@@ -373,7 +353,7 @@ impl Sim {
     /// If the system stops.
     pub fn probe<M: fmt::Debug + Send + 'static>(&mut self) -> Probe<M> {
         let (probe, inbox) = Probe::new(self);
-        self.probes.push(inbox);
+        self.leftovers.probe(inbox);
         probe
     }
 
@@ -432,13 +412,13 @@ impl Sim {
             (doomed.kill)();
             self.trace.push(Event::Kill);
             let actor = doomed.actor;
-            self.effects.push(Effect::Killed { actor });
+            self.leftovers.effects.push(Effect::Killed { actor });
         }
     }
 
     /// Dead letters, failures and kills since the last call, in order.
     pub fn take_effects(&mut self) -> Vec<Effect> {
-        self.effects.take()
+        self.leftovers.effects.take()
     }
 
     /// Ends the simulation, and fails the test if something is left behind: messages that no one
@@ -454,37 +434,15 @@ impl Sim {
     pub fn finish(&mut self) {
         self.strict = false;
         self.run_until_idle();
-        let unread = self.probes.iter().filter_map(|probe| probe.unread());
-        let mut left: Vec<String> = unread.collect();
+        let mut left = self.leftovers.unread();
         drop(self.system.graceful_shutdown());
         self.run_until_idle();
-        let effects = self.effects.take().into_iter();
-        left.extend(effects.filter(Effect::is_trouble).map(|it| it.to_string()));
-        left.extend(self.leaked());
+        left.extend(self.leftovers.troubles());
+        left.extend(self.leftovers.leaked(&self.system));
         if !left.is_empty() {
             self.system.force_stop();
             self.fail(&format!("left behind:\n    {}", left.join("\n    ")));
         }
-    }
-
-    /// The actors that are alive, those first that the test has spawned.
-    fn leaked(&self) -> Vec<String> {
-        let spawned = self.spawned.borrow();
-        let alive = spawned
-            .iter()
-            .filter(|it| (it.is_alive)(&self.system, it.actor));
-        let mut leaked: Vec<String> = alive
-            .map(|it| format!("actor {}, a {}, has not ended", it.actor, it.type_name))
-            .collect();
-        let others = self
-            .system
-            .metrics()
-            .live_actors
-            .saturating_sub(leaked.len());
-        if others != 0 {
-            leaked.push(format!("{others} more actors have not ended"));
-        }
-        leaked
     }
 
     // === the outside ===

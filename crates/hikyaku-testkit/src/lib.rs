@@ -99,6 +99,7 @@ mod decisions;
 mod driver;
 mod effects;
 mod fault;
+mod leftovers;
 mod probe;
 mod quiet;
 mod recording;

@@ -107,7 +107,8 @@ impl fmt::Display for Trace {
     }
 }
 
-/// Fowler, Noll and Vo's hash: the same in every process and version, unlike the one of `std`.
+/// Fowler, Noll and Vo's hash, of words in place of bytes: the same in every process, version and
+/// machine, unlike the one of `std`.
 #[derive(Debug, Clone, Copy)]
 struct Fnv(u64);
 
@@ -119,8 +120,10 @@ impl Default for Fnv {
 
 impl Fnv {
     fn add(&mut self, numbers: [u64; 4]) {
-        for byte in numbers.into_iter().flat_map(u64::to_le_bytes) {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        for number in numbers {
+            let mixed = (self.0 ^ number).wrapping_mul(0x0000_0100_0000_01b3);
+            // A product carries to the left only.
+            self.0 = mixed ^ (mixed >> 29);
         }
     }
 }

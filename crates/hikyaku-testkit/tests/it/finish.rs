@@ -108,7 +108,7 @@ const CASES: [(&str, Leave, &[&str]); 11] = [
         },
         &[
             "finish::Worker, has not ended",
-            "1 more actors have not ended",
+            "actors besides that have not ended: 1",
         ],
     ),
     (
@@ -117,7 +117,7 @@ const CASES: [(&str, Leave, &[&str]); 11] = [
             let worker = sim.system().spawn(|| Worker).unwrap();
             let _ = worker.tell(Work::Hang);
         },
-        &["1 more actors have not ended"],
+        &["actors besides that have not ended: 1"],
     ),
     (
         "several things",
