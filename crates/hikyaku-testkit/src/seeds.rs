@@ -56,10 +56,7 @@ pub fn explore(seeds: u64, test: impl Fn(u64)) {
 }
 
 /// Looks for a seed with which `test` fails, and shortens what it finds. As [`explore`], for tests
-/// that have to find something; it reads no environment variables.
-///
-/// Without the feature `std` nothing is shortened, because the core is not made to go on after a
-/// panic there.
+/// that have to find something; it reads no environment variables. Not to be called within itself.
 pub fn search(seeds: impl IntoIterator<Item = u64>, test: impl Fn(u64)) -> Option<Found> {
     let _alone = alone();
     seeds.into_iter().find_map(|seed| {
@@ -156,9 +153,6 @@ fn shorten(seed: u64, first: Run, test: &impl Fn(u64)) -> Option<Found> {
         repeats: true,
         panic: caught.payload,
     };
-    if cfg!(not(feature = "std")) {
-        return Some(found);
-    }
     // A shortened run may be longer, as what it decides is less lucky. Not much longer.
     let most = 4 * first.steps + 10_000;
     let mut left = STEPS;
