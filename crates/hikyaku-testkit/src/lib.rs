@@ -37,10 +37,13 @@
 //!
 //! A future that waits while everything is idle panics at once, instead of hanging: that is how a
 //! lost wake-up or a deadlock shows.
+//!
+//! [`conformance_suite!`] runs the project's own scenarios on an executor of any kind.
 
 mod clock;
 mod driver;
 mod seeds;
+pub mod suite;
 mod task;
 mod trace;
 
