@@ -110,7 +110,7 @@ macro_rules! conformance_suite {
             turns::row16_a_handler_that_awaits_lets_others_run,
             turns::row16_a_handler_that_yields_lets_others_run,
             turns::row16_an_actor_that_never_runs_dry_makes_way,
-            turns::row16_a_throughput_of_one_is_round_robin,
+            turns::row16_turns_are_no_longer_than_the_throughput,
             turns::row17_a_storm_of_spawns_ends,
             turns::handlers_spawn,
         }

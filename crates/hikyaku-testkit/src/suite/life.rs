@@ -2,7 +2,7 @@
 
 use super::Runtime;
 use super::subject::{
-    Act, Count, Gate, Log, Subject, closed, occupy, settle, spawn, spawn_with, text,
+    Act, Count, End, Gate, Log, Subject, closed, occupy, settle, spawn, spawn_with, text,
 };
 use hikyaku_core::{ActorRef, AskError, Reply, SpawnError, SpawnOptions, once};
 
@@ -218,7 +218,7 @@ async fn child(parent: &ActorRef<Act>, subject: Subject) -> ActorRef<Act> {
 
 /// The youngest first, each with its own children, before the next one is told.
 pub fn row27_children_stop_first_in_reverse_order(runtime: &impl Runtime) {
-    let ends: [(&str, fn(&ActorRef<Act>)); 3] = [
+    let ends: [End; 3] = [
         ("stopped", ActorRef::stop),
         ("stopped", ActorRef::stop_gracefully),
         ("x", |parent| parent.tell(Act::Fail("x")).unwrap()),

@@ -1,7 +1,7 @@
 //! Bounded mailboxes, and waiting for room.
 
 use super::Runtime;
-use super::subject::{Act, Log, all, closed, occupy, poll_once, spawn_with};
+use super::subject::{Act, End, Log, all, closed, occupy, poll_once, spawn_with};
 use hikyaku_core::{ActorRef, AskError, MailboxOptions, SendError, SpawnOptions};
 use std::pin::pin;
 
@@ -81,7 +81,7 @@ pub fn row05_a_send_given_up_leaves_no_message(runtime: &impl Runtime) {
 
 /// Whatever the order to end is.
 pub fn row05_waiting_senders_get_their_messages_back_when_the_actor_stops(runtime: &impl Runtime) {
-    let ends: [(&str, fn(&ActorRef<Act>)); 3] = [
+    let ends: [End; 3] = [
         ("a+ a0 a-", ActorRef::stop_gracefully),
         ("a+ a-", ActorRef::stop),
         ("a+", ActorRef::kill),

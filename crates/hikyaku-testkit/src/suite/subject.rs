@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
+/// A way to tell an actor to end, and what is expected then.
+pub(super) type End = (&'static str, fn(&ActorRef<Act>));
+
 /// How many of a thing a long scenario has.
 pub(super) const MANY: u64 = if cfg!(miri) { 50 } else { 10_000 };
 

@@ -174,38 +174,61 @@ pub fn row16_an_actor_that_never_runs_dry_makes_way(runtime: &impl Runtime) {
     });
 }
 
-/// Where there is one worker: with several the order is nobody's to say.
-pub fn row16_a_throughput_of_one_is_round_robin(runtime: &impl Runtime) {
+/// A throughput of one is round robin. Where there is one worker: with several the order is nobody's to
+/// say.
+pub fn row16_turns_are_no_longer_than_the_throughput(runtime: &impl Runtime) {
+    const EACH: u64 = 700;
     let system = runtime.system();
     runtime.block_on(async {
-        let log = Log::default();
-        let [left, right] = ["l", "r"].map(|name| {
-            let options = SpawnOptions::new().throughput(1);
-            spawn_with(system, options, name, &log)
-        });
-        all([settle(&left), settle(&right)]).await;
-        log.line();
-        let (to_left, to_right) = (left.clone(), right.clone());
-        // The one worker is busy with this handler until both have all they will have.
-        let telling = Act::call(move |_| {
-            for n in 0..20 {
-                to_left.tell(Act::Note(n)).unwrap();
-                to_right.tell(Act::Note(n)).unwrap();
-            }
-        });
-        let driver = spawn(system, "d", &Log::default());
-        driver.tell(telling).unwrap();
-        settle(&driver).await;
-        all([settle(&left), settle(&right)]).await;
+        for throughput in [1, 32, 300] {
+            let log = Log::default();
+            let [left, right, driver] = ["l", "r", "d"].map(|name| {
+                let options = SpawnOptions::new().throughput(throughput);
+                spawn_with(system, options, name, &log)
+            });
+            all([settle(&left), settle(&right), settle(&driver)]).await;
+            log.line();
+            let ends = [Gate::default(), Gate::default()];
+            let opened = ends.clone();
+            // The one worker is busy with this handler until both have all they will have.
+            let telling = Act::call(move |_| {
+                for n in 0..EACH {
+                    left.tell(Act::Note(n)).unwrap();
+                    right.tell(Act::Note(n)).unwrap();
+                }
+                for (actor, end) in [left, right].into_iter().zip(opened) {
+                    actor.tell(Act::call(move |_| end.open())).unwrap();
+                }
+            });
+            driver.tell(telling).unwrap();
+            // Nothing else comes from outside meanwhile: it would have its turn before its time.
+            all(ends.iter().map(Gate::pass)).await;
 
-        let line = log.line();
-        let notes: Vec<&str> = line.split(' ').collect();
-        assert_eq!(notes.len(), 40);
-        if system.metrics().workers == 1 {
-            let alternate = |pair: &[&str]| pair[0].as_bytes()[0] != pair[1].as_bytes()[0];
-            assert!(notes.windows(2).all(alternate), "{line}");
+            let line = log.line();
+            assert_eq!(line.split(' ').count() as u64, 2 * EACH);
+            if system.metrics().workers == 1 {
+                let turn = longest_turn(&line, EACH);
+                assert!(turn <= throughput, "{turn} at {throughput}");
+            }
         }
     });
+}
+
+/// How many notes of one actor come after each other at most, as long as both have some left.
+fn longest_turn(line: &str, each: u64) -> u32 {
+    let (mut turn, mut longest) = ((' ', 0), 0);
+    for note in line.split(' ') {
+        let name = note.chars().next().unwrap_or_default();
+        turn = match turn {
+            (last, length) if last == name => (name, length + 1),
+            _ => (name, 1),
+        };
+        longest = longest.max(turn.1);
+        if note[1..].parse() == Ok(each - 1) {
+            break;
+        }
+    }
+    longest
 }
 
 /// Thousands of actors, each told to stop, all end.
