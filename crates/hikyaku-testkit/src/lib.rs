@@ -93,6 +93,8 @@
 //!     sim.finish();
 //! });
 //! ```
+//!
+//! [`conformance_suite!`] runs the project's own scenarios on an executor of any kind.
 
 mod clock;
 mod decisions;
@@ -105,6 +107,7 @@ mod quiet;
 mod recording;
 mod seeds;
 mod shrink;
+pub mod suite;
 mod task;
 mod trace;
 
