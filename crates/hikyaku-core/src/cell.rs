@@ -316,7 +316,12 @@ fn layout_with_tail<M>(base: Layout, capacity: Option<usize>) -> Option<(Layout,
     let tail = tail.align_to(8).ok()?;
     let (layout, offset) = base.extend(tail).ok()?;
     // Two bits are needed for other things.
-    Some((layout, u32::try_from(offset).ok().filter(|offset| offset >> 30 == 0)?))
+    Some((
+        layout,
+        u32::try_from(offset)
+            .ok()
+            .filter(|offset| offset >> 30 == 0)?,
+    ))
 }
 
 /// # Safety
@@ -390,9 +395,8 @@ impl CellPtr {
         };
         let header = header.cast::<Header>();
         let own_throughput = birth.throughput.is_some();
-        let plain = birth.name.is_none()
-            && birth.throughput.is_none()
-            && birth.supervision.is_none();
+        let plain =
+            birth.name.is_none() && birth.throughput.is_none() && birth.supervision.is_none();
         let cold = if plain {
             ptr::null_mut()
         } else {

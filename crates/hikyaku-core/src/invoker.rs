@@ -790,7 +790,10 @@ unsafe fn system_message(cell: CellPtr, node: NonNull<mailbox::SystemNode>) {
 /// The ticket is held.
 unsafe fn has_started(cell: CellPtr) {
     cell.mailbox().marks.set(Marks::STARTED);
-    if cell.cold_if_any().is_some_and(|cold| cold.failure.is_some()) {
+    if cell
+        .cold_if_any()
+        .is_some_and(|cold| cold.failure.is_some())
+    {
         // SAFETY: the ticket is held.
         unsafe { cell.cold() }.failure = None;
     }
@@ -887,9 +890,13 @@ unsafe fn fault(cell: CellPtr) -> Option<Failure> {
 /// The ticket is held.
 unsafe fn look_at_parent(cell: CellPtr) {
     let state = cell.mailbox();
-    let held = cell.parent().is_some_and(|parent| parent.mailbox().task.is_holding());
+    let held = cell
+        .parent()
+        .is_some_and(|parent| parent.mailbox().task.is_holding());
     let notes = state.rare.get() & !rare::HELD;
-    state.rare.set(if held { notes | rare::HELD } else { notes });
+    state
+        .rare
+        .set(if held { notes | rare::HELD } else { notes });
     // SAFETY: the ticket is held.
     unsafe { hold_children(cell, held || is_ill(cell)) };
 }

@@ -111,7 +111,9 @@ impl Backoff {
         let delay = self.first.saturating_mul(factor).min(self.cap);
         let most = delay.as_nanos() * u128::from(self.jitter) / 100;
         let part = most * u128::from(random >> 32) / u128::from(u32::MAX);
-        delay.saturating_add(Duration::from_nanos(u64::try_from(part).unwrap_or(u64::MAX)))
+        delay.saturating_add(Duration::from_nanos(
+            u64::try_from(part).unwrap_or(u64::MAX),
+        ))
     }
 }
 
@@ -374,7 +376,11 @@ mod tests {
     fn jitter_lengthens_by_at_most_its_part() {
         let backoff = Backoff::new(ms(100), ms(1000)).jitter(30);
         let delays: Vec<_> = (0..1000).map(|n| backoff.delay(0, mix(n))).collect();
-        assert!(delays.iter().all(|delay| (ms(100)..=ms(130)).contains(delay)));
+        assert!(
+            delays
+                .iter()
+                .all(|delay| (ms(100)..=ms(130)).contains(delay))
+        );
         assert!(delays.iter().any(|delay| *delay < ms(105)));
         assert!(delays.iter().any(|delay| *delay > ms(125)));
         assert_eq!(
@@ -394,12 +400,42 @@ mod tests {
             gives_up: Option<usize>,
         }
         for case in [
-            Case { most: Some(0), window: 10, at: &[5], gives_up: Some(0) },
-            Case { most: Some(2), window: 10, at: &[1, 2, 3], gives_up: Some(2) },
-            Case { most: Some(2), window: 10, at: &[1, 2, 13, 14, 15], gives_up: Some(4) },
-            Case { most: Some(2), window: 10, at: &[1, 2, 12, 24, 36, 48], gives_up: None },
-            Case { most: None, window: 10, at: &[1; 50], gives_up: None },
-            Case { most: Some(3), window: u64::MAX / 2, at: &[0, 1 << 40, 1 << 41, 1 << 42], gives_up: Some(3) },
+            Case {
+                most: Some(0),
+                window: 10,
+                at: &[5],
+                gives_up: Some(0),
+            },
+            Case {
+                most: Some(2),
+                window: 10,
+                at: &[1, 2, 3],
+                gives_up: Some(2),
+            },
+            Case {
+                most: Some(2),
+                window: 10,
+                at: &[1, 2, 13, 14, 15],
+                gives_up: Some(4),
+            },
+            Case {
+                most: Some(2),
+                window: 10,
+                at: &[1, 2, 12, 24, 36, 48],
+                gives_up: None,
+            },
+            Case {
+                most: None,
+                window: 10,
+                at: &[1; 50],
+                gives_up: None,
+            },
+            Case {
+                most: Some(3),
+                window: u64::MAX / 2,
+                at: &[0, 1 << 40, 1 << 41, 1 << 42],
+                gives_up: Some(3),
+            },
         ] {
             let mut supervision = Supervision::one_for_one();
             supervision.max_restarts = case.most;
@@ -410,7 +446,9 @@ mod tests {
                 supervision.judge(&mut tally, policy, &Failure::msg("no"), ms(*at), 0)
             });
             let given_up = verdicts.collect::<Vec<_>>();
-            let first = given_up.iter().position(|verdict| *verdict == Verdict::GiveUp);
+            let first = given_up
+                .iter()
+                .position(|verdict| *verdict == Verdict::GiveUp);
             assert_eq!(first, case.gives_up, "{:?}", case.at);
         }
     }

@@ -11,8 +11,8 @@ use crate::failure::{Failure, FailureReport};
 use crate::mailbox::{InvalidOptions, MailboxOptions};
 use crate::registry::{MailboxIndex, MailboxRegistry};
 use crate::state::Orders;
-use crate::sync::{self, Arc, AtomicU8, AtomicUsize, Mutex, Ordering, Weak};
 use crate::supervision::{Escalation, RestartPolicy, Supervision, Verdict};
+use crate::sync::{self, Arc, AtomicU8, AtomicUsize, Mutex, Ordering, Weak};
 use crate::time::{Sleep, Target, TickDriver, TickHandle, Time};
 use crate::worker::Worker;
 use alloc::boxed::Box;
@@ -218,7 +218,9 @@ impl Shared {
 
     /// What the clock shows; zero if there is none.
     pub(crate) fn now(&self) -> Duration {
-        self.clock.as_ref().map_or(Duration::ZERO, |clock| clock.now())
+        self.clock
+            .as_ref()
+            .map_or(Duration::ZERO, |clock| clock.now())
     }
 
     /// An actor is about to be made anew.

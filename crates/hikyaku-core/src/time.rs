@@ -52,7 +52,10 @@ struct Turning {
 /// Whom a timer wakes.
 pub(crate) enum Target {
     Waker(Waker),
-    Actor { mail: Arc<Mail>, item: Item },
+    Actor {
+        mail: Arc<Mail>,
+        item: Item,
+    },
     /// Gives an order.
     Order(WeakCell, Orders),
 }

@@ -1,6 +1,6 @@
 //! From the factory to the last hook.
 
-use crate::puppet::{Count, Do, Gate, Hook, Log, Puppet};
+use crate::puppet::{Count, Do, Gate, Hook, Log, Puppet, mortal};
 use hikyaku_core::{
     ActorRef, MailboxOptions, SendError, SpawnError, SpawnOptions, StartError, StopCause,
 };
@@ -221,7 +221,7 @@ fn row22_hooks_run_in_order_and_once() {
             let (started, stopped) = (case.started, case.stopped);
             let actor = {
                 let (log, count) = (log.clone(), count.clone());
-                sim.spawn(move || {
+                sim.spawn_with(mortal(), move || {
                     Puppet::new("a", &log)
                         .started(&started)
                         .stopped(&stopped)
@@ -518,7 +518,9 @@ fn row27_children_stop_first_in_reverse_order() {
         for (what, end) in &ends {
             let mut sim = Sim::new(sim.seed());
             let log = Log::default();
-            let root = sim.spawn(Puppet::factory("r", &log)).unwrap();
+            let root = sim
+                .spawn_with(mortal(), Puppet::factory("r", &log))
+                .unwrap();
             family(&mut sim, &root, &log, "r", 2, 3);
             sim.run_until_idle();
             assert_eq!(log.take().len(), 15);

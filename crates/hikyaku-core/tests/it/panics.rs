@@ -1,6 +1,6 @@
 //! A panic, wherever it comes from, ends one actor and nothing else.
 
-use crate::puppet::{Count, Counted, Do, Gate, Hook, Log, Puppet};
+use crate::puppet::{Count, Counted, Do, Gate, Hook, Log, Puppet, mortal};
 use hikyaku_core::{Actor, ActorRef, Context, Failure, Reply, SpawnOptions, StartError, StopCause};
 use hikyaku_testkit::{Sim, check_seeds};
 use std::sync::Arc;
@@ -161,7 +161,7 @@ fn row18_a_panic_in_a_hook_or_handler_is_local() {
             let (started, stopped) = (fresh(started), fresh(stopped));
             let actor = {
                 let (log, count) = (log.clone(), count.clone());
-                sim.spawn(move || {
+                sim.spawn_with(mortal(), move || {
                     Puppet::new("", &log)
                         .started(&started)
                         .stopped(&stopped)
@@ -314,7 +314,7 @@ fn row18_a_panic_in_a_destructor_is_local() {
             let (count, gate) = (Count::default(), Gate::default());
             let actor = {
                 let (count, mine) = (count.clone(), case.in_actor);
-                sim.spawn(move || Carrier {
+                sim.spawn_with(mortal(), move || Carrier {
                     _count: count.one(),
                     _mine: mine.then(|| Mine),
                 })
@@ -389,7 +389,7 @@ fn an_error_value_does_not_outlive_its_actor() {
     }
     check_seeds(50, |sim| {
         let count = Count::default();
-        let actor = sim.spawn(|| Failing).unwrap();
+        let actor = sim.spawn_with(mortal(), || Failing).unwrap();
         let stopped = actor.stopped();
         let early = sim.spawn_task(stopped);
         sim.run_until_idle();

@@ -1,10 +1,15 @@
 //! An actor that does what its messages say and logs it, and what tests of it need.
 
-use hikyaku_core::{Actor, Context, Failure, Reply};
+use hikyaku_core::{Actor, Context, Failure, Reply, RestartPolicy, SpawnOptions};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Wake, Waker};
+
+/// For an actor that ends when it fails.
+pub(crate) fn mortal() -> SpawnOptions {
+    SpawnOptions::new().restart(RestartPolicy::Temporary)
+}
 
 /// What happened, in order. Clones are the same log.
 #[derive(Clone, Debug, Default)]

@@ -720,7 +720,10 @@ fn cell_options_fit_into_one_word() {
         RestartPolicy::Transient,
         RestartPolicy::Temporary,
     ];
-    for (tail, policy) in [0, 8, 1 << 20, (1 << 30) - 8].into_iter().flat_map(|tail| policies.map(|policy| (tail, policy))) {
+    for (tail, policy) in [0, 8, 1 << 20, (1 << 30) - 8]
+        .into_iter()
+        .flat_map(|tail| policies.map(|policy| (tail, policy)))
+    {
         for bits in 0..8 {
             let (unreferenced, owned, throughput) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
             let options = CellOptions::new(tail, unreferenced, owned, throughput, policy);
