@@ -1,14 +1,14 @@
 //! What a user writes: an actor, and what it finds in its hands while it runs.
 
 use crate::actor_ref::ActorRef;
-use crate::agenda::Agenda;
+use crate::agenda::{Agenda, Handed};
 use crate::ask::{AskError, Reply};
 use crate::blocking::Blocking;
-use crate::cell::CellPtr;
+use crate::cell::{CellPtr, WeakCell};
 use crate::failure::Failure;
 use crate::invoker::Ending;
 use crate::mailbox::{Life, Marks, rare};
-use crate::pipe::{Attached, Pipe};
+use crate::pipe::{Attached, EndMap, Ended, Pipe, Watching, broken_link};
 use crate::registry::MailboxIndex;
 use crate::state::Orders;
 use crate::supervision::RestartPolicy;
@@ -434,6 +434,82 @@ impl<A: Actor> Context<'_, A> {
             end: Some(end),
             _keeps: keeps,
         }));
+        Ok(())
+    }
+
+    // === other actors ===
+
+    /// Tells this actor, by a message, when another one has ended: once, and at once if it already has.
+    /// A restart is no end. What the other had sent to this one before its end is handled first.
+    ///
+    /// A second watch of the same actor takes the place of the first. Watches end with this actor, and
+    /// with its restart.
+    ///
+    /// ```
+    /// # use hikyaku_core::{Actor, ActorRef, Context, Ended, Failure};
+    /// # struct Pool;
+    /// enum PoolMsg { Join(ActorRef<u32>), Gone(Ended) }
+    /// # impl Actor for Pool {
+    /// # type Msg = PoolMsg;
+    /// async fn handle(&mut self, msg: PoolMsg, cx: &mut Context<'_, Self>) -> Result<(), Failure> {
+    ///     match msg {
+    ///         PoolMsg::Join(worker) => cx.watch(&worker, PoolMsg::Gone)?,
+    ///         PoolMsg::Gone(ended) => println!("{} is gone: {}", ended.actor, ended.cause),
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`TimerError::Stopping`] if this actor is stopping.
+    pub fn watch<M: Send + 'static>(
+        &mut self,
+        target: &ActorRef<M>,
+        map: impl FnOnce(Ended) -> A::Msg + Send + 'static,
+    ) -> Result<(), TimerError> {
+        let map = move |ended| Some(Handed::Message(map(ended)));
+        self.watch_by(target, Box::new(map))
+    }
+
+    /// Takes a watch or a link back. Nothing of it is handled any more. False if there was none.
+    pub fn unwatch<M: Send + 'static>(&mut self, target: &ActorRef<M>) -> bool {
+        let of = target.index();
+        if self.cell.cold_if_any().is_some() {
+            // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell.
+            let cold = unsafe { self.cell.cold() };
+            cold.links.retain(|linked| linked.cell().index() != of);
+        }
+        self.agenda().is_ok_and(|agenda| agenda.unwatch(of))
+    }
+
+    /// Ties the fates of two actors: when one of them fails for good or is killed, the other one fails,
+    /// and its supervisor decides. An end in order breaks nothing. Taken back by
+    /// [`unwatch`](Self::unwatch), on this side.
+    ///
+    /// # Errors
+    /// [`TimerError::Stopping`] if this actor is stopping.
+    pub fn link<M: Send + 'static>(&mut self, target: &ActorRef<M>) -> Result<(), TimerError> {
+        let map = |ended: Ended| broken_link(&ended).map(Handed::Failure);
+        self.watch_by(target, Box::new(map))?;
+        // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell.
+        let cold = unsafe { self.cell.cold() };
+        cold.links.push(WeakCell::new(target.cell()));
+        Ok(())
+    }
+
+    fn watch_by<M: Send + 'static>(
+        &mut self,
+        target: &ActorRef<M>,
+        map: EndMap<A::Msg>,
+    ) -> Result<(), TimerError> {
+        let of = target.index();
+        let task = Watching {
+            stopped: target.stopped(),
+            of,
+            map: Some(map),
+        };
+        self.agenda()?.watch(of, Box::pin(task));
         Ok(())
     }
 

@@ -99,7 +99,6 @@ impl<M> ActorRef<M> {
     }
 
     /// The cell it leads to.
-    #[cfg(test)]
     pub(crate) fn cell(&self) -> CellPtr {
         self.cell
     }

@@ -17,7 +17,10 @@
 //! `Mail`: any thread. `Agenda`: the runner.
 
 use crate::cell::CellPtr;
-use crate::state::Orders;
+use crate::failure::Failure;
+use crate::mailbox::rare;
+use crate::registry::MailboxIndex;
+use crate::state::{Link, Orders};
 use crate::sync::{self, Arc, Mutex, Wake};
 use crate::time::{NotSet, Target, Time, TimerId};
 use crate::timer::{Make, PileUp, Rhythm, Timer, TimerError, TimerKey};
@@ -113,8 +116,15 @@ impl Wake for TaskWaker {
 
 /// A future that makes messages.
 pub(crate) trait Task<M> {
-    /// The next message, if there is one, and whether there may be more.
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Option<M>, More)>;
+    /// What comes next, if anything, and whether there may be more.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Option<Handed<M>>, More)>;
+}
+
+/// What a task has for its actor.
+pub(crate) enum Handed<M> {
+    Message(M),
+    /// The actor is to fail with this.
+    Failure(Failure),
 }
 
 /// What a task does after a step.
@@ -209,12 +219,31 @@ struct Given<M> {
     waker: Arc<TaskWaker>,
     /// Its last message has not been handled yet.
     waits: bool,
+    /// What it brings has its turn behind the messages that are queued by then. The actor it tells of.
+    signal: Option<MailboxIndex>,
+}
+
+/// The end of another actor, which has its turn like a message.
+struct Signal<M> {
+    of: MailboxIndex,
+    behind: Behind,
+    what: Handed<M>,
+}
+
+/// Which message comes before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    /// To be found out: the last one that is queued.
+    Unknown,
+    Place(*const Link),
+    /// None any more.
+    Nothing,
 }
 
 enum Due<M> {
     Tick(Place),
     Timeout(u32),
-    Message(M, Option<Place>),
+    Handed(Handed<M>, Option<Place>),
 }
 
 /// The agenda of one actor.
@@ -225,6 +254,8 @@ pub(crate) struct Agenda<M> {
     timers: Slots<Running<M>>,
     keys: BTreeMap<TimerKey, Place>,
     tasks: Slots<Given<M>>,
+    signals: VecDeque<Signal<M>>,
+    watches: BTreeMap<MailboxIndex, Place>,
     idle: Option<IdleWatch<M>>,
     idle_generation: u32,
     /// An influencing message was handled and the clock has not been read since.
@@ -237,14 +268,24 @@ pub(crate) struct Agenda<M> {
 
 /// The agenda as the invoker knows it, which knows no message type.
 pub(crate) trait Diary {
-    /// Takes the mail in and polls what was woken. True if there is something to hand over.
-    fn collect(&mut self) -> bool;
+    /// Takes the mail in and polls what was woken. Tells what there is to hand over: see
+    /// [`rare`](crate::mailbox::rare).
+    fn collect(&mut self) -> u8;
 
-    /// Moves the next message to `out`; false if there is none.
+    /// Hands over what is due.
     ///
     /// # Safety
     /// `out` has room for a message of the actor.
-    unsafe fn next(&mut self, out: *mut ()) -> bool;
+    unsafe fn next(&mut self, out: *mut ()) -> Next;
+
+    /// Hands over the next signal whose turn has come. `last` is the last place in the queue.
+    ///
+    /// # Safety
+    /// As [`next`](Self::next).
+    unsafe fn next_signal(&mut self, last: *const Link, out: *mut ()) -> Next;
+
+    /// The message that had this place was taken. True if no signal waits any more.
+    fn passed(&mut self, place: *const Link) -> bool;
 
     /// A message is about to be handled.
     ///
@@ -259,6 +300,27 @@ pub(crate) trait Diary {
     fn settle(&mut self);
 }
 
+/// What the agenda has handed over.
+pub(crate) enum Next {
+    Nothing,
+    /// A message, to where it was told.
+    Message,
+    Failure(Failure),
+}
+
+/// # Safety
+/// `out` has room for a message.
+unsafe fn hand_over<M>(handed: Handed<M>, out: *mut ()) -> Next {
+    match handed {
+        Handed::Message(message) => {
+            // SAFETY: as the caller promises.
+            unsafe { out.cast::<M>().write(message) };
+            Next::Message
+        }
+        Handed::Failure(failure) => Next::Failure(failure),
+    }
+}
+
 impl<M: 'static> Agenda<M> {
     pub(crate) fn new(cell: CellPtr) -> Self {
         Self {
@@ -268,6 +330,8 @@ impl<M: 'static> Agenda<M> {
             timers: Slots::new(),
             keys: BTreeMap::new(),
             tasks: Slots::new(),
+            signals: VecDeque::new(),
+            watches: BTreeMap::new(),
             idle: None,
             idle_generation: 0,
             touched: false,
@@ -463,6 +527,27 @@ impl<M: 'static> Agenda<M> {
 
     /// Takes a future that makes messages. It is polled first when the handler in hand is over.
     pub(crate) fn give(&mut self, task: Pin<Box<dyn Task<M>>>) {
+        self.run_task(task, None);
+    }
+
+    /// Takes a task that tells of the end of another actor. One that is there already is replaced.
+    pub(crate) fn watch(&mut self, of: MailboxIndex, task: Pin<Box<dyn Task<M>>>) {
+        self.unwatch(of);
+        let place = self.run_task(task, Some(of));
+        self.watches.insert(of, place);
+    }
+
+    /// Takes a watch back, also if the end is known already and was not handed over.
+    pub(crate) fn unwatch(&mut self, of: MailboxIndex) -> bool {
+        let Some(place) = self.watches.remove(&of) else {
+            return false;
+        };
+        drop(self.tasks.take(place));
+        self.signals.retain(|signal| signal.of != of);
+        true
+    }
+
+    fn run_task(&mut self, task: Pin<Box<dyn Task<M>>>, signal: Option<MailboxIndex>) -> Place {
         let place = self.tasks.next();
         let waker = Arc::new(TaskWaker {
             mail: Arc::clone(&self.mail),
@@ -473,9 +558,11 @@ impl<M: 'static> Agenda<M> {
             task,
             waker: Arc::clone(&waker),
             waits: false,
+            signal,
         });
         self.make_room();
         waker.wake();
+        place
     }
 
     fn poll_task(&mut self, place: Place) {
@@ -488,16 +575,27 @@ impl<M: 'static> Agenda<M> {
             return;
         }
         let waker = Waker::from(Arc::clone(&given.waker));
-        let Poll::Ready((message, more)) =
+        let Poll::Ready((handed, more)) =
             given.task.as_mut().poll(&mut Context::from_waker(&waker))
         else {
             return;
         };
         let goes_on = more == More::Later;
-        given.waits = goes_on && message.is_some();
-        if let Some(message) = message {
-            self.due
-                .push_back(Due::Message(message, goes_on.then_some(place)));
+        given.waits = goes_on && handed.is_some();
+        match (handed, given.signal) {
+            (Some(what), Some(of)) => self.signals.push_back(Signal {
+                of,
+                behind: Behind::Unknown,
+                what,
+            }),
+            (Some(handed), None) => {
+                self.due
+                    .push_back(Due::Handed(handed, goes_on.then_some(place)));
+            }
+            (None, Some(of)) => {
+                self.watches.remove(&of);
+            }
+            (None, None) => {}
         }
         if !goes_on {
             drop(self.tasks.take(place));
@@ -506,7 +604,7 @@ impl<M: 'static> Agenda<M> {
 }
 
 impl<M: 'static> Diary for Agenda<M> {
-    fn collect(&mut self) -> bool {
+    fn collect(&mut self) -> u8 {
         // What a panic has left of the last time comes first.
         loop {
             while let Some(item) = self.items.pop() {
@@ -518,29 +616,65 @@ impl<M: 'static> Diary for Agenda<M> {
             }
             self.mail.take(&mut self.items);
             if self.items.is_empty() {
-                return !self.due.is_empty();
+                let due = if self.due.is_empty() { 0 } else { rare::DUE };
+                let signals = if self.signals.is_empty() {
+                    0
+                } else {
+                    rare::SIGNALS
+                };
+                return due | signals;
             }
             self.items.reverse();
         }
     }
 
-    unsafe fn next(&mut self, out: *mut ()) -> bool {
+    unsafe fn next(&mut self, out: *mut ()) -> Next {
         while let Some(due) = self.due.pop_front() {
-            let message = match due {
-                Due::Tick(place) => self.tick(place),
-                Due::Timeout(generation) => self.timeout(generation),
-                Due::Message(message, place) => {
+            let handed = match due {
+                Due::Tick(place) => self.tick(place).map(Handed::Message),
+                Due::Timeout(generation) => self.timeout(generation).map(Handed::Message),
+                Due::Handed(handed, place) => {
                     self.in_hand = place.map(Item::Task);
-                    Some(message)
+                    Some(handed)
                 }
             };
-            if let Some(message) = message {
+            if let Some(handed) = handed {
                 // SAFETY: as the caller promises.
-                unsafe { out.cast::<M>().write(message) };
-                return true;
+                return unsafe { hand_over(handed, out) };
             }
         }
-        false
+        Next::Nothing
+    }
+
+    unsafe fn next_signal(&mut self, last: *const Link, out: *mut ()) -> Next {
+        for signal in &mut self.signals {
+            if signal.behind == Behind::Unknown {
+                signal.behind = if last.is_null() {
+                    Behind::Nothing
+                } else {
+                    Behind::Place(last)
+                };
+            }
+        }
+        match self.signals.front() {
+            Some(signal) if signal.behind == Behind::Nothing => {}
+            _ => return Next::Nothing,
+        }
+        let Some(signal) = self.signals.pop_front() else {
+            return Next::Nothing;
+        };
+        self.watches.remove(&signal.of);
+        // SAFETY: as the caller promises.
+        unsafe { hand_over(signal.what, out) }
+    }
+
+    fn passed(&mut self, place: *const Link) -> bool {
+        for signal in &mut self.signals {
+            if signal.behind == Behind::Place(place) {
+                signal.behind = Behind::Nothing;
+            }
+        }
+        self.signals.is_empty()
     }
 
     unsafe fn meet(&mut self, message: *const ()) {
@@ -606,6 +740,9 @@ impl<M> Drop for Agenda<M> {
         }
         for due in self.due.drain(..) {
             sync::quietly(|| drop(due));
+        }
+        for signal in self.signals.drain(..) {
+            sync::quietly(|| drop(signal));
         }
         for (_, running) in self.timers.slots.drain(..) {
             sync::quietly(|| drop(running));

@@ -24,9 +24,10 @@ use crate::actor::Deadline;
 use crate::actor_ref::SendError;
 use crate::cell::CellPtr;
 use crate::dispatcher::Home;
-use crate::mailbox::rare;
+use crate::mailbox::{Marks, rare};
 use crate::pool;
 use crate::registry::MailboxIndex;
+use crate::supervision::RestartPolicy;
 use crate::sync::{self, Arc, AtomicPtr, AtomicU32, Ordering, UnsafeCell};
 use crate::time::{Alarm, NotSet};
 use alloc::boxed::Box;
@@ -52,8 +53,10 @@ const GONE: u32 = 8;
 const LEAVING: u32 = 16;
 /// There is a deadline.
 const LIMITED: u32 = 32;
+/// The answerer has failed, and there is no value.
+const FAILED: u32 = 64;
 /// One retraction.
-const TURN: u32 = 64;
+const TURN: u32 = 128;
 
 struct Slot<T> {
     state: AtomicU32,
@@ -312,8 +315,20 @@ unsafe fn finish<T>(slot: NonNull<Slot<T>>, value: u32) -> Result<(), T> {
 impl<T> Drop for Reply<T> {
     fn drop(&mut self) {
         // SAFETY: this side leaves here, once: `send` forgets itself.
-        let _nothing = unsafe { finish(self.slot, 0) };
+        let _nothing = unsafe { finish(self.slot, if is_failing() { FAILED } else { 0 }) };
     }
+}
+
+/// Is what happens on this thread part of the failure, or of the restart, of an actor that goes on?
+fn is_failing() -> bool {
+    let running = sync::running();
+    if running.is_null() {
+        return false;
+    }
+    // SAFETY: what runs on this thread is a live cell, and this code is part of its activation.
+    let cell = unsafe { CellPtr::from_ptr(running.cast_mut().cast()) };
+    let failing = cell.mailbox().marks.has(Marks::FAILING) || sync::is_panicking();
+    failing && cell.policy() != RestartPolicy::Temporary
 }
 
 impl<T> fmt::Debug for Reply<T> {
@@ -334,6 +349,8 @@ pub enum AskError {
     Closed,
     /// The question was dropped without an answer: by the handler, or because the actor ended.
     Dropped,
+    /// The actor panicked, or was restarted by its supervisor, with the question in hand.
+    Restarted,
     /// There was no answer in time.
     Timeout {
         /// Who was asked.
@@ -356,6 +373,7 @@ impl fmt::Display for AskError {
             Self::Full => "the mailbox is full",
             Self::Closed => "the actor takes no more messages",
             Self::Dropped => "the question was dropped without an answer",
+            Self::Restarted => "the actor failed with the question in hand",
             Self::Timeout {
                 target,
                 message,
@@ -452,7 +470,11 @@ impl<T> Future for Answer<T> {
         let value = unsafe { this.value_if(state) };
         // SAFETY: likewise.
         unsafe { Slot::free(slot) };
-        Poll::Ready(value.ok_or(AskError::Dropped))
+        Poll::Ready(value.ok_or(if state & FAILED == 0 {
+            AskError::Dropped
+        } else {
+            AskError::Restarted
+        }))
     }
 }
 

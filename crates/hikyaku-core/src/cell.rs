@@ -109,8 +109,8 @@ pub(crate) struct Cold {
     pub(crate) supervision: Option<Supervision>,
     /// What is remembered of children that failed; of the actor itself, if it has no parent.
     pub(crate) tallies: BTreeMap<MailboxIndex, Tally>,
-    /// Letters for the actors that this one is linked to, should it fail.
-    pub(crate) links: Vec<(WeakCell, NonNull<SystemNode>)>,
+    /// Who is to fail with it.
+    pub(crate) links: Vec<WeakCell>,
     pub(crate) watchers: Vec<Arc<Notice>>,
     pub(crate) youngest: Option<CellPtr>,
     pub(crate) children: usize,
@@ -634,6 +634,18 @@ impl CellPtr {
         self.cold_if_any()?;
         // SAFETY: as the caller promises.
         unsafe { self.cold() }.agenda.as_deref_mut()
+    }
+
+    /// Takes the links, if there are any.
+    ///
+    /// # Safety
+    /// As [`cold`](Self::cold).
+    pub(crate) unsafe fn links(self) -> Option<Vec<WeakCell>> {
+        if self.cold_if_any()?.links.is_empty() {
+            return None;
+        }
+        // SAFETY: as the caller promises.
+        Some(core::mem::take(unsafe { &mut self.cold().links }))
     }
 
     // === kin: the parent's runner ===

@@ -17,11 +17,13 @@
 //! A kill skips `Hook` and drops the future that is pending.
 
 use crate::actor::{Actor, Deadline};
+use crate::agenda::Next;
 use crate::cell::CellPtr;
 use crate::clock::Clock;
 use crate::dead_letter::DeadLetterReason;
 use crate::failure::{Failure, StopCause};
 use crate::mailbox::{self, Drain, Letter, Life, Marks, SystemMessage, rare};
+use crate::pipe::{Ended, broken_link};
 use crate::ready::Lane;
 use crate::state::{Orders, Park, Release};
 use crate::supervision::{RestartPolicy, SupervisionStrategy, Verdict};
@@ -379,7 +381,14 @@ unsafe fn messages<A: Actor>(
             first.take().or_else(|| drain.next())
         } else {
             // SAFETY: the ticket is held.
-            unsafe { next_of_all(cell, &mut first, &mut drain) }
+            match unsafe { next_of_all(cell, &mut first, &mut drain) } {
+                Ok(next) => next,
+                Err(failure) => {
+                    drop(drain);
+                    // SAFETY: the ticket is held.
+                    return Flow::Over(unsafe { fail(cell, failure) });
+                }
+            }
         };
         let Some(msg) = next else {
             // SAFETY: the ticket is held.
@@ -422,7 +431,11 @@ unsafe fn messages<A: Actor>(
 /// # Safety
 /// As [`messages`].
 #[cold]
-unsafe fn next_of_all<M>(cell: CellPtr, first: &mut Option<M>, drain: &mut Drain<M>) -> Option<M> {
+unsafe fn next_of_all<M>(
+    cell: CellPtr,
+    first: &mut Option<M>,
+    drain: &mut Drain<M>,
+) -> Result<Option<M>, Failure> {
     let state = cell.mailbox();
     let notes = state.rare.get();
     if notes & rare::DEADLINE != 0 {
@@ -432,26 +445,50 @@ unsafe fn next_of_all<M>(cell: CellPtr, first: &mut Option<M>, drain: &mut Drain
     }
     // SAFETY: the ticket is held.
     let Some(diary) = (unsafe { cell.diary() }) else {
-        return first.take().or_else(|| drain.next());
+        return Ok(first.take().or_else(|| drain.next()));
     };
     diary.handled();
-    if notes & rare::DUE != 0 {
-        if let Some(first) = first.take() {
-            // The handler's future may need the place that it came from.
-            drain.put_back(first);
-        }
-        let mut out = MaybeUninit::<M>::uninit();
-        // SAFETY: the agenda was made for the actor's messages.
-        if unsafe { diary.next(out.as_mut_ptr().cast()) } {
-            // SAFETY: just written.
-            return Some(unsafe { out.assume_init() });
-        }
-        state.rare.set(state.rare.get() & !rare::DUE);
+    let mut out = MaybeUninit::<M>::uninit();
+    let place = out.as_mut_ptr().cast();
+    if notes & (rare::DUE | rare::SIGNALS) != 0
+        && let Some(first) = first.take()
+    {
+        // The handler's future may need the place that it came from.
+        drain.put_back(first);
     }
-    let message = first.take().or_else(|| drain.next())?;
+    if notes & rare::DUE != 0 {
+        // SAFETY: the agenda was made for the actor's messages.
+        match unsafe { diary.next(place) } {
+            // SAFETY: just written.
+            Next::Message => return Ok(Some(unsafe { out.assume_init() })),
+            Next::Failure(failure) => return Err(failure),
+            Next::Nothing => state.rare.set(state.rare.get() & !rare::DUE),
+        }
+    }
+    if notes & rare::SIGNALS != 0 {
+        // SAFETY: as above.
+        match unsafe { diary.next_signal(drain.last_place(), place) } {
+            // SAFETY: just written.
+            Next::Message => return Ok(Some(unsafe { out.assume_init() })),
+            Next::Failure(failure) => return Err(failure),
+            Next::Nothing => {}
+        }
+    }
+    let message = match first.take() {
+        Some(message) => message,
+        None => {
+            let Some((message, place)) = drain.next_with_place() else {
+                return Ok(None);
+            };
+            if notes & rare::SIGNALS != 0 && diary.passed(place) {
+                state.rare.set(state.rare.get() & !rare::SIGNALS);
+            }
+            message
+        }
+    };
     // SAFETY: a message of the actor.
     unsafe { diary.meet(ptr::from_ref(&message).cast()) };
-    Some(message)
+    Ok(Some(message))
 }
 
 /// Is it too late for a message? If not, its deadline is the actor's while it is in hand.
@@ -735,9 +772,9 @@ unsafe fn attend(cell: CellPtr) {
     if orders.has(Orders::AGENDA)
         // SAFETY: the ticket is held.
         && let Some(diary) = unsafe { cell.diary() }
-        && diary.collect()
     {
-        state.rare.set(state.rare.get() | rare::DUE);
+        let notes = diary.collect();
+        state.rare.set(state.rare.get() | notes);
     }
     if orders.has(Orders::LANE) {
         for node in state.system.take() {
@@ -947,8 +984,10 @@ unsafe fn begin_anew(cell: CellPtr) {
     let state = cell.mailbox();
     if !state.marks.has(Marks::VACANT) {
         state.marks.set(Marks::VACANT);
+        state.marks.set(Marks::FAILING);
         // SAFETY: the actor was there until here.
         sync::quietly(|| unsafe { (cell.vtable().drop_actor)(cell) });
+        state.marks.clear(Marks::FAILING);
     }
     state.life.set(Life::Fresh);
     // SAFETY: the ticket is held.
@@ -1193,6 +1232,7 @@ unsafe fn end(cell: CellPtr) {
         home.shared.unregister(cell);
         let cause = cell.cause();
         tell_watchers(cell, &cause);
+        break_links(cell, cause);
         match cell.parent() {
             Some(parent) => {
                 // The parent may end and be freed as soon as it knows.
@@ -1222,6 +1262,32 @@ struct Once;
 impl Drop for Once {
     fn drop(&mut self) {
         panic!("an actor's end panicked");
+    }
+}
+
+/// Those whom the actor linked itself to fail with it.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn break_links(cell: CellPtr, cause: StopCause) {
+    // SAFETY: the ticket is held.
+    let Some(links) = (unsafe { cell.links() }) else {
+        return;
+    };
+    let actor = cell.index();
+    let Some(failure) = broken_link(&Ended { actor, cause }) else {
+        return;
+    };
+    for linked in links {
+        let other = linked.cell();
+        let letter = Letter::LinkBroken(failure.clone()).seal();
+        // SAFETY: the letter is ours; the link keeps the cell.
+        if unsafe { other.mailbox().system.push(letter) } {
+            other.order(Orders::LANE, false);
+        } else {
+            // SAFETY: refused, so it is still ours.
+            drop(unsafe { Letter::open(letter) });
+        }
     }
 }
 

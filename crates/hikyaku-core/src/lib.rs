@@ -94,6 +94,7 @@ pub use crate::dispatcher::{Dispatcher, DispatcherBuilder};
 pub use crate::failure::{Failure, FailureReport, StartError, StopCause};
 pub use crate::invoker::{InvokeResult, ResumeCondition, SuspendReason};
 pub use crate::mailbox::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
+pub use crate::pipe::Ended;
 pub use crate::registry::MailboxIndex;
 pub use crate::supervision::{
     Backoff, Escalation, RestartPolicy, Supervision, SupervisionDirective, SupervisionStrategy,

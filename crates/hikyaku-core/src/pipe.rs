@@ -1,7 +1,10 @@
 //! Futures and streams whose results become messages of an actor.
 
-use crate::actor_ref::ActorRef;
-use crate::agenda::{More, Task};
+use crate::actor_ref::{ActorRef, Stopped};
+use crate::agenda::{Handed, More, Task};
+use crate::failure::{Failure, StopCause};
+use crate::registry::MailboxIndex;
+use alloc::boxed::Box;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
@@ -20,14 +23,15 @@ where
     F: Future,
     G: FnOnce(F::Output) -> M,
 {
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Option<M>, More)> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Option<Handed<M>>, More)> {
         // SAFETY: the future is pinned as the whole is; the rest is not.
         let (future, map) = unsafe {
             let this = self.get_unchecked_mut();
             (Pin::new_unchecked(&mut this.future), &mut this.map)
         };
         let output = ready!(future.poll(cx));
-        Poll::Ready((map.take().map(|map| map(output)), More::Over))
+        let message = map.take().map(|map| Handed::Message(map(output)));
+        Poll::Ready((message, More::Over))
     }
 }
 
@@ -45,7 +49,7 @@ where
     G: FnMut(S::Item) -> M,
     E: FnOnce() -> Option<M>,
 {
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Option<M>, More)> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Option<Handed<M>>, More)> {
         // SAFETY: the stream is pinned as the whole is; the rest is not.
         let (stream, map, end) = unsafe {
             let this = self.get_unchecked_mut();
@@ -53,8 +57,55 @@ where
             (stream, &mut this.map, &mut this.end)
         };
         Poll::Ready(match ready!(stream.poll_next(cx)) {
-            Some(item) => (Some(map(item)), More::Later),
-            None => (end.take().and_then(|end| end()), More::Over),
+            Some(item) => (Some(Handed::Message(map(item))), More::Later),
+            None => {
+                let last = end.take().and_then(|end| end());
+                (last.map(Handed::Message), More::Over)
+            }
         })
+    }
+}
+
+/// An actor has ended. What [`Context::watch`](crate::Context::watch) tells.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Ended {
+    /// Which one.
+    pub actor: MailboxIndex,
+    /// How.
+    pub cause: StopCause,
+}
+
+/// Waits for the end of an actor.
+pub(crate) struct Watching<M> {
+    pub(crate) stopped: Stopped,
+    pub(crate) of: MailboxIndex,
+    pub(crate) map: Option<EndMap<M>>,
+}
+
+/// What the end of an actor means to the one who watches it.
+pub(crate) type EndMap<M> = Box<dyn FnOnce(Ended) -> Option<Handed<M>> + Send>;
+
+impl<M> Task<M> for Watching<M> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Option<Handed<M>>, More)> {
+        let this = self.get_mut();
+        let cause = ready!(Pin::new(&mut this.stopped).poll(cx));
+        let ended = Ended {
+            actor: this.of,
+            cause,
+        };
+        let handed = this.map.take().and_then(|map| map(ended));
+        Poll::Ready((handed, More::Over))
+    }
+}
+
+/// What an actor fails with that is linked to one that did not end in order.
+pub(crate) fn broken_link(ended: &Ended) -> Option<Failure> {
+    match &ended.cause {
+        StopCause::Failed(_) | StopCause::Killed => Some(Failure::msg(format_args!(
+            "the linked actor {} ended: {}",
+            ended.actor, ended.cause
+        ))),
+        StopCause::Stopped | StopCause::Shutdown => None,
     }
 }
