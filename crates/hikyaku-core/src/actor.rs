@@ -1,14 +1,14 @@
 //! What a user writes: an actor, and what it finds in its hands while it runs.
 
 use crate::actor_ref::ActorRef;
-use crate::agenda::{Agenda, Handed};
+use crate::agenda::Agenda;
 use crate::ask::{AskError, Reply};
 use crate::blocking::Blocking;
-use crate::cell::{CellPtr, WeakCell};
+use crate::cell::CellPtr;
 use crate::failure::Failure;
-use crate::invoker::Ending;
+use crate::invoker::{self, Ending};
 use crate::mailbox::{Life, Marks, rare};
-use crate::pipe::{Attached, EndMap, Ended, Pipe, Watching, broken_link};
+use crate::pipe::{Attached, Ended, Pipe, Watching};
 use crate::registry::MailboxIndex;
 use crate::state::Orders;
 use crate::supervision::RestartPolicy;
@@ -210,10 +210,9 @@ impl<A: Actor> Context<'_, A> {
     /// An actor spawned as [`Permanent`](crate::RestartPolicy::Permanent) is restarted instead: its mailbox
     /// stays open.
     pub fn stop(&mut self) {
-        if self.cell.policy() == RestartPolicy::Permanent {
-            // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell.
-            unsafe { self.cell.cold() }.fault = Some(Failure::exit());
-            self.cell.mailbox().marks.set(Marks::EXIT);
+        let state = self.cell.mailbox();
+        if self.cell.policy() == RestartPolicy::Permanent && state.ending.get() == Ending::Not {
+            state.marks.set(Marks::EXIT);
             // To look, after the handler in hand.
             self.cell.order(Orders::KIN, false);
         } else {
@@ -468,41 +467,6 @@ impl<A: Actor> Context<'_, A> {
         target: &ActorRef<M>,
         map: impl FnOnce(Ended) -> A::Msg + Send + 'static,
     ) -> Result<(), TimerError> {
-        let map = move |ended| Some(Handed::Message(map(ended)));
-        self.watch_by(target, Box::new(map))
-    }
-
-    /// Takes a watch or a link back. Nothing of it is handled any more. False if there was none.
-    pub fn unwatch<M: Send + 'static>(&mut self, target: &ActorRef<M>) -> bool {
-        let of = target.index();
-        if self.cell.cold_if_any().is_some() {
-            // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell.
-            let cold = unsafe { self.cell.cold() };
-            cold.links.retain(|linked| linked.cell().index() != of);
-        }
-        self.agenda().is_ok_and(|agenda| agenda.unwatch(of))
-    }
-
-    /// Ties the fates of two actors: when one of them fails for good or is killed, the other one fails,
-    /// and its supervisor decides. An end in order breaks nothing. Taken back by
-    /// [`unwatch`](Self::unwatch), on this side.
-    ///
-    /// # Errors
-    /// [`TimerError::Stopping`] if this actor is stopping.
-    pub fn link<M: Send + 'static>(&mut self, target: &ActorRef<M>) -> Result<(), TimerError> {
-        let map = |ended: Ended| broken_link(&ended).map(Handed::Failure);
-        self.watch_by(target, Box::new(map))?;
-        // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell.
-        let cold = unsafe { self.cell.cold() };
-        cold.links.push(WeakCell::new(target.cell()));
-        Ok(())
-    }
-
-    fn watch_by<M: Send + 'static>(
-        &mut self,
-        target: &ActorRef<M>,
-        map: EndMap<A::Msg>,
-    ) -> Result<(), TimerError> {
         let of = target.index();
         let task = Watching {
             stopped: target.stopped(),
@@ -511,6 +475,39 @@ impl<A: Actor> Context<'_, A> {
         };
         self.agenda()?.watch(of, Box::pin(task));
         Ok(())
+    }
+
+    /// Takes a watch back. Nothing of it is handled any more, also if the other has ended meanwhile. False
+    /// if there was none.
+    pub fn unwatch<M: Send + 'static>(&mut self, target: &ActorRef<M>) -> bool {
+        let of = target.index();
+        self.cell.mailbox().rare.get() & rare::AGENDA != 0
+            && self.agenda().is_ok_and(|agenda| agenda.unwatch(of))
+    }
+
+    /// Ties the fates of two actors: when one of them ends by a failure or is killed, the other one fails,
+    /// and its supervisor decides. A handler that it awaits in is dropped. An end in order breaks nothing, and a
+    /// restart is no end: the link stays. Linking twice is linking once.
+    ///
+    /// # Errors
+    /// [`TimerError::Stopping`] if this actor is stopping.
+    pub fn link<M: Send + 'static>(&mut self, target: &ActorRef<M>) -> Result<(), TimerError> {
+        let state = self.cell.mailbox();
+        if state.life.get() > Life::Ready || state.ending.get() >= Ending::Stop {
+            return Err(TimerError::Stopping);
+        }
+        if target.cell() != self.cell {
+            // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell; the
+            // reference keeps the other one.
+            unsafe { invoker::link(self.cell, target.cell()) };
+        }
+        Ok(())
+    }
+
+    /// Takes a link back, whichever side made it. False if there was none.
+    pub fn unlink<M: Send + 'static>(&mut self, target: &ActorRef<M>) -> bool {
+        // SAFETY: as in `link`.
+        unsafe { invoker::unlink(self.cell, target.cell()) }
     }
 
     /// Runs a function that blocks, on the threads that the system has for that, and gives its result.

@@ -95,6 +95,12 @@ impl Failure {
         self
     }
 
+    /// The same failure, of an actor that takes it over.
+    pub(crate) fn taken_over(mut self) -> Self {
+        self.when = When::Running;
+        self
+    }
+
     /// An actor that is to be there always has stopped itself.
     pub(crate) fn exit() -> Self {
         Self {

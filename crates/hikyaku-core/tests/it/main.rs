@@ -21,3 +21,5 @@ mod mailbox;
 mod panics;
 mod puppet;
 mod scheduling;
+mod supervision;
+mod watch;

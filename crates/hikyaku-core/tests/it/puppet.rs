@@ -1,7 +1,9 @@
 //! An actor that does what its messages say and logs it, and what tests of it need.
 
-use hikyaku_core::{Actor, Context, Failure, Reply, RestartPolicy, SpawnOptions};
-use std::future::poll_fn;
+use hikyaku_core::{Actor, ActorRef, Context, Failure, Reply, RestartPolicy, SpawnOptions};
+use hikyaku_testkit::Sim;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Wake, Waker};
@@ -9,6 +11,33 @@ use std::task::{Poll, Wake, Waker};
 /// For an actor that ends when it fails.
 pub(crate) fn mortal() -> SpawnOptions {
     SpawnOptions::new().restart(RestartPolicy::Temporary)
+}
+
+/// What `call` gives in the hands of `actor`; none if it does not come to that.
+pub(crate) fn within<T: Send + 'static>(
+    sim: &mut Sim,
+    actor: &ActorRef<Do>,
+    call: impl FnOnce(&mut Context<'_, Puppet>) -> T + Send + 'static,
+) -> Option<T> {
+    let slot = Arc::new(Mutex::new(None));
+    let out = Arc::clone(&slot);
+    let _ = actor.tell(Do::call(move |cx| *out.lock().unwrap() = Some(call(cx))));
+    sim.run_until_idle();
+    let value = slot.lock().unwrap().take();
+    value
+}
+
+/// Spawns a child of `parent`.
+pub(crate) fn child_of(
+    sim: &mut Sim,
+    parent: &ActorRef<Do>,
+    options: SpawnOptions,
+    factory: impl FnMut() -> Puppet + Send + 'static,
+) -> ActorRef<Do> {
+    within(sim, parent, move |cx| {
+        cx.spawn_with(options, factory).unwrap()
+    })
+    .unwrap()
 }
 
 /// What happened, in order. Clones are the same log.
@@ -125,6 +154,8 @@ pub(crate) enum Do {
     Panic(&'static str),
     /// Do it with the context in hand.
     Call(Call),
+    /// Await it.
+    Await(Pin<Box<dyn Future<Output = ()> + Send>>),
 }
 
 type Call = Box<dyn FnOnce(&mut Context<'_, Puppet>) + Send>;
@@ -167,6 +198,7 @@ pub(crate) struct Puppet {
     name: String,
     log: Log,
     started: Hook,
+    restarting: Hook,
     stopped: Hook,
     kept: Vec<Reply<u64>>,
     _counted: Option<Counted>,
@@ -178,6 +210,7 @@ impl Puppet {
             name: name.into(),
             log: log.clone(),
             started: Hook::Fine,
+            restarting: Hook::Fine,
             stopped: Hook::Fine,
             kept: Vec::new(),
             _counted: None,
@@ -197,6 +230,11 @@ impl Puppet {
 
     pub(crate) fn started(mut self, hook: &Hook) -> Self {
         self.started = hook.clone();
+        self
+    }
+
+    pub(crate) fn restarting(mut self, hook: &Hook) -> Self {
+        self.restarting = hook.clone();
         self
     }
 
@@ -264,9 +302,15 @@ impl Actor for Puppet {
             #[cfg(feature = "std")]
             Do::Panic(text) => panic!("{text}"),
             Do::Call(call) => call(cx),
+            Do::Await(future) => future.await,
             Do::After(..) => unreachable!("taken apart above"),
         }
         Ok(())
+    }
+
+    async fn restarting(&mut self, cx: &mut Context<'_, Self>) {
+        self.note("~");
+        let _ = self.restarting.run(cx).await;
     }
 
     async fn stopped(&mut self, cx: &mut Context<'_, Self>) {
