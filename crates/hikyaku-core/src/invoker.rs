@@ -1419,7 +1419,11 @@ unsafe fn children_gone(cell: CellPtr) -> bool {
     if cell.cold_if_any().is_none_or(|cold| cold.children == 0) {
         return true;
     }
-    let ending = cell.mailbox().ending.get();
+    let ending = match cell.mailbox().life.get() {
+        // Before a restart they are held, so they could not handle what they have.
+        Life::Clearing => Ending::Stop,
+        _ => cell.mailbox().ending.get(),
+    };
     // SAFETY: the ticket is held; children stay until they are buried, which is done here only.
     let cold = unsafe { cell.cold() };
     if ending.is_kill() {

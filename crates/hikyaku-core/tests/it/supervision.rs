@@ -1260,10 +1260,7 @@ fn row41_a_panic_beside_orders_loses_none() {
                 assert_eq!(made, Some(2));
             }
             // Once: the future that panicked is gone.
-            assert_eq!(
-                sim.metrics().failures,
-                1 + usize::from(directive == Restart)
-            );
+            assert_eq!(sim.metrics().failures, 1);
             let gate = Gate::default();
             let mine = gate.clone();
             within(sim, parent, move |cx| {
@@ -1569,7 +1566,12 @@ fn row49_a_storm_in_a_tree_ends_with_everyone_healthy_or_stopped() {
                 2 => who.tell(Do::call(|cx| cx.stop())),
                 3 | 4 => who.tell(Do::Yield(4, 1)),
                 5 => {
-                    let up = all[sim.below(all.len())].clone();
+                    // Older ones only: actors that wait for each other in a circle wait for ever.
+                    let place = all.iter().position(|actor| *actor == who).unwrap_or(0);
+                    let up = all[sim.below(place.max(1))].clone();
+                    if up == who {
+                        continue;
+                    }
                     let question = async move {
                         let _ = up.ask(|reply| Do::Answer(reply, 1)).await;
                     };
