@@ -275,8 +275,7 @@ pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_
             }
             if state.life.get() == Life::Stopping {
                 drop_agenda(cell);
-                // The children are told to end; some have to handle what they have first.
-                hold_children(cell, false);
+                let_go(cell);
             }
             if let Some(fault) = fault(cell) {
                 return fail(cell, fault);
@@ -998,6 +997,25 @@ unsafe fn hold_children(cell: CellPtr, hold: bool) {
     }
 }
 
+/// The children are told to end; some have to handle what they have first. Those whose failures were
+/// taken over end now: others may be waiting for their answers.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn let_go(cell: CellPtr) {
+    if cell.mailbox().task.is_holding() {
+        // SAFETY: the ticket is held.
+        unsafe {
+            hold_children(cell, false);
+            for tally in cell.cold().tallies.values_mut() {
+                if let Some(child) = tally.escalated.take() {
+                    child.order(Orders::STOP, true);
+                }
+            }
+        }
+    }
+}
+
 /// A failure is over.
 ///
 /// # Safety
@@ -1215,7 +1233,8 @@ unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
     let ChildFailed { child, failure, .. } = failed;
     let child = *child;
     if state.life.get() >= Life::Stopping {
-        // It is told to stop like the others.
+        // Others that end now may be waiting for its answers.
+        child.order(Orders::STOP, true);
         return;
     }
     // SAFETY: the ticket is held.
