@@ -30,8 +30,10 @@ use futures_core::Stream;
 /// Handlers are async. One that never awaits costs no more than a plain call. While one awaits,
 /// the actor handles no other message, and its worker runs other actors.
 ///
-/// An error or a panic out of `started` or `handle` ends the actor with
-/// [`StopCause::Failed`](crate::StopCause::Failed); no other actor and no worker is affected.
+/// After an error or a panic out of `started` or `handle` its supervisor decides what becomes of it: see
+/// [`Supervision`](crate::Supervision). By default an actor that had started is made anew by its factory, and
+/// goes on with the next message; one that had not ends with
+/// [`StopCause::Failed`](crate::StopCause::Failed). No worker is affected.
 ///
 /// ```
 /// use hikyaku_core::{Actor, Context, Failure, Reply};
@@ -63,7 +65,7 @@ pub trait Actor: Send + Sized + 'static {
     /// Runs once, before the first message. Messages that arrive meanwhile wait.
     ///
     /// # Errors
-    /// A failure ends the actor before it handles anything; its sender is told by
+    /// By default a failure ends the actor before it handles anything; its sender is told by
     /// [`ActorRef::started`].
     fn started(
         &mut self,
@@ -76,21 +78,24 @@ pub trait Actor: Send + Sized + 'static {
     /// Handles one message.
     ///
     /// # Errors
-    /// A failure ends the actor.
+    /// A failure is the supervisor's to decide about. The message is lost.
     ///
     /// # Cancel safety
-    /// The future is dropped half way only by [`ActorRef::kill`] and a forced stop of the system.
+    /// The future is dropped half way by [`ActorRef::kill`] and a forced stop of the system; when a child's
+    /// failure is escalated to this actor, or a link breaks; and when it takes longer than the supervisor's
+    /// [`handler_timeout`](crate::Supervision::handler_timeout), while a restart waits for it.
     fn handle(
         &mut self,
         msg: Self::Msg,
         cx: &mut Context<'_, Self>,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Runs before a restart, on the actor that failed, while its children are still there; they are stopped
-    /// afterwards, and the new actor is made by the factory. Not when `started` has failed.
-    /// [`Context::failure`] tells why.
+    /// Runs before a restart, on the actor that failed, or that is to begin anew because a sibling failed.
+    /// Its children are still there, and those of one that failed handle nothing: do not await their
+    /// answers. They are stopped afterwards, and the new actor is made by the factory. Not when `started`
+    /// has failed. [`Context::failure`] tells why.
     ///
-    /// A panic in it changes nothing.
+    /// A panic in it changes nothing but that `on_failure` is told.
     fn restarting(&mut self, cx: &mut Context<'_, Self>) -> impl Future<Output = ()> + Send {
         let _ = cx;
         core::future::ready(())

@@ -15,6 +15,24 @@
 //! ```
 //!
 //! A kill skips `Hook` and drops the future that is pending.
+//!
+//! # A failure
+//!
+//! ```text
+//!                   ┌──────────── resume ──────────┐
+//!                   ▼                              │
+//!   Starting ──► Ready ── failure ───────────► Faulted ── told to end ──► Stopping
+//!      ▲            │    (also of Starting)        │
+//!      │            └── for a sibling's sake ──┐   │ restart
+//!      │                                       ▼   ▼
+//!    Fresh ◄── children gone ── Clearing ◄── Restarting
+//!              actor dropped
+//! ```
+//!
+//! The supervisor writes a letter for a restart. Each carries a number; a failure is sent with the number of
+//! the last restart that the child has been through, so the supervisor knows one that it has dealt with
+//! already. What comes late, a timer or an order, finds nothing to do, because times and marks are
+//! those of one incarnation.
 
 use crate::actor::{Actor, Deadline};
 use crate::agenda::Next;
