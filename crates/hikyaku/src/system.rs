@@ -4,7 +4,10 @@ use crate::clock::StdClock;
 use crate::current_thread::CurrentThread;
 use crate::threads::ThreadExecutor;
 use crate::ticks::ThreadDriver;
-use hikyaku_core::{Clock, DeadLetter, FailureReport, System, SystemBuilder, WorkerExecutor};
+use hikyaku_core::{
+    Clock, DeadLetter, Escalation, FailureReport, Supervision, System, SystemBuilder,
+    WorkerExecutor,
+};
 use std::fmt;
 use std::io;
 use std::ops::Deref;
@@ -145,6 +148,18 @@ impl Builder {
         listener: impl Fn(&DeadLetter<'_>) + Send + Sync + 'static,
     ) -> Self {
         self.core = self.core.on_dead_letter(listener);
+        self
+    }
+
+    /// See [`SystemBuilder::supervision`].
+    pub fn supervision(mut self, supervision: Supervision) -> Self {
+        self.core = self.core.supervision(supervision);
+        self
+    }
+
+    /// See [`SystemBuilder::escalation`].
+    pub fn escalation(mut self, escalation: Escalation) -> Self {
+        self.core = self.core.escalation(escalation);
         self
     }
 
