@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use hikyaku::SpawnError;
 use hikyaku::prelude::*;
+use hikyaku::{RestartPolicy, SpawnError};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -58,7 +58,8 @@ impl Actor for Listener {
 impl Listener {
     fn open(&self, socket: TcpStream, cx: &mut Context<'_, Self>) -> Result<(), SpawnError> {
         if cx.children() < MAX_CONNECTIONS {
-            cx.spawn(once(Connection::new(socket, self.front.clone())))?;
+            let options = SpawnOptions::new().restart(RestartPolicy::Temporary);
+            cx.spawn_with(options, once(Connection::new(socket, self.front.clone())))?;
         } else {
             // The client is told if there is room for it. Then it is left.
             let _ = socket.try_write(b"-ERR max number of clients reached\r\n");

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hikyaku::SpawnError;
 use hikyaku::prelude::*;
+use hikyaku::{RestartPolicy, SpawnError};
 use tokio::sync::watch;
 
 use crate::Clock;
@@ -75,7 +75,10 @@ impl Supervisor {
     ) -> Result<ActorRef<Requests>, SpawnError> {
         let (clock, key_count) = (self.clock.clone(), self.stats.key_counts[index].clone());
         // A connection has at most one message here at a time, so there is room for all of them.
-        let options = SpawnOptions::new().mailbox(MailboxOptions::bounded(MAX_CONNECTIONS));
+        // Not restarted in place: what is queued for the lost keys is lost with them.
+        let options = SpawnOptions::new()
+            .mailbox(MailboxOptions::bounded(MAX_CONNECTIONS))
+            .restart(RestartPolicy::Temporary);
         let shard = cx.spawn_with(options, move || {
             Shard::new(clock.clone(), key_count.clone())
         })?;

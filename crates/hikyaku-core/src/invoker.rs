@@ -1587,8 +1587,10 @@ impl Drop for Once {
 
 /// Those whom the actor is linked to are told; some of them fail with it.
 fn end_links(cell: CellPtr, links: &[WeakCell], cause: &StopCause) {
-    let actor = cell.index();
-    let failure = broken_link(actor, cause);
+    if links.is_empty() {
+        return;
+    }
+    let failure = broken_link(cell.index(), cause);
     for linked in links {
         // SAFETY: the link keeps the cell.
         unsafe { write_to(linked.cell(), Letter::LinkEnded(cell, failure.clone())) };
