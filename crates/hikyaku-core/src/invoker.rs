@@ -830,7 +830,15 @@ unsafe fn system_message(cell: CellPtr, node: NonNull<mailbox::SystemNode>) {
         match Letter::open(node) {
             Letter::ChildFailed(failed) => supervise(cell, &failed),
             Letter::Restart(restart) => restart_later(cell, restart),
-            Letter::Hurry(patience) => hurry(cell, patience),
+            Letter::Hurry(patience) => {
+                let cold = cell.cold();
+                cold.patience = Some(patience);
+                // The child that is leaving hears it too.
+                cold.leaving = None;
+                if cell.mailbox().life.get() < Life::Stopping {
+                    hurry(cell, patience);
+                }
+            }
             Letter::Link(other) => {
                 let links = &mut cell.cold().links;
                 if links.iter().all(|linked| linked.cell() != other.cell()) {
@@ -1082,6 +1090,12 @@ fn stop_here(cell: CellPtr) {
 /// The ticket is held.
 unsafe fn restart_later(cell: CellPtr, restart: Restart) {
     if cell.mailbox().life.get() >= Life::Stopping {
+        return;
+    }
+    if cell.mailbox().life.get() == Life::Fresh {
+        // It begins with the next step.
+        // SAFETY: the ticket is held.
+        unsafe { cell.cold() }.restarted = restart.number;
         return;
     }
     let shared = &cell.home().shared;
@@ -1476,10 +1490,14 @@ unsafe fn children_gone(cell: CellPtr) -> bool {
     {
         cold.leaving = Some(youngest);
         youngest.order(ending.for_children(), true);
-        if cell.mailbox().life.get() == Life::Clearing {
+        let patience = if cell.mailbox().life.get() == Life::Clearing {
+            let own = cold.supervision.as_ref().map(|by| by.patience);
+            Some(own.unwrap_or(Supervision::default().patience))
+        } else {
+            cold.patience
+        };
+        if let Some(patience) = patience {
             // Its handler may be waiting for an answer from here.
-            let patience = cold.supervision.as_ref().map(|by| by.patience);
-            let patience = patience.unwrap_or(Supervision::default().patience);
             // SAFETY: the ticket is held, so the child is not buried.
             unsafe { write_to(youngest, Letter::Hurry(patience)) };
         }
