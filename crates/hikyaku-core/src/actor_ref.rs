@@ -14,6 +14,7 @@ use core::hash::{Hash, Hasher};
 use core::marker::{PhantomData, PhantomPinned};
 use core::pin::Pin;
 use core::task::{self, Poll};
+use core::time::Duration;
 
 /// Why a message was not taken. It carries the message.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -128,6 +129,34 @@ impl<M> ActorRef<M> {
     /// run, its children are killed. A handler that blocks its thread is not interrupted.
     pub fn kill(&self) {
         self.cell.order(Orders::KILL, true);
+    }
+
+    /// As [`stop`](Self::stop); an actor that has not ended after so long is killed. In a system without
+    /// timers it has all the time it wants.
+    ///
+    /// # Cancel safety
+    /// The stop is ordered by the call, and goes on if the future is dropped.
+    pub fn stop_within(&self, patience: Duration) -> Stopped {
+        self.stop();
+        self.kill_after(patience)
+    }
+
+    /// As [`stop_gracefully`](Self::stop_gracefully); an actor that has not ended after so long is killed.
+    /// In a system without timers it has all the time it wants.
+    ///
+    /// # Cancel safety
+    /// As [`stop_within`](Self::stop_within).
+    pub fn stop_gracefully_within(&self, patience: Duration) -> Stopped {
+        self.stop_gracefully();
+        self.kill_after(patience)
+    }
+
+    fn kill_after(&self, patience: Duration) -> Stopped {
+        let shared = &self.cell.home().shared;
+        if shared.time.is_some() {
+            shared.order_later(patience, self.cell, Orders::KILL);
+        }
+        self.stopped()
     }
 
     /// Resolves when `started` has succeeded.

@@ -409,6 +409,21 @@ impl System {
         self.terminated()
     }
 
+    /// As [`graceful_shutdown`](Self::graceful_shutdown); what is left after so long is ended by force. In a
+    /// system without timers it takes the time it takes.
+    ///
+    /// # Cancel safety
+    /// As [`graceful_shutdown`](Self::graceful_shutdown).
+    pub fn graceful_shutdown_within(&self, patience: Duration) -> Terminated {
+        let terminated = self.graceful_shutdown();
+        if let Some(time) = &self.shared().time {
+            let due = time.now().saturating_add(patience);
+            // Refused only if the system has stopped already, or for want of memory.
+            let _set = time.insert(due, Target::Shutdown(Arc::downgrade(&self.0)));
+        }
+        terminated
+    }
+
     /// Orders an end by force: handlers in flight are dropped, queued messages become dead letters.
     /// A handler that blocks its thread is not interrupted.
     pub fn force_stop(&self) {

@@ -27,8 +27,9 @@ use self::wheel::{Advance, Refused, Wheel};
 use crate::agenda::{Item, Mail};
 use crate::cell::WeakCell;
 use crate::clock::Clock;
+use crate::dispatcher::Home;
 use crate::state::Orders;
-use crate::sync::{self, Arc, Mutex};
+use crate::sync::{self, Arc, Mutex, Weak};
 use core::fmt;
 use core::task::Waker;
 use core::time::Duration;
@@ -58,6 +59,8 @@ pub(crate) enum Target {
     },
     /// Gives an order.
     Order(WeakCell, Orders),
+    /// Ends a system by force.
+    Shutdown(Weak<Home>),
 }
 
 impl Target {
@@ -66,6 +69,11 @@ impl Target {
             Self::Waker(waker) => sync::wake(waker),
             Self::Actor { mail, item } => mail.deliver(item),
             Self::Order(cell, orders) => cell.cell().order(orders, false),
+            Self::Shutdown(home) => {
+                if let Some(home) = home.upgrade() {
+                    home.shared.force_stop();
+                }
+            }
         }
     }
 }

@@ -53,13 +53,14 @@ pub use crate::system::{ActorSystem, BuildError, Builder};
 pub use crate::ticks::ThreadDriver;
 
 pub use hikyaku_core::{
-    Actor, ActorRef, Ask, AskError, Blocking, BlockingError, Cancelled, Clock, Context, DeadLetter,
-    DeadLetterReason, Deadline, Dispatcher, DispatcherBuilder, Failure, FailureReport,
-    InvalidOptions, Local, LocalActor, MailboxIndex, MailboxOptions, MailboxOverflowPolicy,
-    ManualDriver, Metrics, NotInfluenceReceiveTimeout, PileUp, Recipient, Reply, SendError,
-    Sending, Sleep, SleepError, SpawnError, SpawnOptions, StartError, Started, StopCause, Stopped,
-    System, SystemState, Terminated, Timer, TimerError, TimerKey, WeakRef, Within, Wrap, YieldNow,
-    cell_size, once,
+    Actor, ActorRef, Ask, AskError, Backoff, Blocking, BlockingError, Cancelled, Clock, Context,
+    DeadLetter, DeadLetterReason, Deadline, Dispatcher, DispatcherBuilder, Ended, Escalation,
+    Failure, FailureReport, InvalidOptions, Local, LocalActor, MailboxIndex, MailboxOptions,
+    MailboxOverflowPolicy, ManualDriver, Metrics, NotInfluenceReceiveTimeout, PileUp, Recipient,
+    Reply, RestartPolicy, SendError, Sending, Sleep, SleepError, SpawnError, SpawnOptions,
+    StartError, Started, StopCause, Stopped, Supervision, SupervisionDirective,
+    SupervisionStrategy, System, SystemState, Terminated, Timer, TimerError, TimerKey, WeakRef,
+    Within, Wrap, YieldNow, cell_size, once,
 };
 
 /// What an executor of one's own needs. A program that only uses actors does not.
