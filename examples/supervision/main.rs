@@ -88,14 +88,10 @@ async fn run(system: &System) -> Result<(), Anything> {
         let before = system.metrics().restarts;
         for worker in &workers {
             let counts = (0..3).map(|_| WorkerMsg::Count);
-            worker
-                .tell_all(counts)
-                .map_err(|error| error.without_message())?;
+            worker.tell_all(counts)?;
             assert_eq!(worker.ask(WorkerMsg::Report).await?, (3, 1));
         }
-        workers[1]
-            .tell(WorkerMsg::Fail)
-            .map_err(|error| error.without_message())?;
+        workers[1].tell(WorkerMsg::Fail)?;
         restarts(system, before + affected).await?;
         print!("{name:>14}:");
         for worker in &workers {
@@ -115,9 +111,7 @@ async fn run(system: &System) -> Result<(), Anything> {
     let worker = team(system, supervision).await?.remove(0);
     for restart in 1..=5 {
         let (before, start) = (system.metrics().restarts, Instant::now());
-        worker
-            .tell(WorkerMsg::Fail)
-            .map_err(|error| error.without_message())?;
+        worker.tell(WorkerMsg::Fail)?;
         restarts(system, before + 1).await?;
         println!(
             "{:>14}: {:>3} ms later",
@@ -125,9 +119,7 @@ async fn run(system: &System) -> Result<(), Anything> {
             start.elapsed().as_millis()
         );
     }
-    worker
-        .tell(WorkerMsg::Fail)
-        .map_err(|error| error.without_message())?;
+    worker.tell(WorkerMsg::Fail)?;
     println!("{:>14}: {}", "in the end", worker.stopped().await);
     Ok(())
 }
