@@ -19,8 +19,8 @@
 use crate::actor::{Actor, Deadline};
 use crate::agenda::Next;
 use crate::cell::CellPtr;
-use crate::clock::Clock;
 use crate::dead_letter::DeadLetterReason;
+use crate::dispatcher::Home;
 use crate::failure::{Failure, StopCause};
 use crate::mailbox::{self, Drain, Letter, Life, Marks, SystemMessage, rare};
 use crate::pipe::{Ended, broken_link};
@@ -148,36 +148,29 @@ pub(crate) struct Activation<'a> {
     handled: u32,
     /// How many of them the lane knows of.
     counted: u32,
+    /// After so many messages the clock is read. It costs as much as several messages, so it is read after
+    /// 8, 16, 32, .. of them; the first read is the start.
+    next_read: u32,
+    start: Duration,
     lane: &'a Lane,
-    time: Option<TimeBudget<'a>>,
+    home: &'a Home,
 }
 
-/// A clock read costs as much as several messages, so it is read after 8, 16, 32, .. of them; the
-/// first read is the start.
-struct TimeBudget<'a> {
-    clock: &'a dyn Clock,
-    limit: Duration,
-    start: Option<Duration>,
-    next_read: u32,
-}
+/// After so many messages the clock is read for the first time.
+pub(crate) const FIRST_READ: u32 = 8;
 
 impl<'a> Activation<'a> {
-    pub(crate) fn new(
-        throughput: u32,
-        lane: &'a Lane,
-        time: Option<(&'a dyn Clock, Duration)>,
-    ) -> Self {
+    /// `first_read`: [`FIRST_READ`], or the highest number if time does not matter.
+    #[inline(always)]
+    pub(crate) fn new(throughput: u32, first_read: u32, lane: &'a Lane, home: &'a Home) -> Self {
         Self {
             throughput,
             handled: 0,
             counted: 0,
+            next_read: first_read,
+            start: Duration::ZERO,
             lane,
-            time: time.map(|(clock, limit)| TimeBudget {
-                clock,
-                limit,
-                start: None,
-                next_read: 8,
-            }),
+            home,
         }
     }
 
@@ -189,28 +182,18 @@ impl<'a> Activation<'a> {
 
     #[inline(always)]
     fn is_spent(&mut self) -> bool {
-        if self.handled >= self.throughput {
-            return true;
-        }
-        match &mut self.time {
-            Some(time) if self.handled >= time.next_read => time.read(),
-            _ => false,
-        }
+        self.handled >= self.throughput || (self.handled >= self.next_read && self.read_clock())
     }
-}
 
-impl TimeBudget<'_> {
     #[cold]
-    fn read(&mut self) -> bool {
+    fn read_clock(&mut self) -> bool {
+        let first = self.next_read == FIRST_READ;
         self.next_read = self.next_read.saturating_mul(2);
-        let now = self.clock.now();
-        match self.start {
-            Some(start) => now.saturating_sub(start) >= self.limit,
-            None => {
-                self.start = Some(now);
-                false
-            }
+        let now = self.home.shared.now();
+        if first {
+            self.start = now;
         }
+        !first && self.home.is_too_long(now.saturating_sub(self.start))
     }
 }
 
@@ -245,6 +228,8 @@ impl MessageInvoker {
 enum Flow {
     /// Look again what there is to do.
     Again,
+    /// Nothing is to do but to handle messages.
+    Messages,
     /// The activation is over.
     Over(InvokeResult),
 }
@@ -262,97 +247,128 @@ pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_
     let waker = cell.borrowed_waker();
     let mut cx = task::Context::from_waker(&waker);
     let state = cell.mailbox();
+    // By far the most activations have nothing but messages.
+    let only_messages = state.life.get() == Life::Ready
+        && !state.busy.get()
+        && !state.task.attention()
+        && state.marks.is_only(Marks::STARTED)
+        && state.rare.get() & rare::HELD == 0
+        && state.ending.get() < Ending::Stop;
+    let mut flow = if only_messages {
+        Flow::Messages
+    } else {
+        Flow::Again
+    };
     loop {
-        // SAFETY: the ticket is held until a phase says `Over`.
-        let flow = unsafe {
-            if state.task.attention() {
-                attend(cell);
-                room_back::<A>(cell);
+        // SAFETY: the ticket is held until a step says `Over`. Messages are handled only when the actor is
+        // there and no future is live.
+        flow = unsafe {
+            match flow {
+                Flow::Messages => messages::<A>(cell, activation, &mut cx),
+                Flow::Again => step::<A>(cell, activation, &mut cx),
+                Flow::Over(result) => return result,
             }
-            let ending = state.ending.get();
-            if ending.is_kill() && state.life.get() != Life::Stopping {
-                cut_short(cell);
+        };
+    }
+}
+
+/// Does the next thing that is not a message.
+///
+/// # Safety
+/// As [`run`].
+#[inline(never)]
+unsafe fn step<A: Actor>(
+    cell: CellPtr,
+    activation: &mut Activation<'_>,
+    cx: &mut task::Context<'_>,
+) -> Flow {
+    let state = cell.mailbox();
+    // SAFETY: the ticket is held.
+    unsafe {
+        if state.task.attention() {
+            attend(cell);
+            room_back::<A>(cell);
+        }
+        let ending = state.ending.get();
+        if ending.is_kill() && state.life.get() != Life::Stopping {
+            cut_short(cell);
+        }
+        if state.life.get() == Life::Stopping {
+            drop_agenda(cell);
+            // The children are told to end; some have to handle what they have first.
+            hold_children(cell, false);
+        }
+        if let Some(fault) = fault(cell) {
+            return Flow::Over(fail(cell, fault));
+        }
+        match state.life.get() {
+            _ if state.busy.get() => resume::<A>(cell, cx, activation),
+            Life::Fresh if ending >= Ending::Stop => to(cell, Life::Stopping),
+            Life::Fresh => {
+                state.marks.clear(Marks::RESTART);
+                state.life.set(Life::Starting);
+                (cell.vtable().construct)(cell);
+                state
+                    .incarnation
+                    .set(state.incarnation.get().wrapping_add(1));
+                let started = A::started(&mut *cell.actor::<A>(), &mut *cell.context::<A>());
+                let poll = begin(cell, started, cx);
+                after_handler::<A>(cell, poll, activation)
             }
-            if state.life.get() == Life::Stopping {
-                drop_agenda(cell);
-                // The children are told to end; some have to handle what they have first.
-                hold_children(cell, false);
+            Life::Starting => {
+                has_started(cell);
+                to(cell, Life::Ready)
             }
-            if let Some(fault) = fault(cell) {
-                return fail(cell, fault);
-            }
-            match state.life.get() {
-                _ if state.busy.get() => resume::<A>(cell, &mut cx, activation),
-                Life::Fresh if ending >= Ending::Stop => to(cell, Life::Stopping),
-                Life::Fresh => {
-                    state.marks.clear(Marks::RESTART);
-                    state.life.set(Life::Starting);
-                    (cell.vtable().construct)(cell);
-                    state
-                        .incarnation
-                        .set(state.incarnation.get().wrapping_add(1));
-                    let started = A::started(&mut *cell.actor::<A>(), &mut *cell.context::<A>());
-                    let poll = begin(cell, started, &mut cx);
-                    after_handler::<A>(cell, poll, activation)
-                }
-                Life::Starting => {
-                    has_started(cell);
-                    to(cell, Life::Ready)
-                }
-                Life::Ready if ending >= Ending::Stop => to(cell, Life::Stopping),
-                Life::Ready | Life::Faulted if state.marks.has(Marks::RESTART) => {
-                    state.marks.clear(Marks::RESTART);
-                    state.life.set(Life::Restarting);
-                    vacate_slot_for_hook::<A>(cell);
-                    if state.marks.has(Marks::VACANT) {
-                        Flow::Again
-                    } else {
-                        let actor = &mut *cell.actor::<A>();
-                        let restarting = A::restarting(actor, &mut *cell.context::<A>());
-                        match begin(cell, restarting, &mut cx) {
-                            Poll::Ready(()) => Flow::Again,
-                            Poll::Pending => wait::<A>(cell, activation),
-                        }
-                    }
-                }
-                // Whoever is told to end is not brought back before.
-                Life::Faulted if ending != Ending::Not => to(cell, Life::Stopping),
-                Life::Faulted => wait::<A>(cell, activation),
-                Life::Restarting => {
-                    drop_agenda(cell);
-                    to(cell, Life::Clearing)
-                }
-                Life::Clearing if !children_gone(cell) => wait::<A>(cell, activation),
-                Life::Clearing => {
-                    begin_anew(cell);
+            Life::Ready if ending >= Ending::Stop => to(cell, Life::Stopping),
+            Life::Ready | Life::Faulted if state.marks.has(Marks::RESTART) => {
+                state.marks.clear(Marks::RESTART);
+                state.life.set(Life::Restarting);
+                vacate_slot_for_hook::<A>(cell);
+                if state.marks.has(Marks::VACANT) {
                     Flow::Again
-                }
-                Life::Ready if state.rare.get() & rare::HELD != 0 => wait::<A>(cell, activation),
-                Life::Ready => messages::<A>(cell, activation, &mut cx),
-                Life::Stopping if !children_gone(cell) => wait::<A>(cell, activation),
-                Life::Stopping if ending.is_kill() || state.marks.has(Marks::VACANT) => {
-                    to(cell, Life::Dead)
-                }
-                Life::Stopping => {
-                    vacate_slot::<A>(cell);
-                    state.life.set(Life::Hook);
-                    let stopped = A::stopped(&mut *cell.actor::<A>(), &mut *cell.context::<A>());
-                    match begin(cell, stopped, &mut cx) {
+                } else {
+                    let actor = &mut *cell.actor::<A>();
+                    let restarting = A::restarting(actor, &mut *cell.context::<A>());
+                    match begin(cell, restarting, cx) {
                         Poll::Ready(()) => Flow::Again,
                         Poll::Pending => wait::<A>(cell, activation),
                     }
                 }
-                Life::Hook => to(cell, Life::Dead),
-                Life::Dead => {
-                    // Before anybody can know that the actor, or the system, has ended.
-                    activation.count();
-                    end(cell);
-                    Flow::Over(InvokeResult::Stopped)
+            }
+            // Whoever is told to end is not brought back before.
+            Life::Faulted if ending != Ending::Not => to(cell, Life::Stopping),
+            Life::Faulted => wait::<A>(cell, activation),
+            Life::Restarting => {
+                drop_agenda(cell);
+                to(cell, Life::Clearing)
+            }
+            Life::Clearing if !children_gone(cell) => wait::<A>(cell, activation),
+            Life::Clearing => {
+                begin_anew(cell);
+                Flow::Again
+            }
+            Life::Ready if state.rare.get() & rare::HELD != 0 => wait::<A>(cell, activation),
+            Life::Ready => Flow::Messages,
+            Life::Stopping if !children_gone(cell) => wait::<A>(cell, activation),
+            Life::Stopping if ending.is_kill() || state.marks.has(Marks::VACANT) => {
+                to(cell, Life::Dead)
+            }
+            Life::Stopping => {
+                vacate_slot::<A>(cell);
+                state.life.set(Life::Hook);
+                let stopped = A::stopped(&mut *cell.actor::<A>(), &mut *cell.context::<A>());
+                match begin(cell, stopped, cx) {
+                    Poll::Ready(()) => Flow::Again,
+                    Poll::Pending => wait::<A>(cell, activation),
                 }
             }
-        };
-        if let Flow::Over(result) = flow {
-            return result;
+            Life::Hook => to(cell, Life::Dead),
+            Life::Dead => {
+                // Before anybody can know that the actor, or the system, has ended.
+                activation.count();
+                end(cell);
+                Flow::Over(InvokeResult::Stopped)
+            }
         }
     }
 }
