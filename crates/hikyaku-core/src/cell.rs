@@ -31,7 +31,7 @@ use crate::actor::{Actor, Context};
 use crate::agenda::Diary;
 use crate::dispatcher::Home;
 use crate::failure::{Failure, StopCause};
-use crate::invoker::{self, Activation, Ending, InvokeResult};
+use crate::invoker::{self, Activation, Ending, Outcome};
 use crate::mailbox::{
     CellOptions, Life, MailboxOptions, Marks, Notice, QueueMailbox, Room, SystemNode, Tail,
 };
@@ -124,7 +124,7 @@ pub(crate) struct Cold {
 
 /// What the runtime needs to know of an actor type.
 pub(crate) struct VTable {
-    pub(crate) run: unsafe fn(CellPtr, &mut Activation<'_>) -> InvokeResult,
+    pub(crate) run: unsafe fn(CellPtr, &mut Activation<'_>) -> Outcome,
     /// Makes the actor with the factory.
     pub(crate) construct: unsafe fn(CellPtr),
     /// Drops the factory.

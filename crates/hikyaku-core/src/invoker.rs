@@ -27,7 +27,7 @@ use crate::pipe::{Ended, broken_link};
 use crate::ready::Lane;
 use crate::state::{Orders, Park, Release};
 use crate::supervision::{RestartPolicy, SupervisionStrategy, Verdict};
-use crate::sync;
+use crate::sync::{self, Panic};
 use core::future::Future;
 use core::mem::MaybeUninit;
 use core::pin::Pin;
@@ -156,6 +156,14 @@ pub(crate) struct Activation<'a> {
     home: &'a Home,
 }
 
+/// Counts also what was handled before a panic.
+impl Drop for Activation<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.count();
+    }
+}
+
 /// After so many messages the clock is read for the first time.
 pub(crate) const FIRST_READ: u32 = 8;
 
@@ -175,6 +183,7 @@ impl<'a> Activation<'a> {
     }
 
     /// Tells the lane how many messages were handled.
+    #[inline]
     pub(crate) fn count(&mut self) {
         self.lane.count(self.handled - self.counted);
         self.counted = self.handled;
@@ -202,26 +211,62 @@ impl<'a> Activation<'a> {
 pub(crate) struct MessageInvoker;
 
 impl MessageInvoker {
-    /// Runs one activation.
+    /// Runs one activation. It may panic; then [`after_panic`](Self::after_panic) has to follow.
     ///
     /// # Safety
-    /// The caller holds the ticket of `cell`. It keeps it if the result is `Yielded` or `Failed`.
-    #[inline]
+    /// The caller holds the ticket of `cell`. It keeps it if the result is `Yielded` or `Failed`, or
+    /// if this panics.
+    #[inline(always)]
     pub(crate) unsafe fn invoke_batch(
         cell: CellPtr,
         activation: &mut Activation<'_>,
     ) -> InvokeResult {
         // SAFETY: as the caller promises; the vtable's function fits the cell.
-        match sync::catch(|| unsafe { (cell.vtable().run)(cell, activation) }) {
-            Ok(result) => result,
-            Err(panic) => {
-                let error = Failure::panic(panic);
-                // SAFETY: user code panicked in the middle of the activation, so the ticket is
-                // still held.
-                unsafe { fail(cell, error) }
-            }
+        match unsafe { (cell.vtable().run)(cell, activation) } {
+            Outcome::Completed => InvokeResult::Completed {
+                ready_hint: activation.handled as usize,
+            },
+            Outcome::Yielded => InvokeResult::Yielded,
+            Outcome::Suspended => InvokeResult::Suspended {
+                reason: SuspendReason::AwaitExternal,
+                resume_on: ResumeCondition::Woken,
+            },
+            Outcome::Failed => Self::failed(cell),
+            Outcome::Stopped => InvokeResult::Stopped,
         }
     }
+
+    /// User code panicked in the middle of an activation.
+    ///
+    /// # Safety
+    /// The caller holds the ticket of `cell`, and keeps it.
+    #[cold]
+    pub(crate) unsafe fn after_panic(cell: CellPtr, panic: Panic) -> InvokeResult {
+        // SAFETY: as the caller promises.
+        unsafe { fail(cell, Failure::panic(panic)) };
+        Self::failed(cell)
+    }
+
+    /// *The holder of the ticket.*
+    #[cold]
+    fn failed(cell: CellPtr) -> InvokeResult {
+        let failure = cell.cold_if_any().and_then(|cold| cold.failure.clone());
+        InvokeResult::Failed {
+            error: failure.unwrap_or_else(|| Failure::msg("it failed at its end")),
+            retry_after: None,
+        }
+    }
+}
+
+/// What an activation ended with, in one register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Outcome {
+    Completed,
+    Yielded,
+    Suspended,
+    Failed,
+    Stopped,
 }
 
 /// What to do after a phase.
@@ -231,29 +276,23 @@ enum Flow {
     /// Nothing is to do but to handle messages.
     Messages,
     /// The activation is over.
-    Over(InvokeResult),
+    Over(Outcome),
 }
-
-const AWAITING: InvokeResult = InvokeResult::Suspended {
-    reason: SuspendReason::AwaitExternal,
-    resume_on: ResumeCondition::Woken,
-};
 
 /// One activation of a cell of `A`.
 ///
 /// # Safety
 /// The caller holds the ticket of `cell`, which is a cell of `A`.
-pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> InvokeResult {
+pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> Outcome {
     let waker = cell.borrowed_waker();
     let mut cx = task::Context::from_waker(&waker);
     let state = cell.mailbox();
-    // By far the most activations have nothing but messages.
+    // By far the most activations have nothing but messages. Whatever else is to do comes as an order,
+    // and is done, or has changed the life, before an activation ends.
     let only_messages = state.life.get() == Life::Ready
         && !state.busy.get()
         && !state.task.attention()
-        && state.marks.is_only(Marks::STARTED)
-        && state.rare.get() & rare::HELD == 0
-        && state.ending.get() < Ending::Stop;
+        && state.rare.get() & rare::HELD == 0;
     let mut flow = if only_messages {
         Flow::Messages
     } else {
@@ -299,7 +338,8 @@ unsafe fn step<A: Actor>(
             hold_children(cell, false);
         }
         if let Some(fault) = fault(cell) {
-            return Flow::Over(fail(cell, fault));
+            fail(cell, fault);
+            return Flow::Over(Outcome::Failed);
         }
         match state.life.get() {
             _ if state.busy.get() => resume::<A>(cell, cx, activation),
@@ -367,7 +407,7 @@ unsafe fn step<A: Actor>(
                 // Before anybody can know that the actor, or the system, has ended.
                 activation.count();
                 end(cell);
-                Flow::Over(InvokeResult::Stopped)
+                Flow::Over(Outcome::Stopped)
             }
         }
     }
@@ -402,7 +442,8 @@ unsafe fn messages<A: Actor>(
                 Err(failure) => {
                     drop(drain);
                     // SAFETY: the ticket is held.
-                    return Flow::Over(unsafe { fail(cell, failure) });
+                    unsafe { fail(cell, failure) };
+                    return Flow::Over(Outcome::Failed);
                 }
             }
         };
@@ -434,7 +475,7 @@ unsafe fn messages<A: Actor>(
             drop(drain);
             // SAFETY: the ticket is held.
             unsafe { pause::<A>(cell) };
-            return Flow::Over(InvokeResult::Yielded);
+            return Flow::Over(Outcome::Yielded);
         }
         if state.task.attention() {
             return Flow::Again;
@@ -576,7 +617,6 @@ unsafe fn drained<A: Actor>(cell: CellPtr, activation: &Activation<'_>) -> Flow 
         }
         return to(cell, Life::Stopping);
     }
-    let ready_hint = activation.handled as usize;
     if state.rare.get() != 0 {
         // SAFETY: the ticket is held.
         unsafe { pause::<A>(cell) };
@@ -584,7 +624,7 @@ unsafe fn drained<A: Actor>(cell: CellPtr, activation: &Activation<'_>) -> Flow 
     activation.lane.leaving();
     // SAFETY: the ticket is held; after `Idle` nothing is touched.
     match unsafe { mailbox::leave::<A::Msg>(cell) } {
-        Release::Idle => Flow::Over(InvokeResult::Completed { ready_hint }),
+        Release::Idle => Flow::Over(Outcome::Completed),
         Release::More => {
             activation.lane.entering();
             // The signal of an order that was read already would keep the cell from going idle.
@@ -705,7 +745,10 @@ unsafe fn after_handler<A: Actor>(
     unsafe {
         match poll {
             Poll::Ready(Ok(())) => Flow::Again,
-            Poll::Ready(Err(error)) => Flow::Over(fail(cell, error)),
+            Poll::Ready(Err(error)) => {
+                fail(cell, error);
+                Flow::Over(Outcome::Failed)
+            }
             Poll::Pending => wait::<A>(cell, activation),
         }
     }
@@ -720,9 +763,9 @@ unsafe fn wait<A: Actor>(cell: CellPtr, activation: &Activation<'_>) -> Flow {
     unsafe { pause::<A>(cell) };
     activation.lane.leaving();
     match mailbox::park(cell) {
-        Park::Parked => Flow::Over(AWAITING),
+        Park::Parked => Flow::Over(Outcome::Suspended),
         // It was woken while it was polled: others first.
-        Park::Notified => Flow::Over(InvokeResult::Yielded),
+        Park::Notified => Flow::Over(Outcome::Yielded),
         Park::Ordered => {
             activation.lane.entering();
             Flow::Again
@@ -872,7 +915,8 @@ unsafe fn has_started(cell: CellPtr) {
 ///
 /// # Safety
 /// The ticket is held.
-unsafe fn fail(cell: CellPtr, error: Failure) -> InvokeResult {
+#[cold]
+unsafe fn fail(cell: CellPtr, error: Failure) {
     let state = cell.mailbox();
     let life = state.life.get();
     let error = match life {
@@ -890,10 +934,6 @@ unsafe fn fail(cell: CellPtr, error: Failure) -> InvokeResult {
     if !error.is_exit() {
         cell.home().shared.report_failure(cell, &error);
     }
-    let result = InvokeResult::Failed {
-        error: error.clone(),
-        retry_after: None,
-    };
     match life {
         Life::Hook | Life::Dead => state.life.set(Life::Dead),
         Life::Stopping => {}
@@ -919,7 +959,6 @@ unsafe fn fail(cell: CellPtr, error: Failure) -> InvokeResult {
             }
         }
     }
-    result
 }
 
 /// What the actor is to fail with although no handler of its own did.

@@ -244,11 +244,6 @@ impl Marks {
         self.0.get() & mark != 0
     }
 
-    /// Is this mark set and no other?
-    pub(crate) fn is_only(&self, mark: u8) -> bool {
-        self.0.get() == mark
-    }
-
     pub(crate) fn set(&self, mark: u8) {
         self.0.set(self.0.get() | mark);
     }

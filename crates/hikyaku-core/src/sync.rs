@@ -356,6 +356,17 @@ pub(crate) fn is_panicking() -> bool {
     return false;
 }
 
+/// Goes on with a panic that was caught.
+pub(crate) fn panic_on(panic: Panic) -> ! {
+    #[cfg(feature = "std")]
+    std::panic::resume_unwind(panic);
+    #[cfg(not(feature = "std"))]
+    {
+        drop(panic);
+        unreachable!("nothing is caught without `std`")
+    }
+}
+
 /// Runs foreign code whose panic must not hit a bystander: it ends here, and so does a panic of the
 /// panic's own value when it is dropped.
 pub(crate) fn quietly(f: impl FnOnce()) {

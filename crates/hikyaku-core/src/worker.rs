@@ -6,7 +6,7 @@ use crate::cell::CellPtr;
 use crate::dispatcher::Home;
 use crate::invoker::{InvokeResult, MessageInvoker};
 use crate::ready::Lane;
-use crate::sync::{self, Arc, Here};
+use crate::sync::{self, Arc, Here, Panic};
 use crate::system::{SpawnError, SpawnOptions, System};
 use core::fmt;
 use core::marker::PhantomData;
@@ -110,11 +110,27 @@ impl Worker {
     ///
     /// If it returns [`Turn::Idle`], `waker` will be woken when there is something to do.
     pub fn poll(&mut self, budget: usize, waker: &Waker) -> Turn {
-        let home = &*self.home;
-        let coordinator = &home.coordinator;
-        let lane = coordinator.lane(self.number);
+        let home = Arc::as_ptr(&self.home);
+        // SAFETY: the worker holds its home, and is not dropped meanwhile.
+        let home = unsafe { &*home };
+        let lane = home.coordinator.lane(self.number);
         let _here = Entered::new(home, lane);
-        for _ in 0..budget {
+        let mut left = budget;
+        loop {
+            // Once for many activations: what runs is known.
+            match sync::catch(|| self.turn(&mut left, home, lane, waker)) {
+                Ok(turn) => return turn,
+                Err(panic) => after_panic(home, lane, panic),
+            }
+        }
+    }
+
+    /// Goes on until the budget is spent or there is nothing to do. Panics as the actors do.
+    #[inline]
+    fn turn(&mut self, left: &mut usize, home: &Home, lane: &Lane, waker: &Waker) -> Turn {
+        let coordinator = &home.coordinator;
+        while *left > 0 {
+            *left -= 1;
             match self.phase {
                 Phase::Busy => match coordinator.take(lane) {
                     Some(cell) => activate(home, lane, cell),
@@ -193,10 +209,11 @@ impl Worker {
 fn activate(home: &Home, lane: &Lane, cell: CellPtr) {
     sync::set_running(cell.as_ptr().cast_const().cast());
     lane.entering();
-    let mut activation = home.activation(cell, lane);
-    // SAFETY: who takes a cell from the coordinator holds its ticket.
-    let result = unsafe { MessageInvoker::invoke_batch(cell, &mut activation) };
-    activation.count();
+    let result = {
+        let mut activation = home.activation(cell, lane);
+        // SAFETY: who takes a cell from the coordinator holds its ticket.
+        unsafe { MessageInvoker::invoke_batch(cell, &mut activation) }
+    };
     // What runs is asked for by wakers too, and may run elsewhere from here on.
     sync::set_running(ptr::null());
     match result {
@@ -205,6 +222,24 @@ fn activate(home: &Home, lane: &Lane, cell: CellPtr) {
         }
         InvokeResult::Completed { .. } | InvokeResult::Suspended { .. } => lane.left(),
         InvokeResult::Stopped => {}
+    }
+    home.coordinator.after_activation(lane);
+}
+
+/// An actor panicked in its activation.
+#[cold]
+fn after_panic(home: &Home, lane: &Lane, panic: Panic) {
+    let running = sync::running();
+    if running.is_null() {
+        // Not an actor: the runtime itself is at fault, and its worker ends.
+        sync::panic_on(panic);
+    }
+    // SAFETY: what runs on this thread is a live cell, whose ticket this worker holds.
+    unsafe {
+        let cell = CellPtr::from_ptr(running.cast_mut().cast());
+        let _failed = MessageInvoker::after_panic(cell, panic);
+        sync::set_running(ptr::null());
+        home.coordinator.requeue(lane, cell);
     }
     home.coordinator.after_activation(lane);
 }
