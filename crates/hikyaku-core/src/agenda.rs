@@ -17,6 +17,7 @@
 //! `Mail`: any thread. `Agenda`: the runner.
 
 use crate::cell::CellPtr;
+use crate::invoker::Ending;
 use crate::state::Orders;
 use crate::sync::{self, Arc, Mutex, Wake};
 use crate::time::{NotSet, Target, Time, TimerId};
@@ -69,7 +70,7 @@ impl Mail {
         }
     }
 
-    /// Makes room, so that `deliver` does not allocate.
+    /// Makes room for so many items, so that `deliver` allocates only if stale ones are among them.
     fn reserve(&self, count: usize) {
         self.items.with(|items| {
             let missing = count.saturating_sub(items.capacity());
@@ -229,16 +230,24 @@ pub(crate) struct Agenda<M> {
     idle_generation: u32,
     /// An influencing message was handled and the clock has not been read since.
     touched: bool,
-    /// Such a message is being handled.
+    /// Such a message is being handled, or that of the timeout.
     meets: bool,
     /// What was handed over last: a tick with a fixed delay, or the message of a task.
     in_hand: Option<Item>,
 }
 
+/// What [`Diary::collect`] did.
+pub(crate) struct Collected {
+    /// Is there something to hand over?
+    pub(crate) due: bool,
+    /// How many futures were polled.
+    pub(crate) polls: u32,
+}
+
 /// The agenda as the invoker knows it, which knows no message type.
 pub(crate) trait Diary {
-    /// Takes the mail in and polls what was woken. True if there is something to hand over.
-    fn collect(&mut self) -> bool;
+    /// Takes the mail in and polls what was woken. What wakes itself meanwhile is left for the next time.
+    fn collect(&mut self) -> Collected;
 
     /// Moves the next message to `out`; false if there is none.
     ///
@@ -346,7 +355,7 @@ impl<M: 'static> Agenda<M> {
         let now = self.time().ok()?.now();
         let running = self.timers.get(place)?;
         let message = running.make.make();
-        let next = match running.rhythm {
+        match running.rhythm {
             Rhythm::Once => {
                 let key = running.key;
                 self.keys.remove(&key);
@@ -357,33 +366,30 @@ impl<M: 'static> Agenda<M> {
                 self.in_hand = Some(Item::Timer(place));
                 return message;
             }
-            Rhythm::Rate(..) if running.backlog > 0 => {
-                running.backlog -= 1;
-                if running.backlog > 0 {
-                    self.due.push_front(Due::Tick(place));
-                    return message;
-                }
-                running.at
-            }
+            Rhythm::Rate(..) if running.backlog > 0 => running.backlog -= 1,
             Rhythm::Rate(period, pile_up) => {
-                let missed = now.saturating_sub(running.at).as_nanos() / period.as_nanos();
+                let late = now.saturating_sub(running.at);
+                let missed = late.as_nanos() / period.as_nanos();
+                let beyond = late.as_nanos() % period.as_nanos();
+                // The next one that lies in the future. What is left of a period fits into 64 bits: at
+                // most a hundred years.
+                let left = Duration::from_nanos((period.as_nanos() - beyond) as u64);
+                running.at = now.max(running.at).saturating_add(left);
                 let missed = u64::try_from(missed).unwrap_or(u64::MAX);
-                // The next one that lies in the future.
-                let steps = u32::try_from(missed.saturating_add(1)).unwrap_or(u32::MAX);
-                running.at = running.at.saturating_add(period.saturating_mul(steps));
                 running.backlog = match pile_up {
                     PileUp::Burst => missed,
                     PileUp::Coalesce => missed.min(1),
                     PileUp::Skip => 0,
                 };
-                if running.backlog > 0 {
-                    self.due.push_front(Due::Tick(place));
-                    return message;
-                }
-                running.at
             }
-        };
-        self.rearm(place, next);
+        }
+        if running.backlog > 0 {
+            // Behind what else is due by now.
+            self.due.push_back(Due::Tick(place));
+        } else {
+            let at = running.at;
+            self.rearm(place, at);
+        }
         message
     }
 
@@ -449,7 +455,9 @@ impl<M: 'static> Agenda<M> {
         let over = now >= idle.since.saturating_add(idle.after);
         let message = over.then(|| (idle.make)());
         if over {
+            // Counted from the end of its handler, so that the messages that wait have their turn.
             idle.since = now;
+            self.meets = true;
         }
         let next = idle.since.saturating_add(idle.after);
         let set = self.set(next, Item::Timeout(generation)).ok();
@@ -506,27 +514,33 @@ impl<M: 'static> Agenda<M> {
 }
 
 impl<M: 'static> Diary for Agenda<M> {
-    fn collect(&mut self) -> bool {
-        // What a panic has left of the last time comes first.
-        loop {
-            while let Some(item) = self.items.pop() {
-                match item {
-                    Item::Timer(place) => self.due.push_back(Due::Tick(place)),
-                    Item::Timeout(generation) => self.due.push_back(Due::Timeout(generation)),
-                    Item::Task(place) => self.poll_task(place),
+    fn collect(&mut self) -> Collected {
+        let mut polls = 0;
+        self.mail.take(&mut self.items);
+        // Back to front, and taken before it is looked at: a future may panic.
+        self.items.reverse();
+        while let Some(item) = self.items.pop() {
+            match item {
+                Item::Timer(place) => self.due.push_back(Due::Tick(place)),
+                Item::Timeout(generation) => self.due.push_back(Due::Timeout(generation)),
+                Item::Task(place) => {
+                    self.poll_task(place);
+                    polls += 1;
                 }
             }
-            self.mail.take(&mut self.items);
-            if self.items.is_empty() {
-                return !self.due.is_empty();
-            }
-            self.items.reverse();
+        }
+        Collected {
+            due: !self.due.is_empty(),
+            polls,
         }
     }
 
     unsafe fn next(&mut self, out: *mut ()) -> bool {
+        // An actor that ends when its queue is empty does not wait for a pile of ticks.
+        let ends = self.mail.cell.mailbox().ending.get() != Ending::Not;
         while let Some(due) = self.due.pop_front() {
             let message = match due {
+                Due::Tick(_) | Due::Timeout(_) if ends => None,
                 Due::Tick(place) => self.tick(place),
                 Due::Timeout(generation) => self.timeout(generation),
                 Due::Message(message, place) => {

@@ -83,7 +83,8 @@ impl TickHandle {
 }
 
 impl StopToken {
-    /// Has the system stopped? The waker of the last tick is woken when it does.
+    /// Has the system stopped? The waker of the last tick is woken when it does, and that of a later tick
+    /// at once.
     pub fn is_stopped(&self) -> bool {
         self.0.is_stopped()
     }

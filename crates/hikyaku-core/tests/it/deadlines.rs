@@ -191,10 +191,14 @@ fn row58_a_timeout_of_zero_and_one_without_a_clock_are_refused() {
     check_seeds(30, |sim| {
         let log = Log::default();
         let actor = sim.spawn(Careful::factory(&log)).unwrap();
-        let zero = actor.ask(|reply| Work::Answer(1, reply)).within(Duration::ZERO);
+        let zero = actor
+            .ask(|reply| Work::Answer(1, reply))
+            .within(Duration::ZERO);
         assert_eq!(sim.block_on(zero), Err(AskError::ZeroTimeout));
         // However long, it is waited for.
-        let endless = actor.ask(|reply| Work::Answer(2, reply)).within(Duration::MAX);
+        let endless = actor
+            .ask(|reply| Work::Answer(2, reply))
+            .within(Duration::MAX);
         assert_eq!(sim.block_on(endless), Ok(2));
         // An error that was there before stays.
         actor.stop();
@@ -205,11 +209,20 @@ fn row58_a_timeout_of_zero_and_one_without_a_clock_are_refused() {
     let actor = system.spawn(Careful::factory(&Log::default())).unwrap();
     let mut ask = Box::pin(actor.ask(|reply| Work::Answer(1, reply)).within(ms(1)));
     let mut cx = Poller::from_waker(Waker::noop());
-    assert_eq!(ask.as_mut().poll(&mut cx), Poll::Ready(Err(AskError::NoTime)));
+    assert_eq!(
+        ask.as_mut().poll(&mut cx),
+        Poll::Ready(Err(AskError::NoTime))
+    );
     while workers[0].poll(100, Waker::noop()) == Turn::Ready {}
     for (error, text) in [
-        (AskError::ZeroTimeout, "the time to wait for an answer is zero"),
-        (AskError::NoTime, "the system has no timer for the time limit"),
+        (
+            AskError::ZeroTimeout,
+            "the time to wait for an answer is zero",
+        ),
+        (
+            AskError::NoTime,
+            "the system has no timer for the time limit",
+        ),
     ] {
         assert_eq!(error.to_string(), text);
     }
@@ -248,9 +261,8 @@ fn row58_row71_a_time_limit_does_not_become_endless_when_the_system_ends() {
         let kept = Arc::new(Mutex::new(None));
         let (asked, keep) = (actor.clone(), kept.clone());
         let task = sim.spawn_task(async move {
-            let make = |reply: Reply<u64>| {
-                Do::call(move |_| drop(keep.lock().unwrap().replace(reply)))
-            };
+            let make =
+                |reply: Reply<u64>| Do::call(move |_| drop(keep.lock().unwrap().replace(reply)));
             asked.ask(make).within(ms(10)).await
         });
         sim.run_until_idle();
@@ -371,6 +383,7 @@ fn row58_nested_deadlines_are_capped() {
                     None => ask.await,
                 }
             });
+            sim.run_until_idle();
             for _ in 0..110 {
                 jump(&mut sim, 1);
             }
@@ -507,7 +520,10 @@ fn row58_row61_work_that_is_raced_against_the_asker() {
         for (work, limit, wanted) in [(5, 10, Some(1)), (20, 10, None), (5, 10, Some(1))] {
             let asked = racer.clone();
             let task = sim.spawn_task(async move {
-                asked.ask(|reply| Race(reply, ms(work))).within(ms(limit)).await
+                asked
+                    .ask(|reply| Race(reply, ms(work)))
+                    .within(ms(limit))
+                    .await
             });
             sim.run_until_idle();
             for _ in 0..10 {

@@ -126,7 +126,8 @@ pub(crate) enum Do {
 }
 
 type Call = Box<dyn FnOnce(&mut Context<'_, Puppet>) + Send>;
-type Run = Box<dyn FnOnce(&mut Context<'_, Puppet>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+type Run =
+    Box<dyn FnOnce(&mut Context<'_, Puppet>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 impl Do {
     pub(crate) fn call(call: impl FnOnce(&mut Context<'_, Puppet>) + Send + 'static) -> Self {

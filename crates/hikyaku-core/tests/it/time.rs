@@ -235,10 +235,7 @@ fn row65_row72_impossible_durations_are_refused() {
             Timer::fixed_rate_with(CENTURY, || Do::Note(0)).after(CENTURY),
             Ok(()),
         ),
-        (
-            Timer::once(Duration::from_nanos(1), Do::Note(0)),
-            Ok(()),
-        ),
+        (Timer::once(Duration::from_nanos(1), Do::Note(0)), Ok(())),
     ];
     let cases = Arc::new(Mutex::new(Some(cases)));
     let mut sim = Sim::new(1);
@@ -273,10 +270,7 @@ fn row65_row72_impossible_durations_are_refused() {
     assert_eq!(log.line(), "0 old@5");
     for (error, text) in [
         (TimerError::Zero, "the duration is zero"),
-        (
-            TimerError::TooFar,
-            "the duration is above a hundred years",
-        ),
+        (TimerError::TooFar, "the duration is above a hundred years"),
         (
             TimerError::NoTime,
             "the system was built without a tick driver",
@@ -351,7 +345,8 @@ fn row66_repeated_and_single_timers_come_in_order_after_a_long_sleep() {
         let actor = puppet(sim);
         let (a, b) = (stamp(&log, "rate"), stamp(&log, "once")());
         turn(sim, &actor, move |cx| {
-            cx.start_timer(1, Timer::fixed_rate_with(ms(10), a)).unwrap();
+            cx.start_timer(1, Timer::fixed_rate_with(ms(10), a))
+                .unwrap();
             cx.start_timer(2, Timer::once(ms(15), b)).unwrap();
         });
         jump(sim, 35);
@@ -437,9 +432,7 @@ impl Bench {
         Self::with(|builder| builder)
     }
 
-    fn with(
-        more: impl FnOnce(hikyaku_core::SystemBuilder) -> hikyaku_core::SystemBuilder,
-    ) -> Self {
+    fn with(more: impl FnOnce(hikyaku_core::SystemBuilder) -> hikyaku_core::SystemBuilder) -> Self {
         let (clock, driver) = (VirtualClock::new(), ManualDriver::new());
         let builder = System::builder("bench").clock(clock.clone());
         let (system, mut workers) = more(builder.tick_driver(driver.clone())).build().unwrap();
@@ -474,7 +467,8 @@ fn row67_a_hundred_thousand_cancelled_timers_leave_nothing() {
         // All at a time, then one after the other.
         for key in 0..TIMERS {
             let message = Do::Carry(0, carried.one());
-            cx.start_timer(key, Timer::once(ms(key % 5000 + 1), message)).unwrap();
+            cx.start_timer(key, Timer::once(ms(key % 5000 + 1), message))
+                .unwrap();
         }
         assert_eq!(carried.alive(), TIMERS as isize);
         for key in 0..TIMERS {
@@ -510,11 +504,13 @@ fn row68_a_key_names_one_timer() {
             .collect();
         let mut next = move || stamps.remove(0);
         turn(sim, &actor, move |cx| {
-            cx.start_timer("x", Timer::fixed_rate_with(ms(10), next())).unwrap();
+            cx.start_timer("x", Timer::fixed_rate_with(ms(10), next()))
+                .unwrap();
             // A number and a name are never the same, nor is either the receive timeout.
             cx.start_timer(0, Timer::once(ms(25), next()())).unwrap();
             cx.set_receive_timeout(ms(30), next()).unwrap();
-            cx.start_timer("x", Timer::fixed_rate_with(ms(20), next())).unwrap();
+            cx.start_timer("x", Timer::fixed_rate_with(ms(20), next()))
+                .unwrap();
             assert!(cx.has_timer("x") && cx.has_timer(0) && !cx.has_timer("y"));
         });
         pass(sim, 45);
@@ -538,7 +534,8 @@ fn row68_waiting_ticks_of_the_old_timer_are_dropped() {
             let actor = puppet(&sim);
             let old = stamp(&log, "old");
             turn(&mut sim, &actor, |cx| {
-                cx.start_timer("t", Timer::fixed_rate_with(ms(10), old)).unwrap();
+                cx.start_timer("t", Timer::fixed_rate_with(ms(10), old))
+                    .unwrap();
             });
             let new = stamp(&log, "new")();
             let take = Do::call(move |cx| {
@@ -576,7 +573,8 @@ fn row68_row70_a_handler_takes_back_the_rest_of_a_burst() {
             })
         };
         turn(sim, &actor, |cx| {
-            cx.start_timer("t", Timer::fixed_rate_with(ms(1), tick)).unwrap();
+            cx.start_timer("t", Timer::fixed_rate_with(ms(1), tick))
+                .unwrap();
         });
         jump(sim, 100);
         jump(sim, 100);
@@ -598,14 +596,16 @@ fn row68_a_fixed_delay_ends_or_begins_anew_in_its_own_handler() {
                 Do::call(move |cx| {
                     told.push(format!("old@{}", cx.now().as_millis()));
                     if replace {
-                        cx.start_timer("t", Timer::fixed_delay_with(ms(5), new)).unwrap();
+                        cx.start_timer("t", Timer::fixed_delay_with(ms(5), new))
+                            .unwrap();
                     } else {
                         assert!(cx.cancel_timer("t"));
                     }
                 })
             };
             turn(&mut sim, &actor, |cx| {
-                cx.start_timer("t", Timer::fixed_delay_with(ms(10), tick)).unwrap();
+                cx.start_timer("t", Timer::fixed_delay_with(ms(10), tick))
+                    .unwrap();
             });
             pass(&mut sim, 22);
             assert_eq!(log.line(), wanted);
@@ -643,8 +643,10 @@ fn row69_row72_timers_end_with_their_actor() {
             let (rate, delay, idle) = (make(), make(), make());
             let once = Do::Carry(1, count.one());
             turn(&mut sim, &actor, move |cx| {
-                cx.start_timer(1, Timer::fixed_rate_with(ms(10), rate)).unwrap();
-                cx.start_timer(2, Timer::fixed_delay_with(ms(10), delay)).unwrap();
+                cx.start_timer(1, Timer::fixed_rate_with(ms(10), rate))
+                    .unwrap();
+                cx.start_timer(2, Timer::fixed_delay_with(ms(10), delay))
+                    .unwrap();
                 cx.start_timer(3, Timer::once(ms(30), once)).unwrap();
                 cx.set_receive_timeout(ms(15), idle).unwrap();
             });
@@ -672,7 +674,8 @@ fn row69_a_graceful_stop_does_not_wait_for_a_pile_of_ticks() {
         let actor = sim.spawn(Puppet::factory("", &log)).unwrap();
         let (tick, idle) = (stamp(&told, "t"), stamp(&told, "idle"));
         turn(sim, &actor, |cx| {
-            cx.start_timer("t", Timer::fixed_rate_with(ms(1), tick)).unwrap();
+            cx.start_timer("t", Timer::fixed_rate_with(ms(1), tick))
+                .unwrap();
             cx.set_receive_timeout(ms(1), idle).unwrap();
         });
         assert!(actor.tell(Do::Pass(1, gate.clone())).is_ok());
@@ -798,7 +801,9 @@ fn row70_row01_a_tick_beside_the_first_message_of_an_idle_actor() {
     fn case<const N: usize>(sim: &mut Sim, options: SpawnOptions) {
         let log = Log::default();
         let told = log.clone();
-        let actor = sim.spawn_with(options, move || Sized::<N>(told.clone())).unwrap();
+        let actor = sim
+            .spawn_with(options, move || Sized::<N>(told.clone()))
+            .unwrap();
         sim.run_until_idle();
         for sent in [1, 3] {
             // The message first and then the tick, or the other way round.
@@ -1061,7 +1066,12 @@ fn row67_a_dropped_sleep_leaves_nothing_and_a_moved_one_wakes_the_last_waker() {
     let mut sleep = Box::pin(bench.system.sleep(ms(10)));
     for name in ["a", "b", "b", "c"] {
         let waker = log.waker(name);
-        assert!(sleep.as_mut().poll(&mut Poller::from_waker(&waker)).is_pending());
+        assert!(
+            sleep
+                .as_mut()
+                .poll(&mut Poller::from_waker(&waker))
+                .is_pending()
+        );
     }
     assert_eq!(bench.next(), NextTick::At(ms(10)));
     bench.clock.advance(ms(10));
@@ -1089,7 +1099,11 @@ fn row72_only_what_counts_starts_the_receive_timeout_anew() {
     let events: [(&str, Event, bool); 6] = [
         ("nothing", |_, _| {}, false),
         ("a message", |sim, a| tell(sim, a, Do::Note(1)), true),
-        ("a quiet message", |sim, a| tell(sim, a, Do::Note(QUIET)), false),
+        (
+            "a quiet message",
+            |sim, a| tell(sim, a, Do::Note(QUIET)),
+            false,
+        ),
         (
             "a quiet message, then another",
             |sim, a| {
@@ -1099,11 +1113,15 @@ fn row72_only_what_counts_starts_the_receive_timeout_anew() {
             },
             true,
         ),
-        ("an order", |sim, a| {
-            let waits = a.clone();
-            drop(sim.spawn_task(async move { waits.started().await.unwrap() }));
-            sim.run_until_idle();
-        }, false),
+        (
+            "an order",
+            |sim, a| {
+                let waits = a.clone();
+                drop(sim.spawn_task(async move { waits.started().await.unwrap() }));
+                sim.run_until_idle();
+            },
+            false,
+        ),
         ("a late wake", |sim, _| sim.run_until_idle(), false),
     ];
     check_seeds(60, |sim| {
@@ -1120,7 +1138,8 @@ fn row72_only_what_counts_starts_the_receive_timeout_anew() {
                         cx.set_receive_timeout_unless(ms(10), idle).unwrap();
                     }
                     // Neither ticks nor what was piped count.
-                    cx.start_timer(1, Timer::fixed_rate_with(ms(3), tick)).unwrap();
+                    cx.start_timer(1, Timer::fixed_rate_with(ms(3), tick))
+                        .unwrap();
                     let sleep = cx.sleep(ms(4));
                     cx.pipe_to_self(sleep, |_| Do::Note(8)).unwrap();
                 });
@@ -1162,7 +1181,9 @@ fn row72_the_receive_timeout_is_changed_and_turned_off_within_a_handler() {
                 assert!(!cx.cancel_receive_timeout());
             })
         };
-        turn(sim, &actor, |cx| cx.set_receive_timeout(ms(3), last).unwrap());
+        turn(sim, &actor, |cx| {
+            cx.set_receive_timeout(ms(3), last).unwrap()
+        });
         pass(sim, 20);
         assert_eq!(log.line(), "last");
         turn(sim, &actor, |cx| cx.set_receive_timeout(ms(3), c).unwrap());
@@ -1195,7 +1216,9 @@ fn row72_a_stale_receive_timeout_is_discarded() {
             let (log, gate) = (Log::default(), Gate::default());
             let actor = puppet(&sim);
             let idle = stamp(&log, "idle");
-            turn(&mut sim, &actor, |cx| cx.set_receive_timeout(ms(10), idle).unwrap());
+            turn(&mut sim, &actor, |cx| {
+                cx.set_receive_timeout(ms(10), idle).unwrap()
+            });
             pass(&mut sim, 5);
             let told = log.clone();
             let last = Do::call(move |cx| last(cx, &told));
@@ -1220,7 +1243,9 @@ fn row72_a_quiet_handler_does_not_make_the_timeout_stale() {
         let (log, gate) = (Log::default(), Gate::default());
         let actor = puppet(sim);
         let idle = stamp(&log, "idle");
-        turn(sim, &actor, |cx| cx.set_receive_timeout_unless(ms(10), idle).unwrap());
+        turn(sim, &actor, |cx| {
+            cx.set_receive_timeout_unless(ms(10), idle).unwrap()
+        });
         assert!(actor.tell(Do::Pass(QUIET, gate.clone())).is_ok());
         sim.run_until_idle();
         pass(sim, 15);
@@ -1270,7 +1295,8 @@ fn row72_the_receive_timeout_may_be_tiny_or_enormous() {
         let actor = puppet(sim);
         let tiny = stamp(&log, "tiny");
         turn(sim, &actor, |cx| {
-            cx.set_receive_timeout(Duration::from_nanos(1), tiny).unwrap();
+            cx.set_receive_timeout(Duration::from_nanos(1), tiny)
+                .unwrap();
         });
         pass(sim, 3);
         assert_eq!(log.line(), "tiny@1 tiny@2 tiny@3");
@@ -1291,7 +1317,10 @@ fn row72_the_receive_timeout_may_be_tiny_or_enormous() {
 #[test]
 fn row72_messages_do_not_touch_the_wheel() {
     let mut bench = Bench::new();
-    let actor = bench.system.spawn(Puppet::factory("", &Log::default())).unwrap();
+    let actor = bench
+        .system
+        .spawn(Puppet::factory("", &Log::default()))
+        .unwrap();
     let set = Do::call(|cx| cx.set_receive_timeout(ms(10), || Do::Note(0)).unwrap());
     assert!(actor.tell(set).is_ok());
     bench.rest();
@@ -1324,7 +1353,8 @@ fn row73_timers_of_states_are_never_mixed_up() {
             let name = stamp(&log, &format!("s{new}"));
             turn(sim, &actor, move |cx| {
                 cx.cancel_timer(old);
-                cx.start_timer(new, Timer::fixed_rate_with(ms(4), name)).unwrap();
+                cx.start_timer(new, Timer::fixed_rate_with(ms(4), name))
+                    .unwrap();
             });
             since[old as usize] = None;
             since[new as usize] = Some(now);
