@@ -29,7 +29,7 @@ cargo xtask COMMAND
   qemu             run the firmware on emulated boards
   size             measure flash and RAM of the firmware
   tidy             check the rules that neither rustc nor clippy knows
-  conformance      print which rows of docs/conformance.md are shown by which tests
+  conformance      print which tests show which rows of docs/conformance.md, and which executors pass the suite
   coverage [--min PERCENT]
                    measure which lines of the core's hard parts the tests reach";
 

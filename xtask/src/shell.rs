@@ -89,6 +89,14 @@ pub(crate) fn quiet(command: &mut Command) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// What a command prints on either output, however it ends.
+pub(crate) fn keep(command: &mut Command) -> Result<(String, String), String> {
+    let line = announce(command);
+    let output = command.output().map_err(|e| format!("`{line}`: {e}"))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok((text(&output.stdout), text(&output.stderr)))
+}
+
 /// The sum of the result lines of `cargo test`.
 fn passed(text: &str) -> usize {
     text.lines()

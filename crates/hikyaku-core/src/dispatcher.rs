@@ -16,8 +16,7 @@
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
 use crate::cell::{Birth, CellPtr};
-use crate::clock::Clock;
-use crate::invoker::Activation;
+use crate::invoker::{Activation, FIRST_READ};
 use crate::mailbox::Life;
 use crate::ready::{Lane, ReadyQueueCoordinator};
 use crate::registry::Refused;
@@ -33,8 +32,9 @@ use core::time::Duration;
 pub(crate) struct Home {
     pub(crate) coordinator: ReadyQueueCoordinator,
     throughput: u32,
-    clock: Option<Arc<dyn Clock>>,
     time_budget: Option<Duration>,
+    /// When an activation reads the clock for the first time.
+    first_read: u32,
     /// Workers that have not been dropped.
     workers: AtomicUsize,
     /// Living actors, times two; plus `RETIRED`. Not counted on the main dispatcher.
@@ -70,8 +70,11 @@ impl Home {
         let home = Arc::new_cyclic(|own| Self {
             coordinator: ReadyQueueCoordinator::new(plan.workers, plan.stealing, plan.seed),
             throughput: plan.throughput,
-            clock: shared.clock.clone(),
             time_budget: plan.time_budget,
+            first_read: match (&shared.clock, plan.time_budget) {
+                (Some(_), Some(_)) => FIRST_READ,
+                _ => u32::MAX,
+            },
             workers: AtomicUsize::new(plan.workers),
             population: AtomicUsize::new(0),
             retires: plan.retires,
@@ -324,14 +327,16 @@ impl Home {
         self.workers.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
+    /// Has an activation taken longer than it may?
+    pub(crate) fn is_too_long(&self, time: Duration) -> bool {
+        self.time_budget.is_some_and(|limit| time >= limit)
+    }
+
     /// The budget for one activation of `cell`. *Its runner.*
     #[inline]
     pub(crate) fn activation<'a>(&'a self, cell: CellPtr, lane: &'a Lane) -> Activation<'a> {
-        let time = match (&self.clock, self.time_budget) {
-            (Some(clock), Some(limit)) => Some((&**clock, limit)),
-            _ => None,
-        };
-        Activation::new(cell.throughput().unwrap_or(self.throughput), lane, time)
+        let throughput = cell.throughput().unwrap_or(self.throughput);
+        Activation::new(throughput, self.first_read, lane, self)
     }
 }
 

@@ -18,8 +18,8 @@
 
 use crate::actor::{Actor, Deadline};
 use crate::cell::CellPtr;
-use crate::clock::Clock;
 use crate::dead_letter::DeadLetterReason;
+use crate::dispatcher::Home;
 use crate::failure::{Failure, StopCause};
 use crate::mailbox::{self, Drain, Life, SystemMessage, rare};
 use crate::ready::Lane;
@@ -146,36 +146,29 @@ pub(crate) struct Activation<'a> {
     handled: u32,
     /// How many of them the lane knows of.
     counted: u32,
+    /// After so many messages the clock is read. It costs as much as several messages, so it is read after
+    /// 8, 16, 32, .. of them; the first read is the start.
+    next_read: u32,
+    start: Duration,
     lane: &'a Lane,
-    time: Option<TimeBudget<'a>>,
+    home: &'a Home,
 }
 
-/// A clock read costs as much as several messages, so it is read after 8, 16, 32, .. of them; the
-/// first read is the start.
-struct TimeBudget<'a> {
-    clock: &'a dyn Clock,
-    limit: Duration,
-    start: Option<Duration>,
-    next_read: u32,
-}
+/// After so many messages the clock is read for the first time.
+pub(crate) const FIRST_READ: u32 = 8;
 
 impl<'a> Activation<'a> {
-    pub(crate) fn new(
-        throughput: u32,
-        lane: &'a Lane,
-        time: Option<(&'a dyn Clock, Duration)>,
-    ) -> Self {
+    /// `first_read`: [`FIRST_READ`], or the highest number if time does not matter.
+    #[inline(always)]
+    pub(crate) fn new(throughput: u32, first_read: u32, lane: &'a Lane, home: &'a Home) -> Self {
         Self {
             throughput,
             handled: 0,
             counted: 0,
+            next_read: first_read,
+            start: Duration::ZERO,
             lane,
-            time: time.map(|(clock, limit)| TimeBudget {
-                clock,
-                limit,
-                start: None,
-                next_read: 8,
-            }),
+            home,
         }
     }
 
@@ -192,28 +185,18 @@ impl<'a> Activation<'a> {
 
     #[inline(always)]
     fn is_spent(&mut self) -> bool {
-        if self.handled >= self.throughput {
-            return true;
-        }
-        match &mut self.time {
-            Some(time) if self.handled >= time.next_read => time.read(),
-            _ => false,
-        }
+        self.handled >= self.throughput || (self.handled >= self.next_read && self.read_clock())
     }
-}
 
-impl TimeBudget<'_> {
     #[cold]
-    fn read(&mut self) -> bool {
+    fn read_clock(&mut self) -> bool {
+        let first = self.next_read == FIRST_READ;
         self.next_read = self.next_read.saturating_mul(2);
-        let now = self.clock.now();
-        match self.start {
-            Some(start) => now.saturating_sub(start) >= self.limit,
-            None => {
-                self.start = Some(now);
-                false
-            }
+        let now = self.home.shared.now();
+        if first {
+            self.start = now;
         }
+        !first && self.home.is_too_long(now.saturating_sub(self.start))
     }
 }
 

@@ -209,6 +209,13 @@ impl Shared {
         self.stop_if_empty();
     }
 
+    /// What the clock shows; zero if there is none.
+    pub(crate) fn now(&self) -> Duration {
+        self.clock
+            .as_ref()
+            .map_or(Duration::ZERO, |clock| clock.now())
+    }
+
     /// A message was dropped because its deadline had passed.
     pub(crate) fn one_expired(&self) {
         // Relaxed: a statistic.

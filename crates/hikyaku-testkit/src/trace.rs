@@ -2,14 +2,13 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 /// So many of the last events are kept to be shown.
 const KEPT: usize = 32;
 
 /// One step of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Event {
     /// A worker did a step and handled so many messages in it.
     Worker {
@@ -23,6 +22,25 @@ pub(crate) enum Event {
     Main { done: bool },
     /// The clock was moved.
     Advance(Duration),
+    /// The driver killed an actor.
+    Kill,
+}
+
+impl Event {
+    /// The event in numbers that are the same on every machine.
+    fn numbers(self) -> [u64; 4] {
+        match self {
+            Self::Worker {
+                worker,
+                handled,
+                idle,
+            } => [0, worker as u64, handled as u64, idle.into()],
+            Self::Task { task, done } => [1, task as u64, done.into(), 0],
+            Self::Main { done } => [2, done.into(), 0, 0],
+            Self::Advance(by) => [3, by.as_secs(), by.subsec_nanos().into(), 0],
+            Self::Kill => [4, 0, 0, 0],
+        }
+    }
 }
 
 impl fmt::Display for Event {
@@ -43,6 +61,7 @@ impl fmt::Display for Event {
             Self::Task { task, done } => write!(f, "task {task}{}", end(done, ", done")),
             Self::Main { done } => write!(f, "main{}", end(done, ", done")),
             Self::Advance(by) => write!(f, "clock: {by:?} later"),
+            Self::Kill => f.write_str("an actor is killed"),
         }
     }
 }
@@ -60,7 +79,7 @@ pub struct Trace {
 impl Trace {
     pub(crate) fn push(&mut self, event: Event) {
         self.steps += 1;
-        event.hash(&mut self.hash);
+        self.hash.add(event.numbers());
         if self.last.len() == KEPT {
             self.last.pop_front();
         }
@@ -74,7 +93,7 @@ impl Trace {
 
     /// A hash of all steps. Two runs that did the same have the same.
     pub fn hash(&self) -> u64 {
-        self.hash.finish()
+        self.hash.0
     }
 }
 
@@ -88,7 +107,8 @@ impl fmt::Display for Trace {
     }
 }
 
-/// Fowler, Noll and Vo's hash: the same in every process and version, unlike the one of `std`.
+/// Fowler, Noll and Vo's hash, of words in place of bytes: the same in every process, version and
+/// machine, unlike the one of `std`.
 #[derive(Debug, Clone, Copy)]
 struct Fnv(u64);
 
@@ -98,14 +118,12 @@ impl Default for Fnv {
     }
 }
 
-impl Hasher for Fnv {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+impl Fnv {
+    fn add(&mut self, numbers: [u64; 4]) {
+        for number in numbers {
+            let mixed = (self.0 ^ number).wrapping_mul(0x0000_0100_0000_01b3);
+            // A product carries to the left only.
+            self.0 = mixed ^ (mixed >> 29);
         }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
