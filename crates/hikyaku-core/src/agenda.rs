@@ -19,14 +19,14 @@
 use crate::cell::CellPtr;
 use crate::invoker::Ending;
 use crate::state::Orders;
-use crate::sync::{self, Arc, Mutex, Wake};
+use crate::sync::{self, Arc, Mutex, Wakes, Waking};
 use crate::time::{NotSet, Target, Time, TimerId};
 use crate::timer::{Make, PileUp, Rhythm, Timer, TimerError, TimerKey};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::pin::Pin;
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll};
 use core::time::Duration;
 
 /// What comes in from elsewhere: whose time it is.
@@ -99,12 +99,8 @@ struct TaskWaker {
     woken: Mutex<bool>,
 }
 
-impl Wake for TaskWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
+impl Wakes for TaskWaker {
+    fn wake(&self) {
         let before = self.woken.with(|woken| core::mem::replace(woken, true));
         if !before {
             self.mail.deliver(Item::Task(self.place));
@@ -207,7 +203,7 @@ struct IdleWatch<M> {
 
 struct Given<M> {
     task: Pin<Box<dyn Task<M>>>,
-    waker: Arc<TaskWaker>,
+    waker: Arc<Waking<TaskWaker>>,
     /// Its last message has not been handled yet.
     waits: bool,
 }
@@ -472,18 +468,18 @@ impl<M: 'static> Agenda<M> {
     /// Takes a future that makes messages. It is polled first when the handler in hand is over.
     pub(crate) fn give(&mut self, task: Pin<Box<dyn Task<M>>>) {
         let place = self.tasks.next();
-        let waker = Arc::new(TaskWaker {
+        let waker = Arc::new(Waking(TaskWaker {
             mail: Arc::clone(&self.mail),
             place,
             woken: Mutex::new(false),
-        });
+        }));
         self.tasks.put(Given {
             task,
             waker: Arc::clone(&waker),
             waits: false,
         });
         self.make_room();
-        waker.wake();
+        waker.0.wake();
     }
 
     fn poll_task(&mut self, place: Place) {
@@ -491,11 +487,11 @@ impl<M: 'static> Agenda<M> {
             return;
         };
         // Before the poll: a wake that comes during it counts.
-        given.waker.woken.with(|woken| *woken = false);
+        given.waker.0.woken.with(|woken| *woken = false);
         if given.waits {
             return;
         }
-        let waker = Waker::from(Arc::clone(&given.waker));
+        let waker = Waking::waker(&given.waker);
         let Poll::Ready((message, more)) =
             given.task.as_mut().poll(&mut Context::from_waker(&waker))
         else {
@@ -585,7 +581,7 @@ impl<M: 'static> Diary for Agenda<M> {
             Some(Item::Task(place)) => {
                 if let Some(given) = self.tasks.get(place) {
                     given.waits = false;
-                    Arc::clone(&given.waker).wake();
+                    given.waker.0.wake();
                 }
             }
             Some(Item::Timeout(_)) | None => {}

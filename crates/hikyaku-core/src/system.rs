@@ -544,7 +544,8 @@ impl SystemBuilder {
     /// The clock of the timers, of deadlines, and of the limit on long activations. Timers need a
     /// [`tick_driver`](Self::tick_driver) as well.
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Some(Arc::new(clock));
+        let clock: Box<dyn Clock> = Box::new(clock);
+        self.clock = Some(Arc::from(clock));
         self
     }
 
