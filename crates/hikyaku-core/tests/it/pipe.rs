@@ -383,7 +383,8 @@ fn row64_wakes_of_every_kind_are_harmless() {
 fn row64_row16_a_future_that_always_yields_makes_way() {
     check_seeds(60, |sim| {
         for busy in [false, true] {
-            let mut sim = Sim::new(sim.seed());
+            let throughput = [1, 2, 7][sim.below(3)];
+            let mut sim = Sim::builder(sim.seed()).throughput(throughput).build();
             let (log, stop, gate) = (Log::default(), Gate::default(), Gate::default());
             let actor = sim.spawn(Puppet::factory("a", &log)).unwrap();
             let other = sim.spawn(Puppet::factory("b", &log)).unwrap();
@@ -672,6 +673,8 @@ fn row64_row16_an_endless_stream_leaves_room_for_messages() {
         }
     }
     check_seeds(60, |sim| {
+        let throughput = [1, 2, 7][sim.below(3)];
+        let mut sim = Sim::builder(sim.seed()).throughput(throughput).build();
         let log = Log::default();
         let actor = sim.spawn(Puppet::factory("", &log)).unwrap();
         let other = sim.spawn(Puppet::factory("other", &log)).unwrap();
