@@ -154,17 +154,14 @@ pub(crate) struct Activation<'a> {
 /// first read is the start.
 struct TimeBudget<'a> {
     clock: &'a dyn Clock,
-    limit: Duration,
+    /// In microseconds.
+    limit: u32,
     start: Option<Duration>,
     next_read: u32,
 }
 
 impl<'a> Activation<'a> {
-    pub(crate) fn new(
-        throughput: u32,
-        lane: &'a Lane,
-        time: Option<(&'a dyn Clock, Duration)>,
-    ) -> Self {
+    pub(crate) fn new(throughput: u32, lane: &'a Lane, time: Option<(&'a dyn Clock, u32)>) -> Self {
         Self {
             throughput,
             handled: 0,
@@ -203,7 +200,7 @@ impl TimeBudget<'_> {
         self.next_read = self.next_read.saturating_mul(2);
         let now = self.clock.now();
         match self.start {
-            Some(start) => now.saturating_sub(start) >= self.limit,
+            Some(start) => now.saturating_sub(start).as_micros() >= self.limit.into(),
             None => {
                 self.start = Some(now);
                 false
