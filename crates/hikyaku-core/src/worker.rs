@@ -168,6 +168,11 @@ impl Worker {
         Turn::Ready
     }
 
+    /// Can there be a use in [`retire`](Self::retire)? Not where the number of workers is fixed.
+    pub fn can_retire(&self) -> bool {
+        self.home.coordinator.is_adaptive()
+    }
+
     /// Retires an idle worker that the others can do without: to be tried when it has been
     /// [`Turn::Idle`] for long. If it succeeds, `poll` returns [`Turn::Stopped`] and the worker can be dropped;
     /// if not, it goes on as before: it has just been woken, is on watch, or there are no more workers than
