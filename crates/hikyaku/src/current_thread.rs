@@ -145,7 +145,7 @@ impl CurrentThread {
     fn step(&self, waker: &Waker) -> Turn {
         self.worker
             .try_borrow_mut()
-            .expect("run by an actor of the same system, which would wait for itself")
+            .expect("run from an actor of the same system, which would wait for itself")
             .poll(BUDGET, waker)
     }
 
