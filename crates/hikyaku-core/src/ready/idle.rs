@@ -123,8 +123,9 @@ impl Idle {
     /// thread*, after it made the work visible.
     #[inline]
     pub(super) fn worker_to_wake(&self) -> Option<usize> {
-        // Relaxed: ordered after the sleeper's change by the fences, as said above.
-        let counts = self.counts.load(Ordering::Relaxed);
+        // Ordered after the sleeper's change by the fences, as said above. Acquire: pairs with the Release
+        // in `leave`: who finds nobody knows that calls are wanted.
+        let counts = self.counts.load(Ordering::Acquire);
         if searchers(counts) != 0 {
             return None;
         }
@@ -306,12 +307,13 @@ impl Idle {
                 sleepers.watcher = None;
             }
             sleepers.vacant.push(worker);
-            // Relaxed, twice: as in `join`.
-            self.staff.store(staff - 1, Ordering::Relaxed);
-            self.counts.fetch_sub(SLEEPER, Ordering::Relaxed);
             if let Some(call) = &self.call {
                 call.release();
             }
+            // Relaxed: as in `join`.
+            self.staff.store(staff - 1, Ordering::Relaxed);
+            // Release: pairs with the Acquire in `worker_to_wake`.
+            self.counts.fetch_sub(SLEEPER, Ordering::Release);
             true
         })
     }
