@@ -633,40 +633,46 @@ impl Adaptive {
     }
 }
 
-/// A worker that leaves is either woken first, and stays, or the foreman is called for what it would have
-/// been woken for.
+/// A worker that leaves while the other one is woken, finds work and is stuck in it: it stays and is woken for what
+/// comes next, or the foreman is called for it.
 #[test]
 fn row21_retire_against_wake() {
     model(|| {
         let stage = Adaptive::new();
         assert_eq!(stage.coordinator.hire(), Some(1));
+        for (worker, searching) in [(1, true), (0, false)] {
+            let lane = stage.coordinator.lane(worker);
+            stage
+                .coordinator
+                .prepare_park(lane, searching, Waker::noop());
+            assert!(stage.coordinator.commit_park(lane));
+        }
         assert_eq!(stage.look(), Shortage::Not);
         let leaving = Arc::clone(&stage);
         let worker = thread::spawn(move || {
             let coordinator = &leaving.coordinator;
-            let lane = coordinator.lane(1);
-            coordinator.prepare_park(lane, true, Waker::noop());
-            if coordinator.commit_park(lane) && coordinator.retire(lane) {
-                return None;
-            }
-            // It stays: it was woken, or sees the work itself.
-            coordinator.unpark(lane);
-            coordinator.take(lane)
+            coordinator.retire(coordinator.lane(1))
         });
+        let taken = |worker| {
+            let lane = stage.coordinator.lane(worker);
+            let taken = stage.coordinator.take(lane).map(CellPtr::as_ptr);
+            taken.and_then(number)
+        };
         stage.coordinator.inject(cell(1));
-        let taken = worker.join().unwrap();
-        let taken = taken.and_then(|cell| number(cell.as_ptr()));
-        match taken {
-            Some(taken) => assert_eq!(taken, 1),
-            None => {
-                assert_ne!(stage.calls(), 0, "nobody was called");
-                assert_eq!(stage.look(), Shortage::Yes);
-                assert_eq!(stage.coordinator.hire(), Some(1));
-                let lane = stage.coordinator.lane(1);
-                let taken = stage.coordinator.take(lane).map(CellPtr::as_ptr);
-                assert_eq!(taken.and_then(number), Some(1));
-            }
+        assert_eq!(
+            taken(0),
+            Some(1),
+            "the last one to sleep is the first to wake"
+        );
+        stage.coordinator.stop_searching(stage.coordinator.lane(0));
+        stage.coordinator.inject(cell(2));
+        if worker.join().unwrap() {
+            assert_ne!(stage.calls(), 0, "nobody was called");
+            assert_eq!(stage.look(), Shortage::Yes);
+            assert_eq!(stage.coordinator.hire(), Some(1));
         }
+        assert!(!stage.coordinator.idle.is_asleep(1), "nobody was woken");
+        assert_eq!(taken(1), Some(2));
     });
 }
 
