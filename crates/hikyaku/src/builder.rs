@@ -283,6 +283,7 @@ impl Builder {
         }
     }
 
+    #[cfg(feature = "tokio")]
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
