@@ -30,7 +30,8 @@ pub enum Staffing {
     /// All workers are busy: poll again after about two milliseconds. Work that waits longer than
     /// that wants another worker.
     Busy,
-    /// Another worker is wanted: [`hire`](Foreman::hire) one, then poll again.
+    /// Another worker is wanted: [`hire`](Foreman::hire) one, then poll again. If that gives none, or it cannot be
+    /// run, as after `Busy`.
     Short,
     /// The workers end, and so may the foreman.
     Stopped,

@@ -53,8 +53,10 @@ impl ThreadExecutor {
                 let wait = match foreman.poll(&waker) {
                     Staffing::Stopped => return,
                     Staffing::Enough => None,
-                    Staffing::Short if executor.hire(&mut foreman).is_ok() => continue,
-                    // Without another thread the others have to cope.
+                    Staffing::Short if executor.hire(&mut foreman).is_ok_and(|hired| hired) => {
+                        continue;
+                    }
+                    // One has come free, or there is no thread to be had: the others have to cope.
                     Staffing::Busy | Staffing::Short => Some(WATCH),
                 };
                 parker.park(0, wait);
@@ -62,8 +64,8 @@ impl ThreadExecutor {
         })
     }
 
-    /// First the thread, then its worker: there is no way back for a worker.
-    fn hire(&mut self, foreman: &mut Foreman) -> io::Result<()> {
+    /// First the thread, then its worker: there is no way back for a worker. False if none was to be had after all.
+    fn hire(&mut self, foreman: &mut Foreman) -> io::Result<bool> {
         let (give, take) = sync_channel::<Worker>(1);
         let live = Arc::clone(&self.live);
         self.crew.start("extra", move || {
@@ -71,11 +73,12 @@ impl ThreadExecutor {
                 run(&mut worker, &live);
             }
         })?;
-        if let Some(worker) = foreman.hire() {
-            // It waits for it.
-            let _ = give.send(worker);
-        }
-        Ok(())
+        let Some(worker) = foreman.hire() else {
+            return Ok(false);
+        };
+        // It waits for it.
+        let _ = give.send(worker);
+        Ok(true)
     }
 
     /// Waits until every worker has returned [`Turn::Stopped`].

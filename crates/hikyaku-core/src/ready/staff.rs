@@ -160,6 +160,8 @@ impl ReadyQueueCoordinator {
         }
         let long = before && (stranded || waiting > taken);
         if long || !patient && waiting != 0 {
+            // The time between two looks begins anew.
+            outlook.busy = false;
             Shortage::Yes
         } else {
             Shortage::Perhaps
