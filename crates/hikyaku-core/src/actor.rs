@@ -535,9 +535,9 @@ pub trait LocalActor: Sized + 'static {
 #[derive(Debug)]
 pub struct Local<A>(pub(crate) A);
 
-// SAFETY: a `Local` is made by a factory that runs inside an activation, and only a `LocalWorker`
-// or another local actor spawns such a factory. A `LocalWorker` is its system's only worker and is
-// not `Send`. Activations poll, and the end of an actor drops, on the worker's thread; nobody else
+// SAFETY: a `Local` is made by a factory that runs inside an activation, and only a `LocalWorker`, a
+// `PinnedWorker`, which runs nothing before it is a `LocalWorker` or is dropped, or another local actor
+// spawns such a factory. A `LocalWorker` is its dispatcher's only worker and is not `Send`. Activations poll, and the end of an actor drops, on the worker's thread; nobody else
 // does (`cell.rs`). So the value never leaves the thread it was made on.
 unsafe impl<A: LocalActor> Send for Local<A> {}
 

@@ -138,6 +138,12 @@ impl ManualDriver {
         self.tick_waking(Waker::noop())
     }
 
+    /// What the system's clock shows; `None` before the system is built.
+    pub fn now(&self) -> Option<Duration> {
+        let handle = self.0.with(|handle| handle.clone());
+        handle.map(|handle| handle.now())
+    }
+
     /// As [`tick`](Self::tick); `waker` is woken when an earlier timer comes in.
     pub fn tick_waking(&self, waker: &Waker) -> Option<NextTick> {
         let handle = self.0.with(|handle| handle.clone());
