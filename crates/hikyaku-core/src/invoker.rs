@@ -143,7 +143,7 @@ impl Ending {
 
 /// The budget of one activation.
 pub(crate) struct Activation<'a> {
-    /// How many messages it may handle.
+    /// How many messages it may handle, less what else it has done.
     throughput: u32,
     handled: u32,
     /// How many of them the lane knows of.
@@ -187,6 +187,11 @@ impl<'a> Activation<'a> {
     pub(crate) fn count(&mut self) {
         self.lane.count(self.handled - self.counted);
         self.counted = self.handled;
+    }
+
+    /// Counts work that is not a handled message against the budget.
+    fn charge(&mut self, steps: u32) {
+        self.throughput = self.throughput.saturating_sub(steps);
     }
 
     #[inline(always)]
@@ -325,7 +330,7 @@ unsafe fn step<A: Actor>(
     // SAFETY: the ticket is held.
     unsafe {
         if state.task.attention() {
-            attend(cell);
+            attend(cell, activation);
             room_back::<A>(cell);
         }
         let ending = state.ending.get();
@@ -456,19 +461,20 @@ unsafe fn messages<A: Actor>(
             && unsafe { is_late(cell, deadline) }
         {
             drop(msg);
-            continue;
-        }
-        activation.handled += 1;
-        // SAFETY: the actor is there, and no future borrows it or the context.
-        let (actor, context) = unsafe { (&mut *cell.actor::<A>(), &mut *cell.context::<A>()) };
-        let handle = A::handle(actor, msg, context);
-        // SAFETY: the slot is empty: no future is live, and the first message was moved out.
-        match unsafe { begin(cell, handle, cx) } {
-            Poll::Ready(Ok(())) => {}
-            poll => {
-                drop(drain);
-                // SAFETY: the ticket is held.
-                return unsafe { after_handler::<A>(cell, poll, activation) };
+            activation.charge(1);
+        } else {
+            activation.handled += 1;
+            // SAFETY: the actor is there, and no future borrows it or the context.
+            let (actor, context) = unsafe { (&mut *cell.actor::<A>(), &mut *cell.context::<A>()) };
+            let handle = A::handle(actor, msg, context);
+            // SAFETY: the slot is empty: no future is live, and the first message was moved out.
+            match unsafe { begin(cell, handle, cx) } {
+                Poll::Ready(Ok(())) => {}
+                poll => {
+                    drop(drain);
+                    // SAFETY: the ticket is held.
+                    return unsafe { after_handler::<A>(cell, poll, activation) };
+                }
             }
         }
         if activation.is_spent() {
@@ -604,7 +610,7 @@ unsafe fn drop_agenda(cell: CellPtr) {
 ///
 /// # Safety
 /// As [`run`].
-unsafe fn drained<A: Actor>(cell: CellPtr, activation: &Activation<'_>) -> Flow {
+unsafe fn drained<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
     let state = cell.mailbox();
     if state.ending.get() != Ending::Not {
         if !state.word.is_closed() {
@@ -629,8 +635,17 @@ unsafe fn drained<A: Actor>(cell: CellPtr, activation: &Activation<'_>) -> Flow 
             activation.lane.entering();
             // The signal of an order that was read already would keep the cell from going idle.
             state.word.acknowledge();
-            Flow::Again
+            again(activation)
         }
+    }
+}
+
+/// There is more to do. A future beside the actor that wakes itself would go on for ever.
+fn again(activation: &mut Activation<'_>) -> Flow {
+    if activation.is_spent() {
+        Flow::Over(Outcome::Yielded)
+    } else {
+        Flow::Again
     }
 }
 
@@ -701,7 +716,7 @@ unsafe fn drop_slot<F>(slot: *mut u8) {
 unsafe fn resume<A: Actor>(
     cell: CellPtr,
     cx: &mut task::Context<'_>,
-    activation: &Activation<'_>,
+    activation: &mut Activation<'_>,
 ) -> Flow {
     // SAFETY: the life says which future it is.
     unsafe {
@@ -739,7 +754,7 @@ unsafe fn resume<A: Actor>(
 unsafe fn after_handler<A: Actor>(
     cell: CellPtr,
     poll: Poll<Result<(), Failure>>,
-    activation: &Activation<'_>,
+    activation: &mut Activation<'_>,
 ) -> Flow {
     // SAFETY: the ticket is held.
     unsafe {
@@ -758,7 +773,7 @@ unsafe fn after_handler<A: Actor>(
 ///
 /// # Safety
 /// As [`run`].
-unsafe fn wait<A: Actor>(cell: CellPtr, activation: &Activation<'_>) -> Flow {
+unsafe fn wait<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
     // SAFETY: the ticket is held; after `Parked` nothing is touched.
     unsafe { pause::<A>(cell) };
     activation.lane.leaving();
@@ -768,7 +783,7 @@ unsafe fn wait<A: Actor>(cell: CellPtr, activation: &Activation<'_>) -> Flow {
         Park::Notified => Flow::Over(Outcome::Yielded),
         Park::Ordered => {
             activation.lane.entering();
-            Flow::Again
+            again(activation)
         }
     }
 }
@@ -809,7 +824,7 @@ pub(crate) unsafe fn drop_future<A: Actor>(cell: CellPtr) {
 /// # Safety
 /// The ticket is held.
 #[cold]
-unsafe fn attend(cell: CellPtr) {
+unsafe fn attend(cell: CellPtr, activation: &mut Activation<'_>) {
     let state = cell.mailbox();
     state.word.acknowledge();
     let orders = state.task.take_orders();
@@ -828,13 +843,6 @@ unsafe fn attend(cell: CellPtr) {
         // SAFETY: the ticket is held.
         unsafe { drop_failed_future(cell) };
     }
-    if orders.has(Orders::AGENDA)
-        // SAFETY: the ticket is held.
-        && let Some(diary) = unsafe { cell.diary() }
-    {
-        let notes = diary.collect();
-        state.rare.set(state.rare.get() | notes);
-    }
     if orders.has(Orders::LANE) {
         for node in state.system.take() {
             // SAFETY: the ticket is held, and a taken node is ours.
@@ -850,6 +858,29 @@ unsafe fn attend(cell: CellPtr) {
             unsafe { cell.cold() }.leaving = None;
         }
     }
+    // Last: the user's code runs here, whose panic must not lose the other orders.
+    if orders.has(Orders::AGENDA) && !state.ending.get().is_kill() {
+        // SAFETY: the ticket is held.
+        unsafe { attend_agenda(cell, activation) };
+    }
+}
+
+/// Polls the futures beside the actor, and notes what is due.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn attend_agenda(cell: CellPtr, activation: &mut Activation<'_>) {
+    let state = cell.mailbox();
+    // SAFETY: the ticket is held.
+    let Some(diary) = (unsafe { cell.diary() }) else {
+        return;
+    };
+    // The deadline of the message in hand is nothing to these futures.
+    let notes = state.rare.get();
+    state.rare.set(notes & !rare::DEADLINE);
+    let collected = diary.collect();
+    state.rare.set(notes | collected.notes);
+    activation.charge(collected.polls);
 }
 
 /// # Safety
