@@ -17,15 +17,16 @@
 //! `Mail`: any thread. `Agenda`: the runner.
 
 use crate::cell::CellPtr;
+use crate::invoker::Ending;
 use crate::state::Orders;
-use crate::sync::{self, Arc, Mutex, Wake};
+use crate::sync::{self, Arc, Mutex, Wakes, Waking};
 use crate::time::{NotSet, Target, Time, TimerId};
 use crate::timer::{Make, PileUp, Rhythm, Timer, TimerError, TimerKey};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::pin::Pin;
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll};
 use core::time::Duration;
 
 /// What comes in from elsewhere: whose time it is.
@@ -69,7 +70,7 @@ impl Mail {
         }
     }
 
-    /// Makes room, so that `deliver` does not allocate.
+    /// Makes room for so many items, so that `deliver` allocates only if stale ones are among them.
     fn reserve(&self, count: usize) {
         self.items.with(|items| {
             let missing = count.saturating_sub(items.capacity());
@@ -98,12 +99,8 @@ struct TaskWaker {
     woken: Mutex<bool>,
 }
 
-impl Wake for TaskWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
+impl Wakes for TaskWaker {
+    fn wake(&self) {
         let before = self.woken.with(|woken| core::mem::replace(woken, true));
         if !before {
             self.mail.deliver(Item::Task(self.place));
@@ -206,7 +203,7 @@ struct IdleWatch<M> {
 
 struct Given<M> {
     task: Pin<Box<dyn Task<M>>>,
-    waker: Arc<TaskWaker>,
+    waker: Arc<Waking<TaskWaker>>,
     /// Its last message has not been handled yet.
     waits: bool,
 }
@@ -229,16 +226,24 @@ pub(crate) struct Agenda<M> {
     idle_generation: u32,
     /// An influencing message was handled and the clock has not been read since.
     touched: bool,
-    /// Such a message is being handled.
+    /// Such a message is being handled, or that of the timeout.
     meets: bool,
     /// What was handed over last: a tick with a fixed delay, or the message of a task.
     in_hand: Option<Item>,
 }
 
+/// What [`Diary::collect`] did.
+pub(crate) struct Collected {
+    /// Is there something to hand over?
+    pub(crate) due: bool,
+    /// How many futures were polled.
+    pub(crate) polls: u32,
+}
+
 /// The agenda as the invoker knows it, which knows no message type.
 pub(crate) trait Diary {
-    /// Takes the mail in and polls what was woken. True if there is something to hand over.
-    fn collect(&mut self) -> bool;
+    /// Takes the mail in and polls what was woken. What wakes itself meanwhile is left for the next time.
+    fn collect(&mut self) -> Collected;
 
     /// Moves the next message to `out`; false if there is none.
     ///
@@ -346,7 +351,7 @@ impl<M: 'static> Agenda<M> {
         let now = self.time().ok()?.now();
         let running = self.timers.get(place)?;
         let message = running.make.make();
-        let next = match running.rhythm {
+        match running.rhythm {
             Rhythm::Once => {
                 let key = running.key;
                 self.keys.remove(&key);
@@ -357,33 +362,30 @@ impl<M: 'static> Agenda<M> {
                 self.in_hand = Some(Item::Timer(place));
                 return message;
             }
-            Rhythm::Rate(..) if running.backlog > 0 => {
-                running.backlog -= 1;
-                if running.backlog > 0 {
-                    self.due.push_front(Due::Tick(place));
-                    return message;
-                }
-                running.at
-            }
+            Rhythm::Rate(..) if running.backlog > 0 => running.backlog -= 1,
             Rhythm::Rate(period, pile_up) => {
-                let missed = now.saturating_sub(running.at).as_nanos() / period.as_nanos();
+                let late = now.saturating_sub(running.at);
+                let missed = late.as_nanos() / period.as_nanos();
+                let beyond = late.as_nanos() % period.as_nanos();
+                // The next one that lies in the future. What is left of a period fits into 64 bits: at
+                // most a hundred years.
+                let left = Duration::from_nanos((period.as_nanos() - beyond) as u64);
+                running.at = now.max(running.at).saturating_add(left);
                 let missed = u64::try_from(missed).unwrap_or(u64::MAX);
-                // The next one that lies in the future.
-                let steps = u32::try_from(missed.saturating_add(1)).unwrap_or(u32::MAX);
-                running.at = running.at.saturating_add(period.saturating_mul(steps));
                 running.backlog = match pile_up {
                     PileUp::Burst => missed,
                     PileUp::Coalesce => missed.min(1),
                     PileUp::Skip => 0,
                 };
-                if running.backlog > 0 {
-                    self.due.push_front(Due::Tick(place));
-                    return message;
-                }
-                running.at
             }
-        };
-        self.rearm(place, next);
+        }
+        if running.backlog > 0 {
+            // Behind what else is due by now.
+            self.due.push_back(Due::Tick(place));
+        } else {
+            let at = running.at;
+            self.rearm(place, at);
+        }
         message
     }
 
@@ -449,7 +451,9 @@ impl<M: 'static> Agenda<M> {
         let over = now >= idle.since.saturating_add(idle.after);
         let message = over.then(|| (idle.make)());
         if over {
+            // Counted from the end of its handler, so that the messages that wait have their turn.
             idle.since = now;
+            self.meets = true;
         }
         let next = idle.since.saturating_add(idle.after);
         let set = self.set(next, Item::Timeout(generation)).ok();
@@ -464,18 +468,18 @@ impl<M: 'static> Agenda<M> {
     /// Takes a future that makes messages. It is polled first when the handler in hand is over.
     pub(crate) fn give(&mut self, task: Pin<Box<dyn Task<M>>>) {
         let place = self.tasks.next();
-        let waker = Arc::new(TaskWaker {
+        let waker = Arc::new(Waking(TaskWaker {
             mail: Arc::clone(&self.mail),
             place,
             woken: Mutex::new(false),
-        });
+        }));
         self.tasks.put(Given {
             task,
             waker: Arc::clone(&waker),
             waits: false,
         });
         self.make_room();
-        waker.wake();
+        waker.0.wake();
     }
 
     fn poll_task(&mut self, place: Place) {
@@ -483,11 +487,11 @@ impl<M: 'static> Agenda<M> {
             return;
         };
         // Before the poll: a wake that comes during it counts.
-        given.waker.woken.with(|woken| *woken = false);
+        given.waker.0.woken.with(|woken| *woken = false);
         if given.waits {
             return;
         }
-        let waker = Waker::from(Arc::clone(&given.waker));
+        let waker = Waking::waker(&given.waker);
         let Poll::Ready((message, more)) =
             given.task.as_mut().poll(&mut Context::from_waker(&waker))
         else {
@@ -506,27 +510,33 @@ impl<M: 'static> Agenda<M> {
 }
 
 impl<M: 'static> Diary for Agenda<M> {
-    fn collect(&mut self) -> bool {
-        // What a panic has left of the last time comes first.
-        loop {
-            while let Some(item) = self.items.pop() {
-                match item {
-                    Item::Timer(place) => self.due.push_back(Due::Tick(place)),
-                    Item::Timeout(generation) => self.due.push_back(Due::Timeout(generation)),
-                    Item::Task(place) => self.poll_task(place),
+    fn collect(&mut self) -> Collected {
+        let mut polls = 0;
+        self.mail.take(&mut self.items);
+        // Back to front, and taken before it is looked at: a future may panic.
+        self.items.reverse();
+        while let Some(item) = self.items.pop() {
+            match item {
+                Item::Timer(place) => self.due.push_back(Due::Tick(place)),
+                Item::Timeout(generation) => self.due.push_back(Due::Timeout(generation)),
+                Item::Task(place) => {
+                    self.poll_task(place);
+                    polls += 1;
                 }
             }
-            self.mail.take(&mut self.items);
-            if self.items.is_empty() {
-                return !self.due.is_empty();
-            }
-            self.items.reverse();
+        }
+        Collected {
+            due: !self.due.is_empty(),
+            polls,
         }
     }
 
     unsafe fn next(&mut self, out: *mut ()) -> bool {
+        // An actor that ends when its queue is empty does not wait for a pile of ticks.
+        let ends = self.mail.cell.mailbox().ending.get() != Ending::Not;
         while let Some(due) = self.due.pop_front() {
             let message = match due {
+                Due::Tick(_) | Due::Timeout(_) if ends => None,
                 Due::Tick(place) => self.tick(place),
                 Due::Timeout(generation) => self.timeout(generation),
                 Due::Message(message, place) => {
@@ -571,7 +581,7 @@ impl<M: 'static> Diary for Agenda<M> {
             Some(Item::Task(place)) => {
                 if let Some(given) = self.tasks.get(place) {
                     given.waits = false;
-                    Arc::clone(&given.waker).wake();
+                    given.waker.0.wake();
                 }
             }
             Some(Item::Timeout(_)) | None => {}

@@ -32,7 +32,7 @@ use crate::dispatcher::Home;
 use crate::failure::StopCause;
 use crate::invoker::{self, Activation, Ending, InvokeResult};
 use crate::mailbox::{
-    CellOptions, Life, MailboxOptions, Notice, QueueMailbox, Room, SystemNode, Tail,
+    CellOptions, Life, MailboxOptions, Notice, QueueMailbox, Room, SystemNode, Tail, rare,
 };
 use crate::pool;
 use crate::registry::MailboxIndex;
@@ -532,6 +532,14 @@ impl CellPtr {
         }
         // SAFETY: just checked; exclusive as the caller promises.
         unsafe { &mut *cold.get() }
+    }
+
+    /// The deadline of the message in hand, if it has one. *Runner.*
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        if self.mailbox().rare.get() & rare::DEADLINE == 0 {
+            return None;
+        }
+        self.cold_if_any()?.deadline
     }
 
     /// The agenda, if there is one.

@@ -18,8 +18,8 @@
 
 use crate::actor::{Actor, Deadline};
 use crate::cell::CellPtr;
-use crate::clock::Clock;
 use crate::dead_letter::DeadLetterReason;
+use crate::dispatcher::Home;
 use crate::failure::{Failure, StopCause};
 use crate::mailbox::{self, Drain, Life, SystemMessage, rare};
 use crate::ready::Lane;
@@ -141,41 +141,34 @@ impl Ending {
 
 /// The budget of one activation.
 pub(crate) struct Activation<'a> {
-    /// How many messages it may handle.
+    /// How many messages it may handle, less what else it has done.
     throughput: u32,
     handled: u32,
     /// How many of them the lane knows of.
     counted: u32,
+    /// After so many messages the clock is read. It costs as much as several messages, so it is read after
+    /// 8, 16, 32, .. of them; the first read is the start.
+    next_read: u32,
+    start: Duration,
     lane: &'a Lane,
-    time: Option<TimeBudget<'a>>,
+    home: &'a Home,
 }
 
-/// A clock read costs as much as several messages, so it is read after 8, 16, 32, .. of them; the
-/// first read is the start.
-struct TimeBudget<'a> {
-    clock: &'a dyn Clock,
-    limit: Duration,
-    start: Option<Duration>,
-    next_read: u32,
-}
+/// After so many messages the clock is read for the first time.
+pub(crate) const FIRST_READ: u32 = 8;
 
 impl<'a> Activation<'a> {
-    pub(crate) fn new(
-        throughput: u32,
-        lane: &'a Lane,
-        time: Option<(&'a dyn Clock, Duration)>,
-    ) -> Self {
+    /// `first_read`: [`FIRST_READ`], or the highest number if time does not matter.
+    #[inline(always)]
+    pub(crate) fn new(throughput: u32, first_read: u32, lane: &'a Lane, home: &'a Home) -> Self {
         Self {
             throughput,
             handled: 0,
             counted: 0,
+            next_read: first_read,
+            start: Duration::ZERO,
             lane,
-            time: time.map(|(clock, limit)| TimeBudget {
-                clock,
-                limit,
-                start: None,
-                next_read: 8,
-            }),
+            home,
         }
     }
 
@@ -185,30 +178,25 @@ impl<'a> Activation<'a> {
         self.counted = self.handled;
     }
 
+    /// Counts work that is not a handled message against the budget.
+    fn charge(&mut self, steps: u32) {
+        self.throughput = self.throughput.saturating_sub(steps);
+    }
+
     #[inline(always)]
     fn is_spent(&mut self) -> bool {
-        if self.handled >= self.throughput {
-            return true;
-        }
-        match &mut self.time {
-            Some(time) if self.handled >= time.next_read => time.read(),
-            _ => false,
-        }
+        self.handled >= self.throughput || (self.handled >= self.next_read && self.read_clock())
     }
-}
 
-impl TimeBudget<'_> {
     #[cold]
-    fn read(&mut self) -> bool {
+    fn read_clock(&mut self) -> bool {
+        let first = self.next_read == FIRST_READ;
         self.next_read = self.next_read.saturating_mul(2);
-        let now = self.clock.now();
-        match self.start {
-            Some(start) => now.saturating_sub(start) >= self.limit,
-            None => {
-                self.start = Some(now);
-                false
-            }
+        let now = self.home.shared.now();
+        if first {
+            self.start = now;
         }
+        !first && self.home.is_too_long(now.saturating_sub(self.start))
     }
 }
 
@@ -264,7 +252,7 @@ pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_
         // SAFETY: the ticket is held until a phase says `Over`.
         let flow = unsafe {
             if state.task.attention() {
-                attend(cell);
+                attend(cell, activation);
                 room_back::<A>(cell);
             }
             let ending = state.ending.get();
@@ -358,19 +346,20 @@ unsafe fn messages<A: Actor>(
             && unsafe { is_late(cell, deadline) }
         {
             drop(msg);
-            continue;
-        }
-        activation.handled += 1;
-        // SAFETY: the actor is there, and no future borrows it or the context.
-        let (actor, context) = unsafe { (&mut *cell.actor::<A>(), &mut *cell.context::<A>()) };
-        let handle = A::handle(actor, msg, context);
-        // SAFETY: the slot is empty: no future is live, and the first message was moved out.
-        match unsafe { begin(cell, handle, cx) } {
-            Poll::Ready(Ok(())) => {}
-            poll => {
-                drop(drain);
-                // SAFETY: the ticket is held.
-                return unsafe { after_handler::<A>(cell, poll, activation) };
+            activation.charge(1);
+        } else {
+            activation.handled += 1;
+            // SAFETY: the actor is there, and no future borrows it or the context.
+            let (actor, context) = unsafe { (&mut *cell.actor::<A>(), &mut *cell.context::<A>()) };
+            let handle = A::handle(actor, msg, context);
+            // SAFETY: the slot is empty: no future is live, and the first message was moved out.
+            match unsafe { begin(cell, handle, cx) } {
+                Poll::Ready(Ok(())) => {}
+                poll => {
+                    drop(drain);
+                    // SAFETY: the ticket is held.
+                    return unsafe { after_handler::<A>(cell, poll, activation) };
+                }
             }
         }
         if activation.is_spent() {
@@ -476,7 +465,7 @@ unsafe fn drop_agenda(cell: CellPtr) {
 ///
 /// # Safety
 /// As [`run`].
-unsafe fn drained<A: Actor>(cell: CellPtr, activation: &Activation<'_>) -> Flow {
+unsafe fn drained<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
     let state = cell.mailbox();
     if state.ending.get() != Ending::Not {
         if !state.word.is_closed() {
@@ -502,8 +491,17 @@ unsafe fn drained<A: Actor>(cell: CellPtr, activation: &Activation<'_>) -> Flow 
             activation.lane.entering();
             // The signal of an order that was read already would keep the cell from going idle.
             state.word.acknowledge();
-            Flow::Again
+            again(activation)
         }
+    }
+}
+
+/// There is more to do. A future beside the actor that wakes itself would go on for ever.
+fn again(activation: &mut Activation<'_>) -> Flow {
+    if activation.is_spent() {
+        Flow::Over(InvokeResult::Yielded)
+    } else {
+        Flow::Again
     }
 }
 
@@ -574,7 +572,7 @@ unsafe fn drop_slot<F>(slot: *mut u8) {
 unsafe fn resume<A: Actor>(
     cell: CellPtr,
     cx: &mut task::Context<'_>,
-    activation: &Activation<'_>,
+    activation: &mut Activation<'_>,
 ) -> Flow {
     // SAFETY: the life says which future it is.
     unsafe {
@@ -605,7 +603,7 @@ unsafe fn resume<A: Actor>(
 unsafe fn after_handler<A: Actor>(
     cell: CellPtr,
     poll: Poll<Result<(), Failure>>,
-    activation: &Activation<'_>,
+    activation: &mut Activation<'_>,
 ) -> Flow {
     // SAFETY: the ticket is held.
     unsafe {
@@ -621,7 +619,7 @@ unsafe fn after_handler<A: Actor>(
 ///
 /// # Safety
 /// As [`run`].
-unsafe fn wait<A: Actor>(cell: CellPtr, activation: &Activation<'_>) -> Flow {
+unsafe fn wait<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
     // SAFETY: the ticket is held; after `Parked` nothing is touched.
     unsafe { pause::<A>(cell) };
     activation.lane.leaving();
@@ -631,7 +629,7 @@ unsafe fn wait<A: Actor>(cell: CellPtr, activation: &Activation<'_>) -> Flow {
         Park::Notified => Flow::Over(InvokeResult::Yielded),
         Park::Ordered => {
             activation.lane.entering();
-            Flow::Again
+            again(activation)
         }
     }
 }
@@ -670,17 +668,10 @@ pub(crate) unsafe fn drop_future<A: Actor>(cell: CellPtr) {
 /// # Safety
 /// The ticket is held.
 #[cold]
-unsafe fn attend(cell: CellPtr) {
+unsafe fn attend(cell: CellPtr, activation: &mut Activation<'_>) {
     let state = cell.mailbox();
     state.word.acknowledge();
     let orders = state.task.take_orders();
-    if orders.has(Orders::AGENDA)
-        // SAFETY: the ticket is held.
-        && let Some(diary) = unsafe { cell.diary() }
-        && diary.collect()
-    {
-        state.rare.set(state.rare.get() | rare::DUE);
-    }
     if orders.has(Orders::LANE) {
         for node in state.system.take() {
             // SAFETY: the ticket is held, and a taken node is ours.
@@ -696,6 +687,30 @@ unsafe fn attend(cell: CellPtr) {
             unsafe { cell.cold() }.leaving = None;
         }
     }
+    // Last: the user's code runs here, whose panic must not lose the other orders.
+    if orders.has(Orders::AGENDA) && !state.ending.get().is_kill() {
+        // SAFETY: the ticket is held.
+        unsafe { attend_agenda(cell, activation) };
+    }
+}
+
+/// Polls the futures beside the actor, and notes what is due.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn attend_agenda(cell: CellPtr, activation: &mut Activation<'_>) {
+    let state = cell.mailbox();
+    // SAFETY: the ticket is held.
+    let Some(diary) = (unsafe { cell.diary() }) else {
+        return;
+    };
+    // The deadline of the message in hand is nothing to these futures.
+    let notes = state.rare.get();
+    state.rare.set(notes & !rare::DEADLINE);
+    let collected = diary.collect();
+    let due = if collected.due { rare::DUE } else { 0 };
+    state.rare.set(notes | due);
+    activation.charge(collected.polls);
 }
 
 /// # Safety

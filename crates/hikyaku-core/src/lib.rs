@@ -65,6 +65,7 @@ mod clock;
 mod dead_letter;
 mod dispatcher;
 mod failure;
+mod foreman;
 mod invoker;
 mod mailbox;
 mod pipe;
@@ -91,6 +92,7 @@ pub use crate::clock::Clock;
 pub use crate::dead_letter::{DeadLetter, DeadLetterReason};
 pub use crate::dispatcher::{Dispatcher, DispatcherBuilder};
 pub use crate::failure::{Failure, FailureReport, StartError, StopCause};
+pub use crate::foreman::{Foreman, Staffing};
 pub use crate::invoker::{InvokeResult, ResumeCondition, SuspendReason};
 pub use crate::mailbox::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
 pub use crate::registry::MailboxIndex;
@@ -101,4 +103,4 @@ pub use crate::time::{
     ManualDriver, NextTick, Sleep, SleepError, StopToken, TickDriver, TickHandle,
 };
 pub use crate::timer::{PileUp, Timer, TimerError, TimerKey};
-pub use crate::worker::{LocalSpawner, LocalWorker, Turn, Worker, WorkerExecutor};
+pub use crate::worker::{LocalSpawner, LocalWorker, PinnedWorker, Turn, Worker, WorkerExecutor};

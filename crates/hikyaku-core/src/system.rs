@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::dispatcher::{Dispatcher, DispatcherBuilder, Home, HomePlan};
 use crate::failure::{Failure, FailureReport};
+use crate::foreman::Foreman;
 use crate::mailbox::{InvalidOptions, MailboxOptions};
 use crate::registry::{MailboxIndex, MailboxRegistry};
 use crate::state::Orders;
@@ -209,6 +210,13 @@ impl Shared {
         self.stop_if_empty();
     }
 
+    /// What the clock shows; zero if there is none.
+    pub(crate) fn now(&self) -> Duration {
+        self.clock
+            .as_ref()
+            .map_or(Duration::ZERO, |clock| clock.now())
+    }
+
     /// A message was dropped because its deadline had passed.
     pub(crate) fn one_expired(&self) {
         // Relaxed: a statistic.
@@ -241,7 +249,7 @@ impl System {
     pub fn builder(name: &str) -> SystemBuilder {
         SystemBuilder {
             name: name.into(),
-            workers: 1,
+            workers: (1, 1),
             stealing: false,
             throughput: DEFAULT_THROUGHPUT,
             clock: None,
@@ -381,6 +389,34 @@ impl System {
         Sleep::new(self.shared().time.clone(), duration)
     }
 
+    /// What adds workers, if their number can change
+    /// ([`SystemBuilder::adaptive_workers`]). One is enough: only the waker that was passed last is woken.
+    pub fn foreman(&self) -> Option<Foreman> {
+        Dispatcher(Arc::clone(&self.0)).foreman()
+    }
+
+    /// How many messages an actor handles before others have their turn.
+    pub fn throughput(&self) -> u32 {
+        self.0.throughput()
+    }
+
+    /// Changes the [`throughput`](Self::throughput), from the next activations on. That of actors spawned with
+    /// one of their own, and of other dispatchers, stays.
+    pub fn set_throughput(&self, messages: u32) {
+        self.0.set_throughput(messages);
+    }
+
+    /// How long an actor may handle messages before others have their turn.
+    pub fn time_budget(&self) -> Option<Duration> {
+        self.0.time_budget()
+    }
+
+    /// Changes the [`time_budget`](Self::time_budget), in microseconds, from the next activations on. That of other
+    /// dispatchers stays.
+    pub fn set_time_budget(&self, limit: Option<Duration>) {
+        self.0.set_time_budget(limit);
+    }
+
     /// What the system counts.
     pub fn metrics(&self) -> Metrics {
         let shared = self.shared();
@@ -439,7 +475,7 @@ pub struct Metrics {
     /// Messages dropped unhandled because their deadline had passed
     /// ([`Actor::deadline`](crate::Actor::deadline)).
     pub expired: usize,
-    /// Workers of the system.
+    /// Workers of the system, as many as there are now.
     pub workers: usize,
     /// Workers with nothing to do.
     pub workers_asleep: usize,
@@ -501,7 +537,7 @@ type OnFailure = Box<dyn Fn(&FailureReport<'_>) + Send + Sync>;
 #[must_use]
 pub struct SystemBuilder {
     name: Box<str>,
-    workers: usize,
+    workers: (usize, usize),
     stealing: bool,
     throughput: u32,
     clock: Option<Arc<dyn Clock>>,
@@ -517,7 +553,15 @@ pub struct SystemBuilder {
 impl SystemBuilder {
     /// How many workers; at least one. One worker alone gets the single-core coordinator.
     pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = workers.max(1);
+        self.workers = (workers.max(1), workers.max(1));
+        self
+    }
+
+    /// `least` workers, at least one, and up to `most` when they cannot keep up: see
+    /// [`System::foreman`].
+    pub fn adaptive_workers(mut self, least: usize, most: usize) -> Self {
+        let least = least.max(1);
+        self.workers = (least, most.max(least));
         self
     }
 
@@ -537,7 +581,8 @@ impl SystemBuilder {
     /// The clock of the timers, of deadlines, and of the limit on long activations. Timers need a
     /// [`tick_driver`](Self::tick_driver) as well.
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Some(Arc::new(clock));
+        let clock: Box<dyn Clock> = Box::new(clock);
+        self.clock = Some(Arc::from(clock));
         self
     }
 
@@ -618,7 +663,7 @@ impl SystemBuilder {
             dead_letters: DeadLetters::new(self.listener),
             on_failure: self.on_failure,
             failures: AtomicUsize::new(0),
-            registry: MailboxRegistry::new(self.workers + 1),
+            registry: MailboxRegistry::new(self.workers.1 + 1),
             names: Mutex::new(BTreeMap::new()),
             name: self.name,
             clock: self.clock,

@@ -160,13 +160,19 @@ impl Time {
                 }
                 let next = turning.wheel.next_due();
                 turning.back_at = next.unwrap_or(u64::MAX);
-                core::mem::swap(&mut turning.waker, &mut waker);
-                Some(next)
+                if !turning.stopped {
+                    core::mem::swap(&mut turning.waker, &mut waker);
+                }
+                Some((next, turning.stopped))
             });
             due.iter_mut()
                 .filter_map(Option::take)
                 .for_each(Target::fire);
-            if let Some(next) = next {
+            if let Some((next, stopped)) = next {
+                if let Some(waker) = waker.filter(|_| stopped) {
+                    // It may have asked whether it should stop before it came here.
+                    sync::wake(waker);
+                }
                 return match next {
                     Some(tick) => NextTick::At(self.time_of(tick)),
                     None => NextTick::Never,
@@ -215,3 +221,6 @@ impl fmt::Debug for Time {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

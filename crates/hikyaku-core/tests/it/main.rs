@@ -14,10 +14,13 @@
 )]
 
 mod ask;
+mod deadlines;
 mod lifecycle;
 mod local;
 mod mailbox;
 #[cfg(feature = "std")]
 mod panics;
+mod pipe;
 mod puppet;
 mod scheduling;
+mod time;

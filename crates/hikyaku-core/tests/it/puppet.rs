@@ -1,7 +1,8 @@
 //! An actor that does what its messages say and logs it, and what tests of it need.
 
-use hikyaku_core::{Actor, Context, Failure, Reply};
-use std::future::poll_fn;
+use hikyaku_core::{Actor, Context, Failure, NotInfluenceReceiveTimeout, Reply};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Wake, Waker};
@@ -120,13 +121,23 @@ pub(crate) enum Do {
     Panic(&'static str),
     /// Do it with the context in hand.
     Call(Call),
+    /// Begin something that may await, and end with it.
+    Run(Run),
 }
 
 type Call = Box<dyn FnOnce(&mut Context<'_, Puppet>) + Send>;
+type Run =
+    Box<dyn FnOnce(&mut Context<'_, Puppet>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 impl Do {
     pub(crate) fn call(call: impl FnOnce(&mut Context<'_, Puppet>) + Send + 'static) -> Self {
         Self::Call(Box::new(call))
+    }
+
+    pub(crate) fn run<F: Future<Output = ()> + Send + 'static>(
+        run: impl FnOnce(&mut Context<'_, Puppet>) -> F + Send + 'static,
+    ) -> Self {
+        Self::Run(Box::new(|cx| Box::pin(run(cx))))
     }
 
     /// The number it carries.
@@ -139,6 +150,15 @@ impl Do {
             | Self::Yield(_, n) => Some(*n),
             _ => None,
         }
+    }
+}
+
+/// Notes from here on do not influence a receive timeout.
+pub(crate) const QUIET: u64 = 1000;
+
+impl NotInfluenceReceiveTimeout for Do {
+    fn does_not_influence(&self) -> bool {
+        self.number().is_some_and(|n| n >= QUIET)
     }
 }
 
@@ -259,6 +279,7 @@ impl Actor for Puppet {
             #[cfg(feature = "std")]
             Do::Panic(text) => panic!("{text}"),
             Do::Call(call) => call(cx),
+            Do::Run(run) => run(cx).await,
             Do::After(..) => unreachable!("taken apart above"),
         }
         Ok(())
