@@ -40,6 +40,8 @@
 mod block_on;
 mod clock;
 mod current_thread;
+mod dead_letter_log;
+mod shutdown;
 mod system;
 mod threads;
 mod ticks;
@@ -49,17 +51,23 @@ mod tokio;
 pub use crate::block_on::block_on;
 pub use crate::clock::StdClock;
 pub use crate::current_thread::CurrentThread;
+pub use crate::dead_letter_log::DeadLetterLog;
+pub use crate::shutdown::{
+    AddTaskError, CoordinatedShutdown, Phase, Phases, PhasesError, ShutdownError, ShutdownReason,
+    ShutdownRun, TaskFailure, TaskKey, UnknownPhase,
+};
 pub use crate::system::{ActorSystem, BuildError, Builder};
 pub use crate::ticks::ThreadDriver;
 
 pub use hikyaku_core::{
     Actor, ActorRef, Ask, AskError, Blocking, BlockingError, Cancelled, Clock, Context, DeadLetter,
-    DeadLetterReason, Deadline, Dispatcher, DispatcherBuilder, Failure, FailureReport,
-    InvalidOptions, Local, LocalActor, MailboxIndex, MailboxOptions, MailboxOverflowPolicy,
-    ManualDriver, Metrics, NotInfluenceReceiveTimeout, PileUp, Recipient, Reply, SendError,
-    Sending, Sleep, SleepError, SpawnError, SpawnOptions, StartError, Started, StopCause, Stopped,
-    System, SystemState, Terminated, Timer, TimerError, TimerKey, WeakRef, Within, Wrap, YieldNow,
-    cell_size, once,
+    DeadLetterReason, Deadline, Dispatcher, DispatcherBuilder, Event, Events, Extension, Failure,
+    FailureReport, InvalidOptions, Listing, Local, LocalActor, MailboxIndex, MailboxOptions,
+    MailboxOverflowPolicy, ManualDriver, Metrics, NotInfluenceReceiveTimeout, PileUp, Receptionist,
+    Recipient, RegisterError, Reply, SendError, Sending, ServiceKey, Sleep, SleepError, SpawnError,
+    SpawnOptions, StartError, Started, StopCause, Stopped, SubscribeError, Subscription, System,
+    SystemState, Terminated, Timer, TimerError, TimerKey, WeakRecipient, WeakRef, Within, Wrap,
+    YieldNow, cell_size, once,
 };
 
 /// What an executor of one's own needs. A program that only uses actors does not.

@@ -14,10 +14,13 @@
 )]
 
 mod ask;
+mod events;
+mod extension;
 mod lifecycle;
 mod local;
 mod mailbox;
 #[cfg(feature = "std")]
 mod panics;
 mod puppet;
+mod receptionist;
 mod scheduling;
