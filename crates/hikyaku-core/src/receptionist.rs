@@ -709,3 +709,6 @@ impl System {
         Receptionist(&self.home().shared)
     }
 }
+
+#[cfg(test)]
+mod tests;
