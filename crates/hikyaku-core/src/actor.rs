@@ -1,14 +1,14 @@
 //! What a user writes: an actor, and what it finds in its hands while it runs.
 
 use crate::actor_ref::ActorRef;
-use crate::agenda::{Agenda, Handed};
+use crate::agenda::Agenda;
 use crate::ask::{AskError, Reply};
 use crate::blocking::Blocking;
-use crate::cell::{CellPtr, WeakCell};
+use crate::cell::CellPtr;
 use crate::failure::Failure;
-use crate::invoker::Ending;
+use crate::invoker::{self, Ending};
 use crate::mailbox::{Life, Marks, rare};
-use crate::pipe::{Attached, EndMap, Ended, Pipe, Watching, broken_link};
+use crate::pipe::{Attached, Ended, Pipe, Watching};
 use crate::registry::MailboxIndex;
 use crate::state::Orders;
 use crate::supervision::RestartPolicy;
@@ -30,8 +30,10 @@ use futures_core::Stream;
 /// Handlers are async. One that never awaits costs no more than a plain call. While one awaits,
 /// the actor handles no other message, and its worker runs other actors.
 ///
-/// An error or a panic out of `started` or `handle` ends the actor with
-/// [`StopCause::Failed`](crate::StopCause::Failed); no other actor and no worker is affected.
+/// After an error or a panic out of `started` or `handle` its supervisor decides what becomes of it: see
+/// [`Supervision`](crate::Supervision). By default an actor that had started is made anew by its factory, and
+/// goes on with the next message; one that had not ends with
+/// [`StopCause::Failed`](crate::StopCause::Failed). No worker is affected.
 ///
 /// ```
 /// use hikyaku_core::{Actor, Context, Failure, Reply};
@@ -63,7 +65,7 @@ pub trait Actor: Send + Sized + 'static {
     /// Runs once, before the first message. Messages that arrive meanwhile wait.
     ///
     /// # Errors
-    /// A failure ends the actor before it handles anything; its sender is told by
+    /// By default a failure ends the actor before it handles anything; its sender is told by
     /// [`ActorRef::started`].
     fn started(
         &mut self,
@@ -76,21 +78,24 @@ pub trait Actor: Send + Sized + 'static {
     /// Handles one message.
     ///
     /// # Errors
-    /// A failure ends the actor.
+    /// A failure is the supervisor's to decide about. The message is lost.
     ///
     /// # Cancel safety
-    /// The future is dropped half way only by [`ActorRef::kill`] and a forced stop of the system.
+    /// The future is dropped half way by [`ActorRef::kill`] and a forced stop of the system; when a child's
+    /// failure is escalated to this actor, or a link breaks; and when it takes longer than the supervisor's
+    /// [`handler_timeout`](crate::Supervision::handler_timeout), while a restart waits for it.
     fn handle(
         &mut self,
         msg: Self::Msg,
         cx: &mut Context<'_, Self>,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Runs before a restart, on the actor that failed, while its children are still there; they are stopped
-    /// afterwards, and the new actor is made by the factory. Not when `started` has failed.
-    /// [`Context::failure`] tells why.
+    /// Runs before a restart, on the actor that failed, or that is to begin anew because a sibling failed.
+    /// Its children are still there, and those of one that failed handle nothing: do not await their
+    /// answers. They are stopped afterwards, and the new actor is made by the factory. Not when `started`
+    /// has failed. [`Context::failure`] tells why.
     ///
-    /// A panic in it changes nothing.
+    /// A panic in it changes nothing but that `on_failure` is told.
     fn restarting(&mut self, cx: &mut Context<'_, Self>) -> impl Future<Output = ()> + Send {
         let _ = cx;
         core::future::ready(())
@@ -210,10 +215,9 @@ impl<A: Actor> Context<'_, A> {
     /// An actor spawned as [`Permanent`](crate::RestartPolicy::Permanent) is restarted instead: its mailbox
     /// stays open.
     pub fn stop(&mut self) {
-        if self.cell.policy() == RestartPolicy::Permanent {
-            // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell.
-            unsafe { self.cell.cold() }.fault = Some(Failure::exit());
-            self.cell.mailbox().marks.set(Marks::EXIT);
+        let state = self.cell.mailbox();
+        if self.cell.policy() == RestartPolicy::Permanent && state.ending.get() == Ending::Not {
+            state.marks.set(Marks::EXIT);
             // To look, after the handler in hand.
             self.cell.order(Orders::KIN, false);
         } else {
@@ -476,41 +480,6 @@ impl<A: Actor> Context<'_, A> {
         target: &ActorRef<M>,
         map: impl FnOnce(Ended) -> A::Msg + Send + 'static,
     ) -> Result<(), TimerError> {
-        let map = move |ended| Some(Handed::Message(map(ended)));
-        self.watch_by(target, Box::new(map))
-    }
-
-    /// Takes a watch or a link back. Nothing of it is handled any more. False if there was none.
-    pub fn unwatch<M: Send + 'static>(&mut self, target: &ActorRef<M>) -> bool {
-        let of = target.index();
-        if self.cell.cold_if_any().is_some() {
-            // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell.
-            let cold = unsafe { self.cell.cold() };
-            cold.links.retain(|linked| linked.cell().index() != of);
-        }
-        self.agenda().is_ok_and(|agenda| agenda.unwatch(of))
-    }
-
-    /// Ties the fates of two actors: when one of them fails for good or is killed, the other one fails,
-    /// and its supervisor decides. An end in order breaks nothing. Taken back by
-    /// [`unwatch`](Self::unwatch), on this side.
-    ///
-    /// # Errors
-    /// [`TimerError::Stopping`] if this actor is stopping.
-    pub fn link<M: Send + 'static>(&mut self, target: &ActorRef<M>) -> Result<(), TimerError> {
-        let map = |ended: Ended| broken_link(&ended).map(Handed::Failure);
-        self.watch_by(target, Box::new(map))?;
-        // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell.
-        let cold = unsafe { self.cell.cold() };
-        cold.links.push(WeakCell::new(target.cell()));
-        Ok(())
-    }
-
-    fn watch_by<M: Send + 'static>(
-        &mut self,
-        target: &ActorRef<M>,
-        map: EndMap<A::Msg>,
-    ) -> Result<(), TimerError> {
         let of = target.index();
         let task = Watching {
             stopped: target.stopped(),
@@ -519,6 +488,39 @@ impl<A: Actor> Context<'_, A> {
         };
         self.agenda()?.watch(of, Box::pin(task));
         Ok(())
+    }
+
+    /// Takes a watch back. Nothing of it is handled any more, also if the other has ended meanwhile. False
+    /// if there was none.
+    pub fn unwatch<M: Send + 'static>(&mut self, target: &ActorRef<M>) -> bool {
+        let of = target.index();
+        self.cell.mailbox().rare.get() & rare::AGENDA != 0
+            && self.agenda().is_ok_and(|agenda| agenda.unwatch(of))
+    }
+
+    /// Ties the fates of two actors: when one of them ends by a failure or is killed, the other one fails,
+    /// and its supervisor decides. A handler that it awaits in is dropped. An end in order breaks nothing, and a
+    /// restart is no end: the link stays. Linking twice is linking once.
+    ///
+    /// # Errors
+    /// [`TimerError::Stopping`] if this actor is stopping.
+    pub fn link<M: Send + 'static>(&mut self, target: &ActorRef<M>) -> Result<(), TimerError> {
+        let state = self.cell.mailbox();
+        if state.life.get() > Life::Ready || state.ending.get() >= Ending::Stop {
+            return Err(TimerError::Stopping);
+        }
+        if target.cell() != self.cell {
+            // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell; the
+            // reference keeps the other one.
+            unsafe { invoker::link(self.cell, target.cell()) };
+        }
+        Ok(())
+    }
+
+    /// Takes a link back, whichever side made it. False if there was none.
+    pub fn unlink<M: Send + 'static>(&mut self, target: &ActorRef<M>) -> bool {
+        // SAFETY: as in `link`.
+        unsafe { invoker::unlink(self.cell, target.cell()) }
     }
 
     /// Runs a function that blocks, on the threads that the system has for that, and gives its result.

@@ -153,9 +153,8 @@ impl<M> ActorRef<M> {
 
     fn kill_after(&self, patience: Duration) -> Stopped {
         let shared = &self.cell.home().shared;
-        if shared.time.is_some() {
-            shared.order_later(patience, self.cell, Orders::KILL);
-        }
+        let at = shared.now().saturating_add(patience);
+        let _set = shared.order_at(at, self.cell, Orders::KILL);
         self.stopped()
     }
 

@@ -578,10 +578,12 @@ impl<M: 'static> Agenda<M> {
             return;
         }
         let waker = Waking::waker(&given.waker);
-        let Poll::Ready((handed, more)) =
-            given.task.as_mut().poll(&mut Context::from_waker(&waker))
-        else {
-            return;
+        let task = given.task.as_mut();
+        let (handed, more) = match sync::catch(|| task.poll(&mut Context::from_waker(&waker))) {
+            Ok(Poll::Pending) => return,
+            Ok(Poll::Ready(step)) => step,
+            // A failure in its turn, so that what else has come in is not lost.
+            Err(panic) => (Some(Handed::Failure(Failure::panic(panic))), More::Over),
         };
         let goes_on = more == More::Later;
         given.waits = goes_on && handed.is_some();
@@ -601,7 +603,11 @@ impl<M: 'static> Agenda<M> {
             (None, None) => {}
         }
         if !goes_on {
-            drop(self.tasks.take(place));
+            let over = self.tasks.take(place);
+            if let Err(panic) = sync::catch(|| drop(over)) {
+                let failure = Handed::Failure(Failure::panic(panic));
+                self.due.push_back(Due::Handed(failure, None));
+            }
         }
     }
 }

@@ -103,23 +103,35 @@ pub(crate) struct Cold {
     pub(crate) failure: Option<Failure>,
     /// What it is to fail with: see [`Marks::FAULT`](crate::mailbox::Marks::FAULT).
     pub(crate) fault: Option<Failure>,
-    /// The child whose failure it has taken over.
-    pub(crate) escalated: Option<CellPtr>,
+    /// The restart that it waits for.
+    pub(crate) restart: Option<Awaited>,
+    /// The number of the last restart it has been through.
+    pub(crate) restarted: u32,
+    /// When the handler in flight is dropped that a restart or a stop waits for.
+    pub(crate) hurry: Option<Duration>,
     /// How it supervises its children.
     pub(crate) supervision: Option<Supervision>,
     /// What is remembered of children that failed; of the actor itself, if it has no parent.
     pub(crate) tallies: BTreeMap<MailboxIndex, Tally>,
-    /// Who is to fail with it.
+    /// Who is told when it ends, and tells it.
     pub(crate) links: Vec<WeakCell>,
     pub(crate) watchers: Vec<Arc<Notice>>,
     pub(crate) youngest: Option<CellPtr>,
     pub(crate) children: usize,
-    /// The child that was told to stop.
+    /// The child that was told to stop; the cell itself if all were killed.
     pub(crate) leaving: Option<CellPtr>,
     /// Timers and the like. Gone before the actor is.
     pub(crate) agenda: Option<Box<dyn Diary>>,
     /// The deadline of the message in hand.
     pub(crate) deadline: Option<Duration>,
+}
+
+/// A restart to come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Awaited {
+    pub(crate) number: u32,
+    pub(crate) at: Duration,
+    pub(crate) patience: Duration,
 }
 
 /// What the runtime needs to know of an actor type.
@@ -334,6 +346,7 @@ unsafe fn free_kin(kin: *mut Kin) {
 }
 
 /// A pointer to a cell that keeps its memory.
+#[derive(Debug)]
 pub(crate) struct WeakCell(CellPtr);
 
 impl WeakCell {
@@ -644,18 +657,6 @@ impl CellPtr {
         unsafe { self.cold() }.agenda.as_deref_mut()
     }
 
-    /// Takes the links, if there are any.
-    ///
-    /// # Safety
-    /// As [`cold`](Self::cold).
-    pub(crate) unsafe fn links(self) -> Option<Vec<WeakCell>> {
-        if self.cold_if_any()?.links.is_empty() {
-            return None;
-        }
-        // SAFETY: as the caller promises.
-        Some(core::mem::take(unsafe { &mut self.cold().links }))
-    }
-
     // === kin: the parent's runner ===
 
     /// Adds the youngest child.
@@ -700,9 +701,6 @@ impl CellPtr {
         cold.tallies.remove(&child.index());
         if cold.leaving == Some(child) {
             cold.leaving = None;
-        }
-        if cold.escalated == Some(child) {
-            cold.escalated = None;
         }
         child.release();
     }

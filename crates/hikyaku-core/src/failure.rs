@@ -95,10 +95,17 @@ impl Failure {
 
     /// The same failure, of an actor that had not started.
     pub(crate) fn at_start(&self) -> Self {
-        Self(Arc::new(Inner {
-            reason: Arc::clone(&self.0.reason),
-            when: When::Starting,
-        }))
+        self.at(When::Starting)
+    }
+
+    fn at(&self, when: When) -> Self {
+        let reason = Arc::clone(&self.0.reason);
+        Self(Arc::new(Inner { reason, when }))
+    }
+
+    /// The same failure, of an actor that takes it over.
+    pub(crate) fn taken_over(&self) -> Self {
+        self.at(When::Running)
     }
 
     /// An actor that is to be there always has stopped itself.

@@ -15,18 +15,36 @@
 //! ```
 //!
 //! A kill skips `Hook` and drops the future that is pending.
+//!
+//! # A failure
+//!
+//! ```text
+//!                   ┌──────────── resume ──────────┐
+//!                   ▼                              │
+//!   Starting ──► Ready ── failure ───────────► Faulted ── told to end ──► Stopping
+//!      ▲            │    (also of Starting)        │
+//!      │            └── for a sibling's sake ──┐   │ restart
+//!      │                                       ▼   ▼
+//!    Fresh ◄── children gone ── Clearing ◄── Restarting
+//!              actor dropped
+//! ```
+//!
+//! The supervisor writes a letter for a restart. Each carries a number; a failure is sent with the number of
+//! the last restart that the child has been through, so the supervisor knows one that it has dealt with
+//! already. What comes late, a timer or an order, finds nothing to do, because times and marks are
+//! those of one incarnation.
 
 use crate::actor::{Actor, Deadline};
 use crate::agenda::Next;
-use crate::cell::CellPtr;
+use crate::cell::{Awaited, CellPtr, WeakCell};
 use crate::dead_letter::DeadLetterReason;
 use crate::dispatcher::Home;
 use crate::failure::{Failure, StopCause};
-use crate::mailbox::{self, Drain, Letter, Life, Marks, SystemMessage, rare};
-use crate::pipe::{Ended, broken_link};
+use crate::mailbox::{self, ChildFailed, Drain, Letter, Life, Marks, Restart, SystemMessage, rare};
+use crate::pipe::broken_link;
 use crate::ready::Lane;
 use crate::state::{Orders, Park, Release};
-use crate::supervision::{RestartPolicy, SupervisionStrategy, Verdict};
+use crate::supervision::{RestartPolicy, Supervision, SupervisionStrategy, Verdict};
 use crate::sync::{self, Panic};
 use core::future::Future;
 use core::mem::MaybeUninit;
@@ -339,8 +357,7 @@ unsafe fn step<A: Actor>(
         }
         if state.life.get() == Life::Stopping {
             drop_agenda(cell);
-            // The children are told to end; some have to handle what they have first.
-            hold_children(cell, false);
+            let_go(cell);
         }
         if let Some(fault) = fault(cell) {
             fail(cell, fault);
@@ -348,9 +365,11 @@ unsafe fn step<A: Actor>(
         }
         match state.life.get() {
             _ if state.busy.get() => resume::<A>(cell, cx, activation),
-            Life::Fresh if ending >= Ending::Stop => to(cell, Life::Stopping),
+            Life::Fresh if ending >= Ending::Stop => {
+                forgive(cell);
+                to(cell, Life::Stopping)
+            }
             Life::Fresh => {
-                state.marks.clear(Marks::RESTART);
                 state.life.set(Life::Starting);
                 (cell.vtable().construct)(cell);
                 state
@@ -365,11 +384,13 @@ unsafe fn step<A: Actor>(
                 to(cell, Life::Ready)
             }
             Life::Ready if ending >= Ending::Stop => to(cell, Life::Stopping),
+            // Whoever is told to end is not brought back before.
+            Life::Faulted if ending != Ending::Not => to(cell, Life::Stopping),
             Life::Ready | Life::Faulted if state.marks.has(Marks::RESTART) => {
                 state.marks.clear(Marks::RESTART);
                 state.life.set(Life::Restarting);
                 vacate_slot_for_hook::<A>(cell);
-                if state.marks.has(Marks::VACANT) {
+                if !state.marks.has(Marks::SOUND) {
                     Flow::Again
                 } else {
                     let actor = &mut *cell.actor::<A>();
@@ -380,13 +401,12 @@ unsafe fn step<A: Actor>(
                     }
                 }
             }
-            // Whoever is told to end is not brought back before.
-            Life::Faulted if ending != Ending::Not => to(cell, Life::Stopping),
             Life::Faulted => wait::<A>(cell, activation),
             Life::Restarting => {
                 drop_agenda(cell);
                 to(cell, Life::Clearing)
             }
+            Life::Clearing if ending >= Ending::Stop => to(cell, Life::Stopping),
             Life::Clearing if !children_gone(cell) => wait::<A>(cell, activation),
             Life::Clearing => {
                 begin_anew(cell);
@@ -394,7 +414,11 @@ unsafe fn step<A: Actor>(
             }
             Life::Ready if state.rare.get() & rare::HELD != 0 => wait::<A>(cell, activation),
             Life::Ready => Flow::Messages,
-            Life::Stopping if !children_gone(cell) => wait::<A>(cell, activation),
+            Life::Stopping if !children_gone(cell) => {
+                // A child may be waiting for the answer to what is queued here.
+                close_mailbox::<A>(cell);
+                wait::<A>(cell, activation)
+            }
             Life::Stopping if ending.is_kill() || state.marks.has(Marks::VACANT) => {
                 to(cell, Life::Dead)
             }
@@ -832,16 +856,9 @@ unsafe fn attend(cell: CellPtr, activation: &mut Activation<'_>) {
         // SAFETY: the ticket is held.
         unsafe { look_at_parent(cell) };
     }
-    if orders.has(Orders::RESTART) {
-        state.marks.set(Marks::RESTART);
-    } else if orders.has(Orders::RESUME) && state.life.get() == Life::Faulted {
+    if orders.has(Orders::RESUME) && state.life.get() == Life::Faulted {
         // SAFETY: the ticket is held.
-        unsafe { well_again(cell) };
-        state.life.set(Life::Ready);
-    }
-    if orders.has(Orders::HURRY) && state.marks.has(Marks::RESTART) {
-        // SAFETY: the ticket is held.
-        unsafe { drop_failed_future(cell) };
+        unsafe { resume_after_failure(cell) };
     }
     if orders.has(Orders::LANE) {
         for node in state.system.take() {
@@ -856,6 +873,15 @@ unsafe fn attend(cell: CellPtr, activation: &mut Activation<'_>) {
             // The child that is leaving hears the stronger order too.
             // SAFETY: the ticket is held.
             unsafe { cell.cold() }.leaving = None;
+        }
+    }
+    // SAFETY: the ticket is held.
+    unsafe {
+        if orders.has(Orders::RESTART) {
+            look_at_restart(cell);
+        }
+        if orders.has(Orders::HURRY) {
+            look_at_handler(cell);
         }
     }
     // Last: the user's code runs here, whose panic must not lose the other orders.
@@ -892,10 +918,23 @@ unsafe fn system_message(cell: CellPtr, node: NonNull<mailbox::SystemNode>) {
             return cell.bury(CellPtr::of_obituary(node));
         }
         match Letter::open(node) {
-            Letter::ChildFailed(child, failure) => supervise(cell, child, &failure),
-            Letter::LinkBroken(failure) => {
-                cell.cold().fault = Some(failure);
-                cell.mailbox().marks.set(Marks::FAULT);
+            Letter::ChildFailed(failed) => supervise(cell, &failed),
+            Letter::Restart(restart) => restart_later(cell, restart),
+            Letter::Hurry(patience) => hurry(cell, patience),
+            Letter::Link(other) => {
+                let links = &mut cell.cold().links;
+                if links.iter().all(|linked| linked.cell() != other.cell()) {
+                    links.push(other);
+                }
+            }
+            Letter::Unlink(other) => drop(take_link(cell, other)),
+            Letter::LinkEnded(other, failure) => {
+                // Not, if the link was taken back meanwhile.
+                let linked = take_link(cell, other).is_some();
+                if let Some(failure) = failure.filter(|_| linked) {
+                    cell.cold().fault = Some(failure);
+                    cell.mailbox().marks.set(Marks::FAULT);
+                }
             }
             Letter::Watch(notice) => {
                 if notice.start && cell.mailbox().marks.has(Marks::STARTED) {
@@ -916,14 +955,9 @@ unsafe fn system_message(cell: CellPtr, node: NonNull<mailbox::SystemNode>) {
 /// # Safety
 /// The ticket is held.
 unsafe fn has_started(cell: CellPtr) {
-    cell.mailbox().marks.set(Marks::STARTED);
-    if cell
-        .cold_if_any()
-        .is_some_and(|cold| cold.failure.is_some())
-    {
-        // SAFETY: the ticket is held.
-        unsafe { cell.cold() }.failure = None;
-    }
+    cell.mailbox().marks.set(Marks::STARTED | Marks::SOUND);
+    // SAFETY: the ticket is held.
+    unsafe { forgive(cell) };
     if cell
         .cold_if_any()
         .is_none_or(|cold| cold.watchers.is_empty())
@@ -942,7 +976,21 @@ unsafe fn has_started(cell: CellPtr) {
     }
 }
 
-/// A handler, a hook or the factory failed: the actor ends.
+/// Forgets the failure of the actor that was there before.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn forgive(cell: CellPtr) {
+    if cell
+        .cold_if_any()
+        .is_some_and(|cold| cold.failure.is_some())
+    {
+        // SAFETY: the ticket is held.
+        unsafe { cell.cold() }.failure = None;
+    }
+}
+
+/// A handler, a hook or the factory failed: the supervisor is asked, or the actor ends.
 ///
 /// # Safety
 /// The ticket is held.
@@ -981,10 +1029,13 @@ unsafe fn fail(cell: CellPtr, error: Failure) {
                 match cell.parent() {
                     None => supervise_self(cell, &error),
                     Some(parent) => {
-                        let letter = Letter::ChildFailed(cell, error).seal();
-                        let queued = parent.mailbox().system.push(letter);
+                        let failed = ChildFailed {
+                            child: cell,
+                            failure: error,
+                            number: cell.cold().restarted,
+                        };
+                        let queued = write_to(parent, Letter::ChildFailed(failed));
                         debug_assert!(queued, "a parent ends after its children");
-                        parent.order(Orders::LANE, false);
                     }
                 }
             }
@@ -998,13 +1049,17 @@ unsafe fn fail(cell: CellPtr, error: Failure) {
 /// The ticket is held.
 unsafe fn fault(cell: CellPtr) -> Option<Failure> {
     let state = cell.mailbox();
-    let exit = state.marks.has(Marks::EXIT) && !state.busy.get();
-    if !exit && !state.marks.has(Marks::FAULT) {
-        return None;
+    let life = state.life.get();
+    if state.marks.has(Marks::FAULT) && matches!(life, Life::Starting | Life::Ready) {
+        state.marks.clear(Marks::FAULT);
+        // SAFETY: the ticket is held.
+        return unsafe { cell.cold() }.fault.take();
     }
-    state.marks.clear(Marks::EXIT | Marks::FAULT);
-    // SAFETY: the ticket is held.
-    unsafe { cell.cold() }.fault.take()
+    if state.marks.has(Marks::EXIT) && life == Life::Ready && !state.busy.get() {
+        state.marks.clear(Marks::EXIT);
+        return Some(Failure::exit());
+    }
+    None
 }
 
 /// The parent says whether it holds its children; whoever is held holds its own.
@@ -1046,6 +1101,25 @@ unsafe fn hold_children(cell: CellPtr, hold: bool) {
     }
 }
 
+/// The children are told to end; some have to handle what they have first. Those whose failures were
+/// taken over end now: others may be waiting for their answers.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn let_go(cell: CellPtr) {
+    if cell.mailbox().task.is_holding() {
+        // SAFETY: the ticket is held.
+        unsafe {
+            hold_children(cell, false);
+            for tally in cell.cold().tallies.values_mut() {
+                if let Some(child) = tally.escalated.take() {
+                    child.order(Orders::STOP, true);
+                }
+            }
+        }
+    }
+}
+
 /// A failure is over.
 ///
 /// # Safety
@@ -1055,11 +1129,175 @@ unsafe fn well_again(cell: CellPtr) {
     unsafe {
         cell.cold().failure = None;
         hold_children(cell, cell.mailbox().rare.get() & rare::HELD != 0);
-        // What is good enough for the parent is for the child whose failure it took over.
-        if let Some(child) = cell.cold().escalated.take() {
-            child.order(Orders::RESUME, false);
+        // What is good enough for the parent is for the children whose failures it took over.
+        for tally in cell.cold().tallies.values_mut() {
+            if let Some(child) = tally.escalated.take() {
+                child.order(Orders::RESUME, false);
+            }
         }
     }
+}
+
+/// The supervisor says that the actor goes on.
+///
+/// # Safety
+/// The ticket is held, and the actor has failed.
+unsafe fn resume_after_failure(cell: CellPtr) {
+    let state = cell.mailbox();
+    if state.marks.has(Marks::SOUND) {
+        // SAFETY: the ticket is held.
+        unsafe { well_again(cell) };
+        state.life.set(Life::Ready);
+    } else {
+        // It has never started, so there is nothing that could go on.
+        stop_here(cell);
+    }
+}
+
+/// Ends admission, and the actor with its next step. *Runner.*
+fn stop_here(cell: CellPtr) {
+    let state = cell.mailbox();
+    state.ending.set(state.ending.get().max(Ending::Stop));
+    // The ticket is held, so there is nothing to schedule.
+    let _noted = state.word.signal(true);
+}
+
+/// A restart was decided on. One that is awaited already is meant as well, and the later moment counts.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn restart_later(cell: CellPtr, restart: Restart) {
+    if cell.mailbox().life.get() >= Life::Stopping {
+        return;
+    }
+    let shared = &cell.home().shared;
+    let at = shared.now().saturating_add(restart.after);
+    // SAFETY: the ticket is held.
+    let awaited = unsafe { &mut cell.cold().restart };
+    *awaited = Some(Awaited {
+        number: restart.number,
+        at: awaited.map_or(at, |awaited| awaited.at.max(at)),
+        patience: restart.patience,
+    });
+    if restart.after.is_zero() || !shared.order_at(at, cell, Orders::RESTART) {
+        if !restart.after.is_zero() {
+            // There is no timer: at once.
+            awaited
+                .iter_mut()
+                .for_each(|awaited| awaited.at = Duration::ZERO);
+        }
+        // SAFETY: the ticket is held.
+        unsafe { look_at_restart(cell) };
+    }
+}
+
+/// Has the time of a restart come?
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn look_at_restart(cell: CellPtr) {
+    let state = cell.mailbox();
+    // SAFETY: the ticket is held.
+    let Some(awaited) = (unsafe { cell.cold() }).restart else {
+        return;
+    };
+    let here = matches!(
+        state.life.get(),
+        Life::Starting | Life::Ready | Life::Faulted
+    );
+    let due = awaited.at <= cell.home().shared.now();
+    if here && due && !state.marks.has(Marks::RESTART) {
+        state.marks.set(Marks::RESTART);
+        // SAFETY: the ticket is held.
+        unsafe { hurry(cell, awaited.patience) };
+    }
+}
+
+/// A restart or a stop waits for the handler in flight, if there is one: not longer than this.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn hurry(cell: CellPtr, patience: Duration) {
+    if !cell.mailbox().busy.get() {
+        return;
+    }
+    let shared = &cell.home().shared;
+    let at = shared.now().saturating_add(patience);
+    let set = !patience.is_zero() && shared.order_at(at, cell, Orders::HURRY);
+    // SAFETY: the ticket is held.
+    unsafe {
+        cell.cold().hurry = Some(if set { at } else { Duration::ZERO });
+        if !set {
+            // Looked at once more, when the order that it belongs to has been read.
+            cell.order(Orders::HURRY, false);
+        }
+    }
+}
+
+/// Is the time over for the handler in flight, that a restart or a stop waits for?
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn look_at_handler(cell: CellPtr) {
+    let state = cell.mailbox();
+    let life = state.life.get();
+    // SAFETY: the ticket is held.
+    let over = (unsafe { cell.cold() }.hurry).is_some_and(|at| at <= cell.home().shared.now());
+    let awaited = state.marks.has(Marks::RESTART) || state.ending.get() >= Ending::Stop;
+    if over && awaited && state.busy.get() && matches!(life, Life::Starting | Life::Ready) {
+        // SAFETY: the ticket is held.
+        unsafe { drop_failed_future(cell) };
+        if life == Life::Starting {
+            state.life.set(Life::Faulted);
+        }
+    }
+}
+
+/// Links two actors: each lists the other.
+///
+/// # Safety
+/// The ticket of `cell` is held; the caller keeps the memory of `other`.
+pub(crate) unsafe fn link(cell: CellPtr, other: CellPtr) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let links = &mut cell.cold().links;
+        if links.iter().any(|linked| linked.cell() == other) {
+            return;
+        }
+        links.push(WeakCell::new(other));
+        if !write_to(other, Letter::Link(WeakCell::new(cell))) {
+            // It has ended already: as if it had told so just now.
+            let failure = broken_link(other.index(), &other.cause());
+            write_to(cell, Letter::LinkEnded(other, failure));
+        }
+    }
+}
+
+/// Takes a link back. False if there is none.
+///
+/// # Safety
+/// As [`link`].
+pub(crate) unsafe fn unlink(cell: CellPtr, other: CellPtr) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let linked = take_link(cell, other);
+        if linked.is_some() {
+            write_to(other, Letter::Unlink(cell));
+        }
+        linked.is_some()
+    }
+}
+
+/// Takes a link out of the list.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn take_link(cell: CellPtr, other: CellPtr) -> Option<WeakCell> {
+    cell.cold_if_any()?;
+    // SAFETY: the ticket is held.
+    let links = unsafe { &mut cell.cold().links };
+    let place = links.iter().position(|linked| linked.cell() == other)?;
+    Some(links.swap_remove(place))
 }
 
 /// The old actor goes; the next step makes the new one.
@@ -1073,7 +1311,16 @@ unsafe fn begin_anew(cell: CellPtr) {
         state.marks.set(Marks::FAILING);
         // SAFETY: the actor was there until here.
         sync::quietly(|| unsafe { (cell.vtable().drop_actor)(cell) });
-        state.marks.clear(Marks::FAILING);
+    }
+    // What was meant for the old one.
+    let old = Marks::SOUND | Marks::RESTART | Marks::EXIT | Marks::FAULT | Marks::FAILING;
+    state.marks.clear(old);
+    // SAFETY: the ticket is held.
+    let cold = unsafe { cell.cold() };
+    cold.fault = None;
+    cold.hurry = None;
+    if let Some(awaited) = cold.restart.take() {
+        cold.restarted = awaited.number;
     }
     state.life.set(Life::Fresh);
     // SAFETY: the ticket is held.
@@ -1084,56 +1331,108 @@ unsafe fn begin_anew(cell: CellPtr) {
 /// Decides about a child, and has it done.
 ///
 /// # Safety
-/// The ticket of `cell` is held; `child` is one of its children, and not yet buried.
-unsafe fn supervise(cell: CellPtr, child: CellPtr, failure: &Failure) {
+/// The ticket of `cell` is held; the child is one of its children, and not yet buried.
+unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
     let state = cell.mailbox();
-    if state.life.get() >= Life::Stopping || state.ending.get() >= Ending::Stop {
-        // It is told to stop like the others.
+    let ChildFailed { child, failure, .. } = failed;
+    let child = *child;
+    if state.life.get() >= Life::Stopping {
+        // Others that end now may be waiting for its answers.
+        child.order(Orders::STOP, true);
         return;
     }
     // SAFETY: the ticket is held.
     let cold = unsafe { cell.cold() };
     let supervision = cold.supervision.clone().unwrap_or_default();
+    // Out of the box while the decider runs, which is the user's.
+    let mut tally = cold.tallies.remove(&child.index()).unwrap_or_default();
+    if tally.told != failed.number {
+        // It failed before it heard what becomes of it because of another one.
+        cold.tallies.insert(child.index(), tally);
+        return;
+    }
     let policy = child.policy();
-    let home = cell.home();
-    let now = home.shared.now();
-    let tally = cold.tallies.entry(child.index()).or_default();
+    let shared = &cell.home().shared;
     let salt = u64::from(child.index().slot);
-    let verdict = supervision.judge(tally, policy, failure, now, salt);
-    home.shared.decided(child, failure, verdict);
+    let verdict = supervision.judge(&mut tally, policy, failure, shared.now(), salt);
+    if verdict == Verdict::Escalate && !is_ill(cell) {
+        tally.escalated = Some(child);
+    }
+    // SAFETY: the ticket is held; the decider's borrows are over.
+    unsafe { cell.cold() }.tallies.insert(child.index(), tally);
+    shared.decided(child, failure, verdict);
+    // A temporary child comes and goes alone.
+    let strategy = if policy == RestartPolicy::Temporary {
+        SupervisionStrategy::OneForOne
+    } else {
+        supervision.strategy
+    };
     match verdict {
         Verdict::Resume => child.order(Orders::RESUME, false),
-        Verdict::Restart(delay) => {
-            for_affected(cell, child, supervision.strategy, |other| {
-                if other == child {
-                    home.shared.order_later(delay, child, Orders::RESTART);
-                } else if other.policy() == RestartPolicy::Temporary {
-                    other.order(Orders::STOP, true);
-                } else {
-                    home.shared.order_later(delay, other, Orders::RESTART);
-                    let patience = delay.saturating_add(supervision.patience);
-                    home.shared.order_later(patience, other, Orders::HURRY);
-                }
-            });
-        }
-        Verdict::Stop => {
-            for_affected(cell, child, supervision.strategy, |other| {
+        Verdict::Restart(after) => for_affected(cell, child, strategy, |other| {
+            // SAFETY: the ticket is held.
+            let number = unsafe { told(cell, other) };
+            if other.policy() == RestartPolicy::Temporary {
                 other.order(Orders::STOP, true);
+                return;
+            }
+            let patience = supervision.patience;
+            let letter = Letter::Restart(Restart {
+                number,
+                after,
+                patience,
             });
-        }
+            // SAFETY: the ticket is held.
+            unsafe { write_to(other, letter) };
+        }),
+        Verdict::Stop => for_affected(cell, child, strategy, |other| {
+            // SAFETY: the ticket is held.
+            unsafe { told(cell, other) };
+            other.order(Orders::STOP, true);
+        }),
         Verdict::Escalate | Verdict::GiveUp => {
             // One that has failed itself waits for its own supervisor, who need not hear of two.
             if verdict == Verdict::GiveUp || is_ill(cell) {
                 child.order(Orders::STOP, true);
-            } else {
-                cold.escalated = Some(child);
             }
             if !is_ill(cell) {
-                cold.fault = Some(failure.clone());
+                // SAFETY: the ticket is held.
+                unsafe { cell.cold() }.fault = Some(failure.clone().taken_over());
                 state.marks.set(Marks::FAULT);
             }
         }
     }
+}
+
+/// The number of what a child is told now.
+///
+/// # Safety
+/// The ticket of `cell`, the parent, is held.
+unsafe fn told(cell: CellPtr, child: CellPtr) -> u32 {
+    // SAFETY: the ticket is held.
+    let tally = unsafe { cell.cold() }
+        .tallies
+        .entry(child.index())
+        .or_default();
+    tally.told = tally.told.wrapping_add(1);
+    tally.told
+}
+
+/// Puts a letter into another actor's lane; if it has ended, the letter is dropped.
+///
+/// # Safety
+/// The caller keeps the memory of `cell`.
+unsafe fn write_to(cell: CellPtr, letter: Letter) -> bool {
+    let letter = letter.seal();
+    // SAFETY: the letter is ours until it is queued.
+    let queued = unsafe { cell.mailbox().system.push(letter) };
+    if queued {
+        cell.order(Orders::LANE, false);
+    } else {
+        // SAFETY: refused, so it is still ours.
+        drop(unsafe { Letter::open(letter) });
+    }
+    queued
 }
 
 /// Calls `each` with the children that share the fate of one, the oldest last.
@@ -1159,28 +1458,34 @@ fn for_affected(
 /// # Safety
 /// The ticket is held.
 unsafe fn supervise_self(cell: CellPtr, failure: &Failure) {
-    let state = cell.mailbox();
     let shared = &cell.home().shared;
     // SAFETY: the ticket is held.
-    let cold = unsafe { cell.cold() };
-    let tally = cold.tallies.entry(cell.index()).or_default();
+    let tallies = unsafe { &mut cell.cold().tallies };
+    // Out of the box while the decider runs, which is the user's.
+    let mut tally = tallies.remove(&cell.index()).unwrap_or_default();
     let salt = u64::from(cell.index().slot);
     let verdict = shared
         .guardian
-        .judge(tally, cell.policy(), failure, shared.now(), salt);
+        .judge(&mut tally, cell.policy(), failure, shared.now(), salt);
+    // SAFETY: the ticket is held; the decider's borrows are over.
+    unsafe { cell.cold() }.tallies.insert(cell.index(), tally);
     shared.decided(cell, failure, verdict);
     match verdict {
         Verdict::Resume => {
             // SAFETY: the ticket is held.
-            unsafe { well_again(cell) };
-            state.life.set(Life::Ready);
+            unsafe { resume_after_failure(cell) };
         }
-        Verdict::Restart(delay) if delay.is_zero() => state.marks.set(Marks::RESTART),
-        Verdict::Restart(delay) => shared.order_later(delay, cell, Orders::RESTART),
+        Verdict::Restart(after) => {
+            let restart = Restart {
+                number: 0,
+                after,
+                patience: Duration::ZERO,
+            };
+            // SAFETY: the ticket is held.
+            unsafe { restart_later(cell, restart) };
+        }
         Verdict::Stop | Verdict::Escalate | Verdict::GiveUp => {
-            state.ending.set(state.ending.get().max(Ending::Stop));
-            // Admission ends now. The ticket is held, so there is nothing to schedule.
-            let _noted = state.word.signal(true);
+            stop_here(cell);
             if verdict != Verdict::Stop {
                 shared.escalate(failure);
             }
@@ -1209,6 +1514,9 @@ unsafe fn cut_short(cell: CellPtr) {
     // SAFETY: the ticket is held.
     unsafe {
         drop_live_future(cell);
+        if state.life.get() <= Life::Starting {
+            forgive(cell);
+        }
         match state.life.get() {
             Life::Hook | Life::Dead => state.life.set(Life::Dead),
             _ => state.life.set(Life::Stopping),
@@ -1234,11 +1542,17 @@ unsafe fn children_gone(cell: CellPtr) -> bool {
     if cell.cold_if_any().is_none_or(|cold| cold.children == 0) {
         return true;
     }
-    let ending = cell.mailbox().ending.get();
+    let ending = match cell.mailbox().life.get() {
+        // Before a restart they are held, so they could not handle what they have.
+        Life::Clearing => Ending::Stop,
+        _ => cell.mailbox().ending.get(),
+    };
     // SAFETY: the ticket is held; children stay until they are buried, which is done here only.
     let cold = unsafe { cell.cold() };
     if ending.is_kill() {
-        let mut child = cold.youngest;
+        // Once: the cell itself, which is no child of its own, stands for all of them.
+        let mut child = cold.youngest.filter(|_| cold.leaving != Some(cell));
+        cold.leaving = Some(cell);
         while let Some(next) = child {
             next.order(ending.for_children(), true);
             child = next.older_sibling();
@@ -1248,6 +1562,13 @@ unsafe fn children_gone(cell: CellPtr) -> bool {
     {
         cold.leaving = Some(youngest);
         youngest.order(ending.for_children(), true);
+        if cell.mailbox().life.get() == Life::Clearing {
+            // Its handler may be waiting for an answer from here.
+            let patience = cold.supervision.as_ref().map(|by| by.patience);
+            let patience = patience.unwrap_or(Supervision::default().patience);
+            // SAFETY: the ticket is held, so the child is not buried.
+            unsafe { write_to(youngest, Letter::Hurry(patience)) };
+        }
     }
     false
 }
@@ -1318,7 +1639,6 @@ unsafe fn end(cell: CellPtr) {
         home.shared.unregister(cell);
         let cause = cell.cause();
         tell_watchers(cell, &cause);
-        break_links(cell, cause);
         match cell.parent() {
             Some(parent) => {
                 // The parent may end and be freed as soon as it knows.
@@ -1351,44 +1671,32 @@ impl Drop for Once {
     }
 }
 
-/// Those whom the actor linked itself to fail with it.
-///
-/// # Safety
-/// The ticket is held.
-unsafe fn break_links(cell: CellPtr, cause: StopCause) {
-    // SAFETY: the ticket is held.
-    let Some(links) = (unsafe { cell.links() }) else {
-        return;
-    };
+/// Those whom the actor is linked to are told; some of them fail with it.
+fn end_links(cell: CellPtr, links: &[WeakCell], cause: &StopCause) {
     let actor = cell.index();
-    let Some(failure) = broken_link(&Ended { actor, cause }) else {
-        return;
-    };
+    let failure = broken_link(actor, cause);
     for linked in links {
-        let other = linked.cell();
-        let letter = Letter::LinkBroken(failure.clone()).seal();
-        // SAFETY: the letter is ours; the link keeps the cell.
-        if unsafe { other.mailbox().system.push(letter) } {
-            other.order(Orders::LANE, false);
-        } else {
-            // SAFETY: refused, so it is still ours.
-            drop(unsafe { Letter::open(letter) });
-        }
+        // SAFETY: the link keeps the cell.
+        unsafe { write_to(linked.cell(), Letter::LinkEnded(cell, failure.clone())) };
     }
 }
 
 /// # Safety
 /// The ticket is held.
 unsafe fn tell_watchers(cell: CellPtr, cause: &StopCause) {
-    let watchers = if cell.cold_if_any().is_some() {
+    let (watchers, mut links) = if cell.cold_if_any().is_some() {
         // SAFETY: the ticket is held.
         let cold = unsafe { cell.cold() };
+        // The user's, so not to be left to the last reference.
+        let (decider, fault) = (cold.supervision.take(), cold.fault.take());
+        sync::quietly(|| drop((decider, fault)));
         // What stays for those who ask later is text only, so that no destructor of the user runs
         // when the last reference goes.
         cold.failure = cold.failure.take().map(|failure| failure.text_only());
-        core::mem::take(&mut cold.watchers)
+        let links = core::mem::take(&mut cold.links);
+        (core::mem::take(&mut cold.watchers), links)
     } else {
-        alloc::vec::Vec::new()
+        (alloc::vec::Vec::new(), alloc::vec::Vec::new())
     };
     // From here on anyone may read how it ended, so the lane ends after the last change.
     let late = cell.mailbox().system.finish();
@@ -1397,9 +1705,15 @@ unsafe fn tell_watchers(cell: CellPtr, cause: &StopCause) {
     }
     for node in late {
         // SAFETY: a taken node is ours. Obituaries are all in: the children are gone.
-        if let Letter::Watch(notice) = unsafe { Letter::open(node) } {
-            let started = notice.start && cell.mailbox().marks.has(Marks::STARTED);
-            notice.tell((!started).then(|| cause.clone()));
+        match unsafe { Letter::open(node) } {
+            Letter::Watch(notice) => {
+                let started = notice.start && cell.mailbox().marks.has(Marks::STARTED);
+                notice.tell((!started).then(|| cause.clone()));
+            }
+            Letter::Link(other) => links.push(other),
+            Letter::Unlink(other) => links.retain(|linked| linked.cell() != other),
+            _ => {}
         }
     }
+    end_links(cell, &links, cause);
 }

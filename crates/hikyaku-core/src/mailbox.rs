@@ -36,7 +36,9 @@ use self::bounded::Here;
 pub(crate) use self::bounded::{Room, Tail, Waiter, Waiting};
 pub(crate) use self::options::CellOptions;
 pub use self::options::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
-pub(crate) use self::system::{Letter, Notice, SystemLane, SystemMessage, SystemNode};
+pub(crate) use self::system::{
+    ChildFailed, Letter, Notice, Restart, SystemLane, SystemMessage, SystemNode,
+};
 
 use crate::cell::CellPtr;
 use crate::invoker::Ending;
@@ -229,7 +231,7 @@ pub(crate) struct Marks(Cell<u8>);
 impl Marks {
     /// There is no actor value: not yet, or not any more.
     pub(crate) const VACANT: u8 = 1;
-    /// `started` has succeeded.
+    /// `started` has succeeded, of this actor or of one before it.
     pub(crate) const STARTED: u8 = 2;
     /// To begin anew when the handler in hand is over.
     pub(crate) const RESTART: u8 = 4;
@@ -239,6 +241,8 @@ impl Marks {
     pub(crate) const EXIT: u8 = 16;
     /// What is dropped now was in the hands of an actor that failed, or is restarted.
     pub(crate) const FAILING: u8 = 32;
+    /// `started` of the actor that is there now has succeeded.
+    pub(crate) const SOUND: u8 = 64;
 
     pub(crate) fn has(&self, mark: u8) -> bool {
         self.0.get() & mark != 0

@@ -4,7 +4,6 @@ use crate::actor_ref::{ActorRef, Stopped};
 use crate::agenda::{Handed, More, Task};
 use crate::failure::{Failure, StopCause};
 use crate::registry::MailboxIndex;
-use alloc::boxed::Box;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
@@ -77,16 +76,16 @@ pub struct Ended {
 }
 
 /// Waits for the end of an actor.
-pub(crate) struct Watching<M> {
+pub(crate) struct Watching<G> {
     pub(crate) stopped: Stopped,
     pub(crate) of: MailboxIndex,
-    pub(crate) map: Option<EndMap<M>>,
+    pub(crate) map: Option<G>,
 }
 
-/// What the end of an actor means to the one who watches it.
-pub(crate) type EndMap<M> = Box<dyn FnOnce(Ended) -> Option<Handed<M>> + Send>;
+// The future in it is.
+impl<G> Unpin for Watching<G> {}
 
-impl<M> Task<M> for Watching<M> {
+impl<M, G: FnOnce(Ended) -> M> Task<M> for Watching<G> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Option<Handed<M>>, More)> {
         let this = self.get_mut();
         let cause = ready!(Pin::new(&mut this.stopped).poll(cx));
@@ -94,17 +93,16 @@ impl<M> Task<M> for Watching<M> {
             actor: this.of,
             cause,
         };
-        let handed = this.map.take().and_then(|map| map(ended));
-        Poll::Ready((handed, More::Over))
+        let message = this.map.take().map(|map| Handed::Message(map(ended)));
+        Poll::Ready((message, More::Over))
     }
 }
 
 /// What an actor fails with that is linked to one that did not end in order.
-pub(crate) fn broken_link(ended: &Ended) -> Option<Failure> {
-    match &ended.cause {
+pub(crate) fn broken_link(actor: MailboxIndex, cause: &StopCause) -> Option<Failure> {
+    match cause {
         StopCause::Failed(_) | StopCause::Killed => Some(Failure::msg(format_args!(
-            "the linked actor {} ended: {}",
-            ended.actor, ended.cause
+            "the linked actor {actor} ended: {cause}"
         ))),
         StopCause::Stopped | StopCause::Shutdown => None,
     }

@@ -411,9 +411,9 @@ impl Orders {
     pub(crate) const KIN: Self = Self(256);
     /// Go on after a failure, as if nothing had happened.
     pub(crate) const RESUME: Self = Self(512);
-    /// Begin anew, after the message in hand.
+    /// The time of a restart may have come.
     pub(crate) const RESTART: Self = Self(1024);
-    /// Drop the handler in flight, if a restart waits for it.
+    /// The time may be over for a handler that a restart or a stop waits for.
     pub(crate) const HURRY: Self = Self(2048);
 
     const ALL: u16 = 0x0FFC;

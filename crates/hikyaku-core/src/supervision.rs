@@ -9,6 +9,7 @@
 //! worker, also while one of its handlers awaits, and never touch its state, so nobody waits for
 //! anybody.
 
+use crate::cell::CellPtr;
 use crate::failure::Failure;
 use crate::sync::{self, Arc};
 use alloc::collections::VecDeque;
@@ -25,7 +26,8 @@ pub enum SupervisionDirective {
     Restart,
     /// It ends.
     Stop,
-    /// It is stopped or restarted with its supervisor, which fails with the same failure.
+    /// Its supervisor fails with the same failure. If that is resumed, so is the one that failed; otherwise
+    /// it is stopped.
     Escalate,
 }
 
@@ -170,6 +172,11 @@ pub(crate) struct Tally {
     delayed: u32,
     last: Duration,
     drawn: u64,
+    /// Counts what the child was told for its own failures and for those of others. A failure from before
+    /// the last of them is dealt with.
+    pub(crate) told: u32,
+    /// It waits for the fate of its supervisor, which has taken its failure over.
+    pub(crate) escalated: Option<CellPtr>,
 }
 
 impl Supervision {
@@ -189,12 +196,14 @@ impl Supervision {
         Self::new(SupervisionStrategy::OneForOne)
     }
 
-    /// If one is restarted or stopped, all are.
+    /// If one is restarted or stopped, all are. A [`Temporary`](RestartPolicy::Temporary) child is
+    /// stopped where others are restarted, and affects nobody by its own failure.
     pub const fn all_for_one() -> Self {
         Self::new(SupervisionStrategy::AllForOne)
     }
 
-    /// If one is restarted or stopped, those spawned after it are, too.
+    /// If one is restarted or stopped, those spawned after it are, too. Temporary children as in
+    /// [`all_for_one`](Self::all_for_one).
     pub const fn rest_for_one() -> Self {
         Self::new(SupervisionStrategy::RestForOne)
     }
@@ -229,8 +238,9 @@ impl Supervision {
         self
     }
 
-    /// How long a healthy child that is restarted because of another one has for the handler in
-    /// hand; then that is dropped. Default: five seconds; none in a system without timers.
+    /// How long a child has for the handler in hand when it is restarted because of another one, or
+    /// stopped because this actor is restarted; then the handler is dropped. Default: five seconds. In
+    /// a system without timers it is dropped at once.
     pub fn handler_timeout(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self

@@ -265,16 +265,13 @@ impl Shared {
     /// A supervisor has decided about an actor that failed.
     pub(crate) fn decided(&self, _cell: CellPtr, _failure: &Failure, _verdict: Verdict) {}
 
-    /// Gives an order after a while; at once if there are no timers. The caller keeps the cell.
-    pub(crate) fn order_later(&self, delay: Duration, cell: CellPtr, orders: Orders) {
-        let later = self.time.as_ref().filter(|_| !delay.is_zero());
-        let set = later.map(|time| {
+    /// Gives an order when the clock shows `at`. False if there is no timer for it. The caller keeps the
+    /// cell.
+    pub(crate) fn order_at(&self, at: Duration, cell: CellPtr, orders: Orders) -> bool {
+        self.time.as_ref().is_some_and(|time| {
             let target = Target::Order(WeakCell::new(cell), orders);
-            time.insert(time.now().saturating_add(delay), target)
-        });
-        if !matches!(set, Some(Ok(_))) {
-            cell.order(orders, false);
-        }
+            time.insert(at, target).is_ok()
+        })
     }
 
     /// Nobody has dealt with a failure.
@@ -282,9 +279,11 @@ impl Shared {
         if self.escalation == Escalation::StopActor {
             return;
         }
+        // Made outside the lock: the text is the user's.
+        let mut text = Some(failure.text_only());
         self.failure.with(|first| {
             if first.is_none() {
-                *first = Some(failure.text_only());
+                *first = text.take();
             }
         });
         self.begin_shutdown(Orders::STOP.and(Orders::SHUTDOWN), false);

@@ -24,8 +24,9 @@ use crate::recording::Recording;
 use crate::task::{Flag, Run, Task};
 use crate::trace::{Event, Trace};
 use hikyaku_core::{
-    Actor, ActorRef, Clock, DeadLetter, LocalActor, LocalWorker, MailboxIndex, ManualDriver,
-    NextTick, SpawnError, SpawnOptions, System, SystemBuilder, SystemState, Turn, Worker,
+    Actor, ActorRef, Clock, DeadLetter, Escalation, LocalActor, LocalWorker, MailboxIndex,
+    ManualDriver, NextTick, SpawnError, SpawnOptions, Supervision, System, SystemBuilder,
+    SystemState, Turn, Worker,
 };
 use std::fmt;
 use std::future::Future;
@@ -150,6 +151,18 @@ impl SimBuilder {
     /// See [`SystemBuilder::time_budget`].
     pub fn time_budget(mut self, limit: Duration) -> Self {
         self.core = self.core.time_budget(limit);
+        self
+    }
+
+    /// See [`SystemBuilder::supervision`].
+    pub fn supervision(mut self, supervision: Supervision) -> Self {
+        self.core = self.core.supervision(supervision);
+        self
+    }
+
+    /// See [`SystemBuilder::escalation`].
+    pub fn escalation(mut self, escalation: Escalation) -> Self {
+        self.core = self.core.escalation(escalation);
         self
     }
 

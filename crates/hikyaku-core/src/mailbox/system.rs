@@ -9,12 +9,13 @@
 //!
 //! `push`: any thread. `take`, `finish`: the runner.
 
-use crate::cell::CellPtr;
+use crate::cell::{CellPtr, WeakCell};
 use crate::failure::{Failure, StopCause};
 use crate::sync::{self, Arc, AtomicPtr, Mutex, Ordering};
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
 use core::task::Waker;
+use core::time::Duration;
 
 /// What the runtime tells a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,9 +32,36 @@ pub(crate) enum Letter {
     /// Somebody waits for the start or the end.
     Watch(Arc<Notice>),
     /// A child has failed, and waits.
-    ChildFailed(CellPtr, Failure),
-    /// An actor that linked itself to this one has failed.
-    LinkBroken(Failure),
+    ChildFailed(ChildFailed),
+    /// The supervisor has decided on a restart.
+    Restart(Restart),
+    /// The supervisor has ordered a stop: the handler in flight has so long.
+    Hurry(Duration),
+    /// The actor of this cell has linked itself to this one.
+    Link(WeakCell),
+    /// It has taken that back.
+    Unlink(CellPtr),
+    /// It has ended; with this failure, if that breaks the link.
+    LinkEnded(CellPtr, Option<Failure>),
+}
+
+/// A child has failed.
+#[derive(Debug)]
+pub(crate) struct ChildFailed {
+    pub(crate) child: CellPtr,
+    pub(crate) failure: Failure,
+    /// The number of the last restart that it has been through.
+    pub(crate) number: u32,
+}
+
+/// To begin anew.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Restart {
+    /// Counts what the supervisor has told the child.
+    pub(crate) number: u32,
+    pub(crate) after: Duration,
+    /// How long the handler in flight has by then.
+    pub(crate) patience: Duration,
 }
 
 #[repr(C)]

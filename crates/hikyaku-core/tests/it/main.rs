@@ -26,4 +26,6 @@ mod pipe;
 mod puppet;
 mod receptionist;
 mod scheduling;
+mod supervision;
 mod time;
+mod watch;

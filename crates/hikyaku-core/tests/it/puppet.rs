@@ -1,8 +1,10 @@
 //! An actor that does what its messages say and logs it, and what tests of it need.
 
 use hikyaku_core::{
-    Actor, Context, Failure, NotInfluenceReceiveTimeout, Reply, RestartPolicy, SpawnOptions,
+    Actor, ActorRef, Context, Failure, NotInfluenceReceiveTimeout, Reply, RestartPolicy,
+    SpawnOptions,
 };
+use hikyaku_testkit::Sim;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicIsize, Ordering};
@@ -12,6 +14,33 @@ use std::task::{Poll, Wake, Waker};
 /// For an actor that ends when it fails.
 pub(crate) fn mortal() -> SpawnOptions {
     SpawnOptions::new().restart(RestartPolicy::Temporary)
+}
+
+/// What `call` gives in the hands of `actor`; none if it does not come to that.
+pub(crate) fn within<T: Send + 'static>(
+    sim: &mut Sim,
+    actor: &ActorRef<Do>,
+    call: impl FnOnce(&mut Context<'_, Puppet>) -> T + Send + 'static,
+) -> Option<T> {
+    let slot = Arc::new(Mutex::new(None));
+    let out = Arc::clone(&slot);
+    let _ = actor.tell(Do::call(move |cx| *out.lock().unwrap() = Some(call(cx))));
+    sim.run_until_idle();
+    let value = slot.lock().unwrap().take();
+    value
+}
+
+/// Spawns a child of `parent`.
+pub(crate) fn child_of(
+    sim: &mut Sim,
+    parent: &ActorRef<Do>,
+    options: SpawnOptions,
+    factory: impl FnMut() -> Puppet + Send + 'static,
+) -> ActorRef<Do> {
+    within(sim, parent, move |cx| {
+        cx.spawn_with(options, factory).unwrap()
+    })
+    .unwrap()
 }
 
 /// What happened, in order. Clones are the same log.
@@ -130,6 +159,8 @@ pub(crate) enum Do {
     Call(Call),
     /// Begin something that may await, and end with it.
     Run(Run),
+    /// Await it.
+    Await(Pin<Box<dyn Future<Output = ()> + Send>>),
 }
 
 type Call = Box<dyn FnOnce(&mut Context<'_, Puppet>) + Send>;
@@ -189,6 +220,7 @@ pub(crate) struct Puppet {
     name: String,
     log: Log,
     started: Hook,
+    restarting: Hook,
     stopped: Hook,
     kept: Vec<Reply<u64>>,
     _counted: Option<Counted>,
@@ -200,6 +232,7 @@ impl Puppet {
             name: name.into(),
             log: log.clone(),
             started: Hook::Fine,
+            restarting: Hook::Fine,
             stopped: Hook::Fine,
             kept: Vec::new(),
             _counted: None,
@@ -219,6 +252,11 @@ impl Puppet {
 
     pub(crate) fn started(mut self, hook: &Hook) -> Self {
         self.started = hook.clone();
+        self
+    }
+
+    pub(crate) fn restarting(mut self, hook: &Hook) -> Self {
+        self.restarting = hook.clone();
         self
     }
 
@@ -287,9 +325,15 @@ impl Actor for Puppet {
             Do::Panic(text) => panic!("{text}"),
             Do::Call(call) => call(cx),
             Do::Run(run) => run(cx).await,
+            Do::Await(future) => future.await,
             Do::After(..) => unreachable!("taken apart above"),
         }
         Ok(())
+    }
+
+    async fn restarting(&mut self, cx: &mut Context<'_, Self>) {
+        self.note("~");
+        let _ = self.restarting.run(cx).await;
     }
 
     async fn stopped(&mut self, cx: &mut Context<'_, Self>) {

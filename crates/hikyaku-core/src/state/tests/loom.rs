@@ -451,3 +451,155 @@ fn finish_against_order() {
         assert!(runner.ended);
     });
 }
+
+/// A child that has failed, looks at its parent, and waits for a verdict or for being let go.
+struct Child {
+    parent: Task,
+    mini: Arc<Mini>,
+    /// The runner's: failed, held, ended.
+    state: UnsafeCell<(bool, bool, bool)>,
+}
+
+// SAFETY: loom checks each access.
+unsafe impl Send for Child {}
+// SAFETY: likewise.
+unsafe impl Sync for Child {}
+
+impl Child {
+    fn with<R>(&self, f: impl FnOnce(&mut (bool, bool, bool)) -> R) -> R {
+        // SAFETY: loom finds two at a time.
+        self.state.with_mut(|state| f(unsafe { &mut *state }))
+    }
+
+    /// One activation. The caller holds the ticket.
+    fn run(&self) {
+        let (word, task) = (&self.mini.word, &self.mini.task);
+        loop {
+            if task.attention() {
+                word.acknowledge();
+                let orders = task.take_orders();
+                let held = orders.has(Orders::KIN).then(|| self.parent.is_holding());
+                self.with(|(failed, is_held, ended)| {
+                    assert!(!*ended);
+                    *is_held = held.unwrap_or(*is_held);
+                    *failed &= !orders.has(Orders::RESUME);
+                    *ended = orders.has(Orders::KILL);
+                });
+            }
+            if self.with(|(_, _, ended)| *ended) {
+                assert!(word.finish().is_null());
+                return;
+            }
+            if self.with(|(failed, held, _)| *failed || *held) {
+                match task.park() {
+                    Park::Parked => return,
+                    Park::Notified | Park::Ordered => continue,
+                }
+            }
+            match word.release() {
+                Release::Idle => return,
+                Release::More => word.acknowledge(),
+            }
+        }
+    }
+
+    fn order(&self, orders: Orders) {
+        let woken = self.mini.task.order(orders);
+        let claimed = self.mini.word.signal(orders.has(Orders::KILL));
+        if woken == Next::Schedule || claimed == Next::Schedule {
+            self.run();
+        }
+    }
+
+    fn hold(&self, hold: bool) {
+        self.parent.hold(hold);
+        self.order(Orders::KIN);
+    }
+}
+
+fn race_child<const N: usize>(
+    failed: bool,
+    others: [fn(&Child); N],
+    check: fn(&Child, (bool, bool, bool)),
+) {
+    model(move || {
+        let child = Arc::new(Child {
+            parent: Task::new(),
+            mini: Mini::new(0),
+            state: UnsafeCell::new((failed, false, false)),
+        });
+        let threads = others.map(|other| {
+            let child = Arc::clone(&child);
+            thread::spawn(move || other(&child))
+        });
+        child.run();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        let state = child.with(|state| *state);
+        check(&child, state);
+    });
+}
+
+#[test]
+fn hold_against_park() {
+    let parent = |child: &Child| {
+        child.hold(true);
+        child.hold(false);
+    };
+    race_child(false, [parent], |child, state| {
+        assert_eq!(state, (false, false, false));
+        is_idle(&child.mini);
+    });
+}
+
+#[test]
+fn hold_that_stays_against_release() {
+    race_child(false, [|child| child.hold(true)], |child, state| {
+        assert_eq!(state, (false, true, false));
+        assert!(child.mini.word.is_held());
+    });
+}
+
+#[test]
+fn verdict_against_park() {
+    race_child(
+        true,
+        [|child| child.order(Orders::RESUME)],
+        |child, state| {
+            assert_eq!(state, (false, false, false));
+            is_idle(&child.mini);
+        },
+    );
+}
+
+#[test]
+fn verdict_and_hold_against_park() {
+    // One who decides, and then holds and lets go; beside a waker of a future that is gone.
+    let parent = |child: &Child| {
+        child.order(Orders::RESUME);
+        child.hold(true);
+        child.hold(false);
+    };
+    let waker = |child: &Child| {
+        if child.mini.task.wake() == Next::Schedule {
+            child.run();
+        }
+    };
+    race_child(true, [parent, waker], |child, state| {
+        assert_eq!(state, (false, false, false));
+        is_idle(&child.mini);
+    });
+}
+
+#[test]
+fn verdict_against_the_end() {
+    let parent = |child: &Child| {
+        child.order(Orders::RESUME);
+        child.hold(true);
+    };
+    let killer = |child: &Child| child.order(Orders::KILL);
+    race_child(true, [parent, killer], |child, (_, _, ended)| {
+        assert!(ended && child.mini.word.is_closed());
+    });
+}
