@@ -113,15 +113,8 @@ impl Wakes for TaskWaker {
 
 /// A future that makes messages.
 pub(crate) trait Task<M> {
-    /// What comes next, if anything, and whether there may be more.
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Option<Handed<M>>, More)>;
-}
-
-/// What a task has for its actor.
-pub(crate) enum Handed<M> {
-    Message(M),
-    /// The actor is to fail with this.
-    Failure(Failure),
+    /// The next message, if there is one, and whether there may be more.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Option<M>, More)>;
 }
 
 /// What a task does after a step.
@@ -224,7 +217,7 @@ struct Given<M> {
 struct Signal<M> {
     of: MailboxIndex,
     behind: Behind,
-    what: Handed<M>,
+    what: M,
 }
 
 /// Which message comes before.
@@ -240,7 +233,7 @@ enum Behind {
 enum Due<M> {
     Tick(Place),
     Timeout(u32),
-    Handed(Handed<M>, Option<Place>),
+    Message(M, Option<Place>),
 }
 
 /// The agenda of one actor.
@@ -261,6 +254,8 @@ pub(crate) struct Agenda<M> {
     meets: bool,
     /// What was handed over last: a tick with a fixed delay, or the message of a task.
     in_hand: Option<Item>,
+    /// What a future of it panicked with.
+    broken: Option<Failure>,
 }
 
 /// What [`Diary::collect`] did.
@@ -269,6 +264,8 @@ pub(crate) struct Collected {
     pub(crate) notes: u8,
     /// How many futures were polled.
     pub(crate) polls: u32,
+    /// One of them panicked.
+    pub(crate) broken: Option<Failure>,
 }
 
 /// The agenda as the invoker knows it, which knows no message type.
@@ -276,17 +273,18 @@ pub(crate) trait Diary {
     /// Takes the mail in and polls what was woken. What wakes itself meanwhile is left for the next time.
     fn collect(&mut self) -> Collected;
 
-    /// Hands over what is due.
+    /// Moves the next message that is due to `out`; false if there is none.
     ///
     /// # Safety
     /// `out` has room for a message of the actor.
-    unsafe fn next(&mut self, out: *mut ()) -> Next;
+    unsafe fn next(&mut self, out: *mut ()) -> bool;
 
-    /// Hands over the next signal whose turn has come. `last` is the last place in the queue.
+    /// Moves the message of the next signal whose turn has come to `out`; false if there is none. `last` is the
+    /// last place in the queue.
     ///
     /// # Safety
     /// As [`next`](Self::next).
-    unsafe fn next_signal(&mut self, last: *const Link, out: *mut ()) -> Next;
+    unsafe fn next_signal(&mut self, last: *const Link, out: *mut ()) -> bool;
 
     /// The message that had this place was taken. True if no signal waits any more.
     fn passed(&mut self, place: *const Link) -> bool;
@@ -302,27 +300,6 @@ pub(crate) trait Diary {
 
     /// The activation is over.
     fn settle(&mut self);
-}
-
-/// What the agenda has handed over.
-pub(crate) enum Next {
-    Nothing,
-    /// A message, to where it was told.
-    Message,
-    Failure(Failure),
-}
-
-/// # Safety
-/// `out` has room for a message.
-unsafe fn hand_over<M>(handed: Handed<M>, out: *mut ()) -> Next {
-    match handed {
-        Handed::Message(message) => {
-            // SAFETY: as the caller promises.
-            unsafe { out.cast::<M>().write(message) };
-            Next::Message
-        }
-        Handed::Failure(failure) => Next::Failure(failure),
-    }
 }
 
 impl<M: 'static> Agenda<M> {
@@ -341,6 +318,7 @@ impl<M: 'static> Agenda<M> {
             touched: false,
             meets: false,
             in_hand: None,
+            broken: None,
         }
     }
 
@@ -579,15 +557,22 @@ impl<M: 'static> Agenda<M> {
         }
         let waker = Waking::waker(&given.waker);
         let task = given.task.as_mut();
+        let mut broken = None;
         let (handed, more) = match sync::catch(|| task.poll(&mut Context::from_waker(&waker))) {
             Ok(Poll::Pending) => return,
             Ok(Poll::Ready(step)) => step,
-            // A failure in its turn, so that what else has come in is not lost.
-            Err(panic) => (Some(Handed::Failure(Failure::panic(panic))), More::Over),
+            Err(panic) => {
+                broken = Some(panic);
+                (None, More::Over)
+            }
         };
         let goes_on = more == More::Later;
         given.waits = goes_on && handed.is_some();
-        match (handed, given.signal) {
+        let signal = given.signal;
+        if let Some(panic) = broken {
+            self.breaks(panic);
+        }
+        match (handed, signal) {
             (Some(what), Some(of)) => self.signals.push_back(Signal {
                 of,
                 behind: Behind::Unknown,
@@ -595,7 +580,7 @@ impl<M: 'static> Agenda<M> {
             }),
             (Some(handed), None) => {
                 self.due
-                    .push_back(Due::Handed(handed, goes_on.then_some(place)));
+                    .push_back(Due::Message(handed, goes_on.then_some(place)));
             }
             (None, Some(of)) => {
                 self.watches.remove(&of);
@@ -605,10 +590,15 @@ impl<M: 'static> Agenda<M> {
         if !goes_on {
             let over = self.tasks.take(place);
             if let Err(panic) = sync::catch(|| drop(over)) {
-                let failure = Handed::Failure(Failure::panic(panic));
-                self.due.push_back(Due::Handed(failure, None));
+                self.breaks(panic);
             }
         }
+    }
+
+    /// A future panicked. The actor fails when the rest of the mail is in, so that nothing of it is lost.
+    #[cold]
+    fn breaks(&mut self, panic: sync::Panic) {
+        self.broken.get_or_insert_with(|| Failure::panic(panic));
     }
 }
 
@@ -637,31 +627,33 @@ impl<M: 'static> Diary for Agenda<M> {
         Collected {
             notes: due | signals,
             polls,
+            broken: self.broken.take(),
         }
     }
 
-    unsafe fn next(&mut self, out: *mut ()) -> Next {
+    unsafe fn next(&mut self, out: *mut ()) -> bool {
         // An actor that ends when its queue is empty does not wait for a pile of ticks.
         let ends = self.mail.cell.mailbox().ending.get() != Ending::Not;
         while let Some(due) = self.due.pop_front() {
             let handed = match due {
                 Due::Tick(_) | Due::Timeout(_) if ends => None,
-                Due::Tick(place) => self.tick(place).map(Handed::Message),
-                Due::Timeout(generation) => self.timeout(generation).map(Handed::Message),
-                Due::Handed(handed, place) => {
+                Due::Tick(place) => self.tick(place),
+                Due::Timeout(generation) => self.timeout(generation),
+                Due::Message(handed, place) => {
                     self.in_hand = place.map(Item::Task);
                     Some(handed)
                 }
             };
             if let Some(handed) = handed {
                 // SAFETY: as the caller promises.
-                return unsafe { hand_over(handed, out) };
+                unsafe { out.cast::<M>().write(handed) };
+                return true;
             }
         }
-        Next::Nothing
+        false
     }
 
-    unsafe fn next_signal(&mut self, last: *const Link, out: *mut ()) -> Next {
+    unsafe fn next_signal(&mut self, last: *const Link, out: *mut ()) -> bool {
         for signal in &mut self.signals {
             if signal.behind == Behind::Unknown {
                 signal.behind = if last.is_null() {
@@ -673,14 +665,15 @@ impl<M: 'static> Diary for Agenda<M> {
         }
         match self.signals.front() {
             Some(signal) if signal.behind == Behind::Nothing => {}
-            _ => return Next::Nothing,
+            _ => return false,
         }
         let Some(signal) = self.signals.pop_front() else {
-            return Next::Nothing;
+            return false;
         };
         self.watches.remove(&signal.of);
         // SAFETY: as the caller promises.
-        unsafe { hand_over(signal.what, out) }
+        unsafe { out.cast::<M>().write(signal.what) };
+        true
     }
 
     fn passed(&mut self, place: *const Link) -> bool {

@@ -35,7 +35,6 @@
 //! those of one incarnation.
 
 use crate::actor::{Actor, Deadline};
-use crate::agenda::Next;
 use crate::cell::{Awaited, CellPtr, WeakCell};
 use crate::dead_letter::DeadLetterReason;
 use crate::dispatcher::Home;
@@ -466,15 +465,7 @@ unsafe fn messages<A: Actor>(
             first.take().or_else(|| drain.next())
         } else {
             // SAFETY: the ticket is held.
-            match unsafe { next_of_all(cell, &mut first, &mut drain) } {
-                Ok(next) => next,
-                Err(failure) => {
-                    drop(drain);
-                    // SAFETY: the ticket is held.
-                    unsafe { fail(cell, failure) };
-                    return Flow::Over(Outcome::Failed);
-                }
-            }
+            unsafe { next_of_all(cell, &mut first, &mut drain) }
         };
         let Some(msg) = next else {
             // SAFETY: the ticket is held.
@@ -518,11 +509,7 @@ unsafe fn messages<A: Actor>(
 /// # Safety
 /// As [`messages`].
 #[cold]
-unsafe fn next_of_all<M>(
-    cell: CellPtr,
-    first: &mut Option<M>,
-    drain: &mut Drain<M>,
-) -> Result<Option<M>, Failure> {
+unsafe fn next_of_all<M>(cell: CellPtr, first: &mut Option<M>, drain: &mut Drain<M>) -> Option<M> {
     let state = cell.mailbox();
     let notes = state.rare.get();
     if notes & rare::DEADLINE != 0 {
@@ -532,7 +519,7 @@ unsafe fn next_of_all<M>(
     }
     // SAFETY: the ticket is held.
     let Some(diary) = (unsafe { cell.diary() }) else {
-        return Ok(first.take().or_else(|| drain.next()));
+        return first.take().or_else(|| drain.next());
     };
     diary.handled();
     let mut out = MaybeUninit::<M>::uninit();
@@ -545,28 +532,21 @@ unsafe fn next_of_all<M>(
     }
     if notes & rare::DUE != 0 {
         // SAFETY: the agenda was made for the actor's messages.
-        match unsafe { diary.next(place) } {
+        if unsafe { diary.next(place) } {
             // SAFETY: just written.
-            Next::Message => return Ok(Some(unsafe { out.assume_init() })),
-            Next::Failure(failure) => return Err(failure),
-            Next::Nothing => state.rare.set(state.rare.get() & !rare::DUE),
+            return Some(unsafe { out.assume_init() });
         }
+        state.rare.set(state.rare.get() & !rare::DUE);
     }
-    if notes & rare::SIGNALS != 0 {
-        // SAFETY: as above.
-        match unsafe { diary.next_signal(drain.last_place(), place) } {
-            // SAFETY: just written.
-            Next::Message => return Ok(Some(unsafe { out.assume_init() })),
-            Next::Failure(failure) => return Err(failure),
-            Next::Nothing => {}
-        }
+    // SAFETY: as above.
+    if notes & rare::SIGNALS != 0 && unsafe { diary.next_signal(drain.last_place(), place) } {
+        // SAFETY: just written.
+        return Some(unsafe { out.assume_init() });
     }
     let message = match first.take() {
         Some(message) => message,
         None => {
-            let Some((message, place)) = drain.next_with_place() else {
-                return Ok(None);
-            };
+            let (message, place) = drain.next_with_place()?;
             if notes & rare::SIGNALS != 0 && diary.passed(place) {
                 state.rare.set(state.rare.get() & !rare::SIGNALS);
             }
@@ -575,7 +555,7 @@ unsafe fn next_of_all<M>(
     };
     // SAFETY: a message of the actor.
     unsafe { diary.meet(ptr::from_ref(&message).cast()) };
-    Ok(Some(message))
+    Some(message)
 }
 
 /// Is it too late for a message? If not, its deadline is the actor's while it is in hand.
@@ -907,6 +887,11 @@ unsafe fn attend_agenda(cell: CellPtr, activation: &mut Activation<'_>) {
     let collected = diary.collect();
     state.rare.set(notes | collected.notes);
     activation.charge(collected.polls);
+    if let Some(failure) = collected.broken {
+        // SAFETY: the ticket is held.
+        unsafe { cell.cold() }.fault = Some(failure);
+        state.marks.set(Marks::FAULT);
+    }
 }
 
 /// # Safety
@@ -1360,7 +1345,6 @@ unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
     }
     // SAFETY: the ticket is held; the decider's borrows are over.
     unsafe { cell.cold() }.tallies.insert(child.index(), tally);
-    shared.decided(child, failure, verdict);
     // A temporary child comes and goes alone.
     let strategy = if policy == RestartPolicy::Temporary {
         SupervisionStrategy::OneForOne
@@ -1469,7 +1453,6 @@ unsafe fn supervise_self(cell: CellPtr, failure: &Failure) {
         .judge(&mut tally, cell.policy(), failure, shared.now(), salt);
     // SAFETY: the ticket is held; the decider's borrows are over.
     unsafe { cell.cold() }.tallies.insert(cell.index(), tally);
-    shared.decided(cell, failure, verdict);
     match verdict {
         Verdict::Resume => {
             // SAFETY: the ticket is held.

@@ -15,7 +15,7 @@ use crate::mailbox::{InvalidOptions, MailboxOptions};
 use crate::receptionist::Directory;
 use crate::registry::{MailboxIndex, MailboxRegistry};
 use crate::state::Orders;
-use crate::supervision::{Escalation, RestartPolicy, Supervision, Verdict};
+use crate::supervision::{Escalation, RestartPolicy, Supervision};
 use crate::sync::{self, Arc, AtomicU8, AtomicUsize, Mutex, Ordering, Weak};
 use crate::time::{Sleep, Target, TickDriver, TickHandle, Time};
 use crate::worker::Worker;
@@ -257,13 +257,14 @@ impl Shared {
     }
 
     /// An actor is about to be made anew.
-    pub(crate) fn one_restarted(&self, _cell: CellPtr) {
+    pub(crate) fn one_restarted(&self, cell: CellPtr) {
         // Relaxed: a statistic.
         self.restarts.fetch_add(1, Ordering::Relaxed);
+        self.events.publish(|| Event::Restarted {
+            actor: cell.index(),
+            name: name_of(cell),
+        });
     }
-
-    /// A supervisor has decided about an actor that failed.
-    pub(crate) fn decided(&self, _cell: CellPtr, _failure: &Failure, _verdict: Verdict) {}
 
     /// Gives an order when the clock shows `at`. False if there is no timer for it. The caller keeps the
     /// cell.

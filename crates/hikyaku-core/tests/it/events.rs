@@ -2,8 +2,8 @@
 
 use crate::puppet::{Count, Do, Gate, Log, Puppet};
 use hikyaku_core::{
-    Actor, ActorRef, Context, Event, Failure, MailboxOptions, Recipient, SpawnOptions, StopCause,
-    SubscribeError, System,
+    Actor, ActorRef, Context, Event, Failure, MailboxOptions, Recipient, RestartPolicy,
+    SpawnOptions, StopCause, SubscribeError, System,
 };
 use hikyaku_testkit::{Sim, check_seeds};
 
@@ -64,6 +64,14 @@ fn row80_dead_letters_failures_and_ends_are_events() {
             ],
         },
         Case {
+            what: "a kill in a handler",
+            act: |a| {
+                a.tell(Do::Note(1)).unwrap();
+                a.kill();
+            },
+            events: &["letter(0,Stopped)", "stopped(0,a,killed)"],
+        },
+        Case {
             what: "a stop",
             act: |a| {
                 a.tell(Do::Note(1)).unwrap();
@@ -90,7 +98,10 @@ fn row80_dead_letters_failures_and_ends_are_events() {
             let (log, quiet) = (Log::default(), Log::default());
             let listening = listen(sim, &log);
             let actor = sim
-                .spawn_with(named("a"), Puppet::factory("a", &quiet))
+                .spawn_with(
+                    named("a").restart(RestartPolicy::Temporary),
+                    Puppet::factory("a", &quiet),
+                )
                 .unwrap();
             (case.act)(&actor);
             sim.run_until_idle();
@@ -362,5 +373,24 @@ fn a_listener_that_panics_harms_nobody() {
         actor.stop();
         sim.run_until_idle();
         assert_eq!(log.len(), 1);
+    });
+}
+
+#[test]
+fn row80_a_restart_is_an_event_and_no_end() {
+    check_seeds(20, |sim| {
+        let (log, quiet) = (Log::default(), Log::default());
+        let listening = listen(sim, &log);
+        let actor = sim
+            .spawn_with(named("a"), Puppet::factory("a", &quiet))
+            .unwrap();
+        for _ in 0..2 {
+            actor.tell(Do::Fail("x")).unwrap();
+        }
+        sim.run_until_idle();
+        let events = log.take();
+        assert_eq!(events.len(), 4, "{events:?}");
+        assert!(events[1].starts_with("Restarted") && events[3].starts_with("Restarted"));
+        assert!(actor.is_alive() && sim.events().unsubscribe(listening));
     });
 }

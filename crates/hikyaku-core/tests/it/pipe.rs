@@ -1,6 +1,6 @@
 //! Futures and streams beside an actor, whose results become its messages.
 
-use crate::puppet::{Count, Counted, Do, Gate, Log, Puppet};
+use crate::puppet::{Count, Counted, Do, Gate, Log, Puppet, mortal};
 use hikyaku_core::{
     Actor, ActorRef, AskError, Blocking, BlockingError, BlockingPool, Context, Failure, Job,
     MailboxOptions, ManualDriver, Recipient, Reply, SendError, SpawnOptions, System, Turn, Wrap,
@@ -256,7 +256,7 @@ fn row64_futures_are_dropped_with_their_actor() {
     check_seeds(100, |sim| {
         for (what, end) in ends {
             let (log, gate, count) = (Log::default(), Gate::default(), Count::default());
-            let actor = sim.spawn(Puppet::factory("", &log)).unwrap();
+            let actor = sim.spawn_with(mortal(), Puppet::factory("", &log)).unwrap();
             let (closed, never) = (gate.clone(), Gate::default());
             let pieces: Vec<_> = (0..5).map(|_| count.one()).collect();
             let [a, b, c, d, e]: [Counted; 5] = pieces.try_into().unwrap();
@@ -485,7 +485,7 @@ mod panics {
                 // Also while a handler is pending, which is dropped.
                 for busy in [false, true] {
                     let (log, never) = (Log::default(), Gate::default());
-                    let actor = sim.spawn(Puppet::factory("", &log)).unwrap();
+                    let actor = sim.spawn_with(mortal(), Puppet::factory("", &log)).unwrap();
                     // Handed over after the handler, or asked of the actor itself.
                     let waits = ["tick", "receive timeout", "map of an ask"].contains(&what);
                     if busy && !waits {
@@ -563,7 +563,7 @@ mod panics {
     fn row09_row70_a_panic_of_a_tick_loses_no_message() {
         check_seeds(100, |sim| {
             let log = Log::default();
-            let actor = sim.spawn(Puppet::factory("", &log)).unwrap();
+            let actor = sim.spawn_with(mortal(), Puppet::factory("", &log)).unwrap();
             turn(sim, &actor, |cx| {
                 let timer = Timer::fixed_rate_with(Duration::from_millis(1), || panic!("beside"));
                 cx.start_timer(1, timer).unwrap();
