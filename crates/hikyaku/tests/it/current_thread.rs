@@ -1,7 +1,8 @@
 //! A system on the thread that blocks on it.
 
 use hikyaku::{
-    Actor, Context, CurrentThread, Failure, Local, LocalActor, Reply, SpawnOptions, StopCause,
+    Actor, Context, CurrentThread, Failure, Local, LocalActor, Reply, RestartPolicy, SpawnOptions,
+    StopCause,
 };
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -135,8 +136,9 @@ fn its_future_may_block_on_it_but_its_actors_may_not() {
 
     let inside = system.clone();
     let cause = system.block_on(async {
+        let options = SpawnOptions::new().restart(RestartPolicy::Temporary);
         let actor = system
-            .spawn_local(SpawnOptions::new(), move || Blocks(inside.clone()))
+            .spawn_local(options, move || Blocks(inside.clone()))
             .expect("spawned from inside the future");
         actor.tell(()).expect("it is alive");
         actor.stopped().await

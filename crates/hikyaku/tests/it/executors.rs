@@ -3,7 +3,7 @@
 use crate::{LONG, eventually};
 use hikyaku::{
     Actor, ActorRef, ActorSystem, BlockingError, Context, CurrentThread, Failure, Local,
-    LocalActor, MetricsSink, Reply, SpawnError, SpawnOptions, StopCause, SystemState, block_on,
+    LocalActor, MetricsSink, Reply, RestartPolicy, SpawnError, SpawnOptions, StopCause, SystemState, block_on,
 };
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -419,7 +419,8 @@ fn a_metrics_sink_is_exchanged_while_the_system_runs() {
         .build()
         .unwrap();
     let fail = || {
-        let actor = system.spawn(|| Fails).unwrap();
+        let mortal = SpawnOptions::new().restart(RestartPolicy::Temporary);
+        let actor = system.spawn_with(mortal, || Fails).unwrap();
         actor.tell_all([(), (), ()]).unwrap();
         block_on(actor.stopped());
         system.report_metrics();
