@@ -282,6 +282,13 @@ impl<A: Actor> Context<'_, A> {
         Ok(unsafe { &mut *ptr::from_mut(&mut **agenda).cast::<Agenda<A::Msg>>() })
     }
 
+    fn agenda_if_any(&mut self) -> Option<&mut Agenda<A::Msg>> {
+        // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell.
+        let agenda = unsafe { self.cell.diary() }?;
+        // SAFETY: made by `agenda`, for this actor's messages.
+        Some(unsafe { &mut *ptr::from_mut(agenda).cast::<Agenda<A::Msg>>() })
+    }
+
     /// Starts a timer. One of the same key is cancelled, with the ticks that it has waiting.
     ///
     /// # Errors
@@ -298,13 +305,15 @@ impl<A: Actor> Context<'_, A> {
     /// Cancels a timer; none of its ticks is handled any more. False if there is none.
     pub fn cancel_timer(&mut self, key: impl Into<TimerKey>) -> bool {
         let key = key.into();
-        self.agenda().is_ok_and(|agenda| agenda.cancel(key))
+        self.agenda_if_any()
+            .is_some_and(|agenda| agenda.cancel(key))
     }
 
     /// Is there a timer of this key? A timer that fires once is gone when its message is handled.
     pub fn has_timer(&mut self, key: impl Into<TimerKey>) -> bool {
         let key = key.into();
-        self.agenda().is_ok_and(|agenda| agenda.is_running(key))
+        self.agenda_if_any()
+            .is_some_and(|agenda| agenda.is_running(key))
     }
 
     /// Sends the actor a message whenever it has not handled one for so long. It goes on until it is
@@ -345,8 +354,8 @@ impl<A: Actor> Context<'_, A> {
 
     /// Turns the receive timeout off, also one that is due already. False if there was none.
     pub fn cancel_receive_timeout(&mut self) -> bool {
-        self.agenda()
-            .is_ok_and(|agenda| agenda.cancel_receive_timeout())
+        self.agenda_if_any()
+            .is_some_and(Agenda::cancel_receive_timeout)
     }
 
     /// Waits, while other actors run. This actor handles nothing meanwhile: to go on with its
@@ -369,8 +378,7 @@ impl<A: Actor> Context<'_, A> {
 
     /// The deadline of the message in hand, if [`Actor::deadline`] gave one.
     pub fn deadline(&self) -> Option<Deadline> {
-        let cold = self.cell.cold_if_any()?;
-        cold.deadline.map(Deadline)
+        self.cell.deadline().map(Deadline)
     }
 
     // === futures beside the handler ===
@@ -643,9 +651,9 @@ pub trait LocalActor: Sized + 'static {
 #[derive(Debug)]
 pub struct Local<A>(pub(crate) A);
 
-// SAFETY: a `Local` is made by a factory that runs inside an activation, and only a `LocalWorker`
-// or another local actor spawns such a factory. A `LocalWorker` is its system's only worker and is
-// not `Send`. Activations poll, and the end of an actor drops, on the worker's thread; nobody else
+// SAFETY: a `Local` is made by a factory that runs inside an activation, and only a `LocalWorker`, a
+// `PinnedWorker`, which runs nothing before it is a `LocalWorker` or is dropped, or another local actor
+// spawns such a factory. A `LocalWorker` is its dispatcher's only worker and is not `Send`. Activations poll, and the end of an actor drops, on the worker's thread; nobody else
 // does (`cell.rs`). So the value never leaves the thread it was made on.
 unsafe impl<A: LocalActor> Send for Local<A> {}
 

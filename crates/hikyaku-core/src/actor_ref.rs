@@ -14,6 +14,7 @@ use core::hash::{Hash, Hasher};
 use core::marker::{PhantomData, PhantomPinned};
 use core::pin::Pin;
 use core::task::{self, Poll};
+use core::time::Duration;
 
 /// Why a message was not taken. It carries the message.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -128,6 +129,33 @@ impl<M> ActorRef<M> {
     /// run, its children are killed. A handler that blocks its thread is not interrupted.
     pub fn kill(&self) {
         self.cell.order(Orders::KILL, true);
+    }
+
+    /// As [`stop`](Self::stop); an actor that has not ended after so long is killed. In a system without
+    /// timers it has all the time it wants.
+    ///
+    /// # Cancel safety
+    /// The stop is ordered by the call, and goes on if the future is dropped.
+    pub fn stop_within(&self, patience: Duration) -> Stopped {
+        self.stop();
+        self.kill_after(patience)
+    }
+
+    /// As [`stop_gracefully`](Self::stop_gracefully); an actor that has not ended after so long is killed.
+    /// In a system without timers it has all the time it wants.
+    ///
+    /// # Cancel safety
+    /// As [`stop_within`](Self::stop_within).
+    pub fn stop_gracefully_within(&self, patience: Duration) -> Stopped {
+        self.stop_gracefully();
+        self.kill_after(patience)
+    }
+
+    fn kill_after(&self, patience: Duration) -> Stopped {
+        let shared = &self.cell.home().shared;
+        let at = shared.now().saturating_add(patience);
+        let _set = shared.order_at(at, self.cell, Orders::KILL);
+        self.stopped()
     }
 
     /// Resolves when `started` has succeeded.
@@ -313,6 +341,13 @@ impl<M> WeakRef<M> {
         // SAFETY: revived just now, and of the same type.
         Some(unsafe { ActorRef::from_cell(self.cell) })
     }
+
+    /// A full reference, also if the actor takes no more messages.
+    pub(crate) fn revive(&self) -> ActorRef<M> {
+        self.cell.revive();
+        // SAFETY: revived just now, and of the same type.
+        unsafe { ActorRef::from_cell(self.cell) }
+    }
 }
 
 impl<M> Clone for WeakRef<M> {
@@ -442,6 +477,20 @@ impl<N> Recipient<N> {
     pub fn is_alive(&self) -> bool {
         !self.cell.mailbox().word.is_closed()
     }
+
+    /// As [`ActorRef::downgrade`].
+    pub fn downgrade(&self) -> WeakRecipient<N> {
+        self.cell.retain();
+        WeakRecipient {
+            cell: self.cell,
+            vtable: self.vtable,
+        }
+    }
+
+    /// The cell it leads to.
+    pub(crate) fn cell(&self) -> CellPtr {
+        self.cell
+    }
 }
 
 impl<N> Clone for Recipient<N> {
@@ -478,6 +527,53 @@ impl<N> Hash for Recipient<N> {
 impl<N> fmt::Debug for Recipient<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Recipient({})", self.cell.index())
+    }
+}
+
+/// A [`Recipient`] that does not count for actors that stop when unreferenced.
+pub struct WeakRecipient<N: 'static> {
+    cell: CellPtr,
+    vtable: &'static RecipientVTable<N>,
+}
+
+impl<N> WeakRecipient<N> {
+    /// As [`ActorRef::index`].
+    pub fn index(&self) -> MailboxIndex {
+        self.cell.index()
+    }
+
+    /// A full reference, if the actor still takes messages.
+    pub fn upgrade(&self) -> Option<Recipient<N>> {
+        if self.cell.mailbox().word.is_closed() {
+            return None;
+        }
+        self.cell.revive();
+        Some(Recipient {
+            cell: self.cell,
+            vtable: self.vtable,
+        })
+    }
+}
+
+impl<N> Clone for WeakRecipient<N> {
+    fn clone(&self) -> Self {
+        self.cell.retain();
+        Self {
+            cell: self.cell,
+            vtable: self.vtable,
+        }
+    }
+}
+
+impl<N> Drop for WeakRecipient<N> {
+    fn drop(&mut self) {
+        self.cell.release();
+    }
+}
+
+impl<N> fmt::Debug for WeakRecipient<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WeakRecipient({})", self.cell.index())
     }
 }
 

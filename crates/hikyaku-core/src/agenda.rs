@@ -18,17 +18,18 @@
 
 use crate::cell::CellPtr;
 use crate::failure::Failure;
+use crate::invoker::Ending;
 use crate::mailbox::rare;
 use crate::registry::MailboxIndex;
 use crate::state::{Link, Orders};
-use crate::sync::{self, Arc, Mutex, Wake};
+use crate::sync::{self, Arc, Mutex, Wakes, Waking};
 use crate::time::{NotSet, Target, Time, TimerId};
 use crate::timer::{Make, PileUp, Rhythm, Timer, TimerError, TimerKey};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::pin::Pin;
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll};
 use core::time::Duration;
 
 /// What comes in from elsewhere: whose time it is.
@@ -72,7 +73,7 @@ impl Mail {
         }
     }
 
-    /// Makes room, so that `deliver` does not allocate.
+    /// Makes room for so many items, so that `deliver` allocates only if stale ones are among them.
     fn reserve(&self, count: usize) {
         self.items.with(|items| {
             let missing = count.saturating_sub(items.capacity());
@@ -101,12 +102,8 @@ struct TaskWaker {
     woken: Mutex<bool>,
 }
 
-impl Wake for TaskWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
+impl Wakes for TaskWaker {
+    fn wake(&self) {
         let before = self.woken.with(|woken| core::mem::replace(woken, true));
         if !before {
             self.mail.deliver(Item::Task(self.place));
@@ -116,15 +113,8 @@ impl Wake for TaskWaker {
 
 /// A future that makes messages.
 pub(crate) trait Task<M> {
-    /// What comes next, if anything, and whether there may be more.
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Option<Handed<M>>, More)>;
-}
-
-/// What a task has for its actor.
-pub(crate) enum Handed<M> {
-    Message(M),
-    /// The actor is to fail with this.
-    Failure(Failure),
+    /// The next message, if there is one, and whether there may be more.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Option<M>, More)>;
 }
 
 /// What a task does after a step.
@@ -216,7 +206,7 @@ struct IdleWatch<M> {
 
 struct Given<M> {
     task: Pin<Box<dyn Task<M>>>,
-    waker: Arc<TaskWaker>,
+    waker: Arc<Waking<TaskWaker>>,
     /// Its last message has not been handled yet.
     waits: bool,
     /// What it brings has its turn behind the messages that are queued by then. The actor it tells of.
@@ -227,7 +217,7 @@ struct Given<M> {
 struct Signal<M> {
     of: MailboxIndex,
     behind: Behind,
-    what: Handed<M>,
+    what: M,
 }
 
 /// Which message comes before.
@@ -243,7 +233,7 @@ enum Behind {
 enum Due<M> {
     Tick(Place),
     Timeout(u32),
-    Handed(Handed<M>, Option<Place>),
+    Message(M, Option<Place>),
 }
 
 /// The agenda of one actor.
@@ -260,29 +250,41 @@ pub(crate) struct Agenda<M> {
     idle_generation: u32,
     /// An influencing message was handled and the clock has not been read since.
     touched: bool,
-    /// Such a message is being handled.
+    /// Such a message is being handled, or that of the timeout.
     meets: bool,
     /// What was handed over last: a tick with a fixed delay, or the message of a task.
     in_hand: Option<Item>,
+    /// What a future of it panicked with.
+    broken: Option<Failure>,
+}
+
+/// What [`Diary::collect`] did.
+pub(crate) struct Collected {
+    /// What there is to hand over: see [`rare`].
+    pub(crate) notes: u8,
+    /// How many futures were polled.
+    pub(crate) polls: u32,
+    /// One of them panicked.
+    pub(crate) broken: Option<Failure>,
 }
 
 /// The agenda as the invoker knows it, which knows no message type.
 pub(crate) trait Diary {
-    /// Takes the mail in and polls what was woken. Tells what there is to hand over: see
-    /// [`rare`](crate::mailbox::rare).
-    fn collect(&mut self) -> u8;
+    /// Takes the mail in and polls what was woken. What wakes itself meanwhile is left for the next time.
+    fn collect(&mut self) -> Collected;
 
-    /// Hands over what is due.
+    /// Moves the next message that is due to `out`; false if there is none.
     ///
     /// # Safety
     /// `out` has room for a message of the actor.
-    unsafe fn next(&mut self, out: *mut ()) -> Next;
+    unsafe fn next(&mut self, out: *mut ()) -> bool;
 
-    /// Hands over the next signal whose turn has come. `last` is the last place in the queue.
+    /// Moves the message of the next signal whose turn has come to `out`; false if there is none. `last` is the
+    /// last place in the queue.
     ///
     /// # Safety
     /// As [`next`](Self::next).
-    unsafe fn next_signal(&mut self, last: *const Link, out: *mut ()) -> Next;
+    unsafe fn next_signal(&mut self, last: *const Link, out: *mut ()) -> bool;
 
     /// The message that had this place was taken. True if no signal waits any more.
     fn passed(&mut self, place: *const Link) -> bool;
@@ -298,27 +300,6 @@ pub(crate) trait Diary {
 
     /// The activation is over.
     fn settle(&mut self);
-}
-
-/// What the agenda has handed over.
-pub(crate) enum Next {
-    Nothing,
-    /// A message, to where it was told.
-    Message,
-    Failure(Failure),
-}
-
-/// # Safety
-/// `out` has room for a message.
-unsafe fn hand_over<M>(handed: Handed<M>, out: *mut ()) -> Next {
-    match handed {
-        Handed::Message(message) => {
-            // SAFETY: as the caller promises.
-            unsafe { out.cast::<M>().write(message) };
-            Next::Message
-        }
-        Handed::Failure(failure) => Next::Failure(failure),
-    }
 }
 
 impl<M: 'static> Agenda<M> {
@@ -337,6 +318,7 @@ impl<M: 'static> Agenda<M> {
             touched: false,
             meets: false,
             in_hand: None,
+            broken: None,
         }
     }
 
@@ -410,7 +392,7 @@ impl<M: 'static> Agenda<M> {
         let now = self.time().ok()?.now();
         let running = self.timers.get(place)?;
         let message = running.make.make();
-        let next = match running.rhythm {
+        match running.rhythm {
             Rhythm::Once => {
                 let key = running.key;
                 self.keys.remove(&key);
@@ -421,33 +403,30 @@ impl<M: 'static> Agenda<M> {
                 self.in_hand = Some(Item::Timer(place));
                 return message;
             }
-            Rhythm::Rate(..) if running.backlog > 0 => {
-                running.backlog -= 1;
-                if running.backlog > 0 {
-                    self.due.push_front(Due::Tick(place));
-                    return message;
-                }
-                running.at
-            }
+            Rhythm::Rate(..) if running.backlog > 0 => running.backlog -= 1,
             Rhythm::Rate(period, pile_up) => {
-                let missed = now.saturating_sub(running.at).as_nanos() / period.as_nanos();
+                let late = now.saturating_sub(running.at);
+                let missed = late.as_nanos() / period.as_nanos();
+                let beyond = late.as_nanos() % period.as_nanos();
+                // The next one that lies in the future. What is left of a period fits into 64 bits: at
+                // most a hundred years.
+                let left = Duration::from_nanos((period.as_nanos() - beyond) as u64);
+                running.at = now.max(running.at).saturating_add(left);
                 let missed = u64::try_from(missed).unwrap_or(u64::MAX);
-                // The next one that lies in the future.
-                let steps = u32::try_from(missed.saturating_add(1)).unwrap_or(u32::MAX);
-                running.at = running.at.saturating_add(period.saturating_mul(steps));
                 running.backlog = match pile_up {
                     PileUp::Burst => missed,
                     PileUp::Coalesce => missed.min(1),
                     PileUp::Skip => 0,
                 };
-                if running.backlog > 0 {
-                    self.due.push_front(Due::Tick(place));
-                    return message;
-                }
-                running.at
             }
-        };
-        self.rearm(place, next);
+        }
+        if running.backlog > 0 {
+            // Behind what else is due by now.
+            self.due.push_back(Due::Tick(place));
+        } else {
+            let at = running.at;
+            self.rearm(place, at);
+        }
         message
     }
 
@@ -513,7 +492,9 @@ impl<M: 'static> Agenda<M> {
         let over = now >= idle.since.saturating_add(idle.after);
         let message = over.then(|| (idle.make)());
         if over {
+            // Counted from the end of its handler, so that the messages that wait have their turn.
             idle.since = now;
+            self.meets = true;
         }
         let next = idle.since.saturating_add(idle.after);
         let set = self.set(next, Item::Timeout(generation)).ok();
@@ -549,11 +530,11 @@ impl<M: 'static> Agenda<M> {
 
     fn run_task(&mut self, task: Pin<Box<dyn Task<M>>>, signal: Option<MailboxIndex>) -> Place {
         let place = self.tasks.next();
-        let waker = Arc::new(TaskWaker {
+        let waker = Arc::new(Waking(TaskWaker {
             mail: Arc::clone(&self.mail),
             place,
             woken: Mutex::new(false),
-        });
+        }));
         self.tasks.put(Given {
             task,
             waker: Arc::clone(&waker),
@@ -561,7 +542,7 @@ impl<M: 'static> Agenda<M> {
             signal,
         });
         self.make_room();
-        waker.wake();
+        waker.0.wake();
         place
     }
 
@@ -570,21 +551,28 @@ impl<M: 'static> Agenda<M> {
             return;
         };
         // Before the poll: a wake that comes during it counts.
-        given.waker.woken.with(|woken| *woken = false);
+        given.waker.0.woken.with(|woken| *woken = false);
         if given.waits {
             return;
         }
-        let waker = Waker::from(Arc::clone(&given.waker));
+        let waker = Waking::waker(&given.waker);
         let task = given.task.as_mut();
+        let mut broken = None;
         let (handed, more) = match sync::catch(|| task.poll(&mut Context::from_waker(&waker))) {
             Ok(Poll::Pending) => return,
             Ok(Poll::Ready(step)) => step,
-            // A failure in its turn, so that what else has come in is not lost.
-            Err(panic) => (Some(Handed::Failure(Failure::panic(panic))), More::Over),
+            Err(panic) => {
+                broken = Some(panic);
+                (None, More::Over)
+            }
         };
         let goes_on = more == More::Later;
         given.waits = goes_on && handed.is_some();
-        match (handed, given.signal) {
+        let signal = given.signal;
+        if let Some(panic) = broken {
+            self.breaks(panic);
+        }
+        match (handed, signal) {
             (Some(what), Some(of)) => self.signals.push_back(Signal {
                 of,
                 behind: Behind::Unknown,
@@ -592,7 +580,7 @@ impl<M: 'static> Agenda<M> {
             }),
             (Some(handed), None) => {
                 self.due
-                    .push_back(Due::Handed(handed, goes_on.then_some(place)));
+                    .push_back(Due::Message(handed, goes_on.then_some(place)));
             }
             (None, Some(of)) => {
                 self.watches.remove(&of);
@@ -602,57 +590,70 @@ impl<M: 'static> Agenda<M> {
         if !goes_on {
             let over = self.tasks.take(place);
             if let Err(panic) = sync::catch(|| drop(over)) {
-                let failure = Handed::Failure(Failure::panic(panic));
-                self.due.push_back(Due::Handed(failure, None));
+                self.breaks(panic);
             }
         }
+    }
+
+    /// A future panicked. The actor fails when the rest of the mail is in, so that nothing of it is lost.
+    #[cold]
+    fn breaks(&mut self, panic: sync::Panic) {
+        self.broken.get_or_insert_with(|| Failure::panic(panic));
     }
 }
 
 impl<M: 'static> Diary for Agenda<M> {
-    fn collect(&mut self) -> u8 {
-        // What a panic has left of the last time comes first.
-        loop {
-            while let Some(item) = self.items.pop() {
-                match item {
-                    Item::Timer(place) => self.due.push_back(Due::Tick(place)),
-                    Item::Timeout(generation) => self.due.push_back(Due::Timeout(generation)),
-                    Item::Task(place) => self.poll_task(place),
+    fn collect(&mut self) -> Collected {
+        let mut polls = 0;
+        self.mail.take(&mut self.items);
+        // Back to front, and taken before it is looked at: a future may panic.
+        self.items.reverse();
+        while let Some(item) = self.items.pop() {
+            match item {
+                Item::Timer(place) => self.due.push_back(Due::Tick(place)),
+                Item::Timeout(generation) => self.due.push_back(Due::Timeout(generation)),
+                Item::Task(place) => {
+                    self.poll_task(place);
+                    polls += 1;
                 }
             }
-            self.mail.take(&mut self.items);
-            if self.items.is_empty() {
-                let due = if self.due.is_empty() { 0 } else { rare::DUE };
-                let signals = if self.signals.is_empty() {
-                    0
-                } else {
-                    rare::SIGNALS
-                };
-                return due | signals;
-            }
-            self.items.reverse();
+        }
+        let due = if self.due.is_empty() { 0 } else { rare::DUE };
+        let signals = if self.signals.is_empty() {
+            0
+        } else {
+            rare::SIGNALS
+        };
+        Collected {
+            notes: due | signals,
+            polls,
+            broken: self.broken.take(),
         }
     }
 
-    unsafe fn next(&mut self, out: *mut ()) -> Next {
+    unsafe fn next(&mut self, out: *mut ()) -> bool {
+        // An actor that ends when its queue is empty does not wait for a pile of ticks.
+        let ends = self.mail.cell.mailbox().ending.get() != Ending::Not;
         while let Some(due) = self.due.pop_front() {
             let handed = match due {
-                Due::Tick(place) => self.tick(place).map(Handed::Message),
-                Due::Timeout(generation) => self.timeout(generation).map(Handed::Message),
-                Due::Handed(handed, place) => {
+                Due::Tick(_) | Due::Timeout(_) if ends => None,
+                Due::Tick(place) => self.tick(place),
+                Due::Timeout(generation) => self.timeout(generation),
+                Due::Message(handed, place) => {
                     self.in_hand = place.map(Item::Task);
                     Some(handed)
                 }
             };
             if let Some(handed) = handed {
                 // SAFETY: as the caller promises.
-                return unsafe { hand_over(handed, out) };
+                unsafe { out.cast::<M>().write(handed) };
+                return true;
             }
         }
-        Next::Nothing
+        false
     }
 
-    unsafe fn next_signal(&mut self, last: *const Link, out: *mut ()) -> Next {
+    unsafe fn next_signal(&mut self, last: *const Link, out: *mut ()) -> bool {
         for signal in &mut self.signals {
             if signal.behind == Behind::Unknown {
                 signal.behind = if last.is_null() {
@@ -664,14 +665,15 @@ impl<M: 'static> Diary for Agenda<M> {
         }
         match self.signals.front() {
             Some(signal) if signal.behind == Behind::Nothing => {}
-            _ => return Next::Nothing,
+            _ => return false,
         }
         let Some(signal) = self.signals.pop_front() else {
-            return Next::Nothing;
+            return false;
         };
         self.watches.remove(&signal.of);
         // SAFETY: as the caller promises.
-        unsafe { hand_over(signal.what, out) }
+        unsafe { out.cast::<M>().write(signal.what) };
+        true
     }
 
     fn passed(&mut self, place: *const Link) -> bool {
@@ -711,7 +713,7 @@ impl<M: 'static> Diary for Agenda<M> {
             Some(Item::Task(place)) => {
                 if let Some(given) = self.tasks.get(place) {
                     given.waits = false;
-                    Arc::clone(&given.waker).wake();
+                    given.waker.0.wake();
                 }
             }
             Some(Item::Timeout(_)) | None => {}

@@ -24,7 +24,7 @@ use crate::actor::Deadline;
 use crate::actor_ref::SendError;
 use crate::cell::CellPtr;
 use crate::dispatcher::Home;
-use crate::mailbox::{Marks, rare};
+use crate::mailbox::Marks;
 use crate::pool;
 use crate::registry::MailboxIndex;
 use crate::supervision::RestartPolicy;
@@ -274,7 +274,7 @@ impl<T> fmt::Debug for Cancelled<'_, T> {
     }
 }
 
-/// The answerer leaves. Hands the value back if the asker has left too.
+/// The answerer leaves. Hands the value back if the asker has left, or is about to.
 ///
 /// # Safety
 /// Called once, by the answerer; with `VALUE` if the value is there.
@@ -283,7 +283,15 @@ unsafe fn finish<T>(slot: NonNull<Slot<T>>, value: u32) -> Result<(), T> {
     let this = unsafe { slot.as_ref() };
     // Acquire: pairs with the Release of the exchange that published the waker.
     let mut state = this.state.load(Ordering::Acquire);
+    let mut value = value;
+    let mut returned = None;
     let words = loop {
+        if state & LEAVING != 0 && value != 0 {
+            // Nobody will look at it: back to the one who answers.
+            // SAFETY: the value is there, and this side's until `DONE`.
+            returned = Some(unsafe { this.take() });
+            value = 0;
+        }
         let words = this.waker.read();
         let next = DONE | value | state & (GONE | LEAVING);
         match this
@@ -298,18 +306,14 @@ unsafe fn finish<T>(slot: NonNull<Slot<T>>, value: u32) -> Result<(), T> {
     };
     // From here on the asker may free the slot, unless it has left before.
     if state & GONE != 0 {
-        // SAFETY: both sides have left, and the value is ours again.
-        let value = unsafe { this.value_if(value) };
-        // SAFETY: likewise.
+        // SAFETY: both sides have left, and the value is out.
         unsafe { Slot::free(slot) };
-        return value.map_or(Ok(()), Err);
-    }
-    if state & WAITING != 0 {
+    } else if state & WAITING != 0 {
         // SAFETY: the state did not change between the read and the exchange, so the words are one
         // waker's, and the exchange made it ours.
         ManuallyDrop::into_inner(unsafe { waker_of(words) }).wake();
     }
-    Ok(())
+    returned.map_or(Ok(()), Err)
 }
 
 impl<T> Drop for Reply<T> {
@@ -357,13 +361,13 @@ pub enum AskError {
         target: MailboxIndex,
         /// The type of the question.
         message: &'static str,
-        /// How long was waited.
+        /// How long was waited: as long as was said, or until the deadline of the question in hand.
         after: Duration,
     },
-    /// The time to wait is zero.
+    /// The time to wait is zero. The question was sent all the same.
     ZeroTimeout,
-    /// A time limit was set, and the system was built without a clock and a tick driver, or has no room
-    /// for another timer.
+    /// A time limit was set, and the system was built without a clock and a tick driver, has no room for
+    /// another timer, or has stopped. The question was sent all the same.
     NoTime,
 }
 
@@ -544,8 +548,14 @@ impl<'a, T> Ask<'a, T> {
             _ if limit.is_zero() => Some(AskError::ZeroTimeout),
             None => Some(AskError::NoTime),
             Some(time) => {
-                let due = time.now().saturating_add(limit);
-                within.due = inherited(home).map_or(due, |inherited| inherited.min(due));
+                let now = time.now();
+                let due = now.saturating_add(limit);
+                if let Some(sooner) = inherited(home).filter(|inherited| *inherited < due) {
+                    within.due = sooner;
+                    within.limit = sooner.saturating_sub(now);
+                } else {
+                    within.due = due;
+                }
                 None
             }
         };
@@ -566,10 +576,8 @@ fn inherited(home: &Home) -> Option<Duration> {
     }
     // SAFETY: what runs on this thread is a live cell, and this code is part of its activation.
     let cell = unsafe { CellPtr::from_ptr(running.cast_mut().cast()) };
-    let same = Arc::ptr_eq(&cell.home().shared, &home.shared);
-    let deadline = cell.mailbox().rare.get() & rare::DEADLINE != 0;
-    if same && deadline {
-        cell.cold_if_any()?.deadline
+    if Arc::ptr_eq(&cell.home().shared, &home.shared) {
+        cell.deadline()
     } else {
         None
     }
@@ -627,9 +635,8 @@ impl<T> Future for Within<'_, T> {
         } else {
             match this.alarm.set(time, this.due, cx.waker()) {
                 Ok(()) => return Poll::Pending,
-                // The system's end answers all the same.
-                Err(NotSet::Stopped) => return Poll::Pending,
-                Err(NotSet::Capacity) => AskError::NoTime,
+                // The actors' end has dropped the questions that they had. This one is elsewhere.
+                Err(NotSet::Stopped | NotSet::Capacity) => AskError::NoTime,
             }
         };
         this.cancel();

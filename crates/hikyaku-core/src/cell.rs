@@ -31,9 +31,9 @@ use crate::actor::{Actor, Context};
 use crate::agenda::Diary;
 use crate::dispatcher::Home;
 use crate::failure::{Failure, StopCause};
-use crate::invoker::{self, Activation, Ending, InvokeResult};
+use crate::invoker::{self, Activation, Ending, Outcome};
 use crate::mailbox::{
-    CellOptions, Life, MailboxOptions, Marks, Notice, QueueMailbox, Room, SystemNode, Tail,
+    CellOptions, Life, MailboxOptions, Marks, Notice, QueueMailbox, Room, SystemNode, Tail, rare,
 };
 use crate::pool;
 use crate::registry::MailboxIndex;
@@ -139,7 +139,7 @@ pub(crate) struct Awaited {
 
 /// What the runtime needs to know of an actor type.
 pub(crate) struct VTable {
-    pub(crate) run: unsafe fn(CellPtr, &mut Activation<'_>) -> InvokeResult,
+    pub(crate) run: unsafe fn(CellPtr, &mut Activation<'_>) -> Outcome,
     /// Makes the actor with the factory.
     pub(crate) construct: unsafe fn(CellPtr),
     /// Drops the factory.
@@ -639,6 +639,14 @@ impl CellPtr {
         }
         // SAFETY: just checked; exclusive as the caller promises.
         unsafe { &mut *cold.get() }
+    }
+
+    /// The deadline of the message in hand, if it has one. *Runner.*
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        if self.mailbox().rare.get() & rare::DEADLINE == 0 {
+            return None;
+        }
+        self.cold_if_any()?.deadline
     }
 
     /// The agenda, if there is one.

@@ -16,12 +16,12 @@
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
 use crate::cell::{Birth, CellPtr};
-use crate::clock::Clock;
-use crate::invoker::Activation;
+use crate::foreman::Foreman;
+use crate::invoker::{Activation, FIRST_READ};
 use crate::mailbox::Life;
 use crate::ready::{Lane, ReadyQueueCoordinator};
 use crate::registry::Refused;
-use crate::sync::{self, Arc, AtomicUsize, Ordering, Weak};
+use crate::sync::{self, Arc, AtomicU32, AtomicUsize, Ordering, Weak};
 use crate::system::{Shared, SpawnError, SpawnOptions, System};
 use crate::worker::Worker;
 use alloc::vec::Vec;
@@ -32,9 +32,9 @@ use core::time::Duration;
 /// What the cells and the workers of a dispatcher share.
 pub(crate) struct Home {
     pub(crate) coordinator: ReadyQueueCoordinator,
-    throughput: u32,
-    clock: Option<Arc<dyn Clock>>,
-    time_budget: Option<Duration>,
+    throughput: AtomicU32,
+    /// In microseconds; `UNLIMITED` if there is no limit.
+    time_budget: AtomicU32,
     /// Workers that have not been dropped.
     workers: AtomicUsize,
     /// Living actors, times two; plus `RETIRED`. Not counted on the main dispatcher.
@@ -51,9 +51,19 @@ pub(crate) struct Home {
 const RETIRED: usize = 1;
 const ONE: usize = 2;
 
+const UNLIMITED: u32 = u32::MAX;
+
+fn micros(limit: Option<Duration>) -> u32 {
+    limit.map_or(UNLIMITED, |limit| {
+        let micros = limit.as_nanos().div_ceil(1000);
+        u32::try_from(micros).unwrap_or(UNLIMITED)
+    })
+}
+
 /// How a dispatcher is made.
 pub(crate) struct HomePlan {
-    pub(crate) workers: usize,
+    /// At least, and at most.
+    pub(crate) workers: (usize, usize),
     pub(crate) stealing: bool,
     pub(crate) throughput: u32,
     pub(crate) time_budget: Option<Duration>,
@@ -69,10 +79,9 @@ impl Home {
     ) -> (Arc<Self>, Vec<Worker>) {
         let home = Arc::new_cyclic(|own| Self {
             coordinator: ReadyQueueCoordinator::new(plan.workers, plan.stealing, plan.seed),
-            throughput: plan.throughput,
-            clock: shared.clock.clone(),
-            time_budget: plan.time_budget,
-            workers: AtomicUsize::new(plan.workers),
+            throughput: AtomicU32::new(plan.throughput),
+            time_budget: AtomicU32::new(micros(plan.time_budget)),
+            workers: AtomicUsize::new(plan.workers.0),
             population: AtomicUsize::new(0),
             retires: plan.retires,
             own: Weak::clone(own),
@@ -80,7 +89,7 @@ impl Home {
             shared,
         });
         home.shared.add_home(&home);
-        let workers = (0..plan.workers)
+        let workers = (0..plan.workers.0)
             .map(|number| Worker::new(Arc::clone(&home), number))
             .collect();
         (home, workers)
@@ -100,11 +109,29 @@ impl Home {
     }
 
     pub(crate) fn throughput(&self) -> u32 {
-        self.throughput
+        // Relaxed: a setting, which carries nothing but itself.
+        self.throughput.load(Ordering::Relaxed)
     }
 
     pub(crate) fn time_budget(&self) -> Option<Duration> {
-        self.time_budget
+        let micros = self.limit();
+        (micros != UNLIMITED).then(|| Duration::from_micros(micros.into()))
+    }
+
+    /// The time budget in microseconds.
+    fn limit(&self) -> u32 {
+        // Relaxed: as above.
+        self.time_budget.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_throughput(&self, messages: u32) {
+        // Relaxed: as above.
+        self.throughput.store(messages.max(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_time_budget(&self, limit: Option<Duration>) {
+        // Relaxed: as above.
+        self.time_budget.store(micros(limit), Ordering::Relaxed);
     }
 
     /// Makes an actor here, or on the dispatcher that the options name. `parent` adopts it.
@@ -281,16 +308,8 @@ impl Home {
         }
         // Release: what the actor did comes before the end of the workers.
         let before = self.population.fetch_sub(ONE, Ordering::Release);
-        let empty = before == ONE;
-        if empty
-            && self.retires
-            && self
-                .population
-                // Relaxed, twice: as above.
-                .compare_exchange(0, RETIRED, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-        {
-            self.coordinator.wake_all();
+        if before == ONE && self.retires {
+            self.close_if_empty();
         }
     }
 
@@ -326,14 +345,55 @@ impl Home {
         self.workers.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
+    /// Has an activation taken longer than it may?
+    pub(crate) fn is_too_long(&self, time: Duration) -> bool {
+        let limit = self.limit();
+        limit != UNLIMITED && time.as_micros() >= limit.into()
+    }
+
+    /// Counts a worker that was hired; false if none is left, and the actors have been ended.
+    pub(crate) fn one_worker_more(&self) -> bool {
+        // Relaxed: only a first guess for the exchange.
+        let mut seen = self.workers.load(Ordering::Relaxed);
+        while seen != 0 {
+            match self.workers.compare_exchange_weak(
+                seen,
+                seen + 1,
+                // Relaxed, twice: what a worker has to see comes with the place it takes.
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        false
+    }
+
+    /// Takes no actor any more if none lives here. Never so on the main dispatcher.
+    pub(crate) fn close_if_empty(&self) -> bool {
+        let closed = !self.is_main()
+            && self
+                .population
+                // Relaxed, twice: as in `move_in`.
+                .compare_exchange(0, RETIRED, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if closed {
+            self.coordinator.wake_all();
+        }
+        closed
+    }
+
     /// The budget for one activation of `cell`. *Its runner.*
     #[inline]
     pub(crate) fn activation<'a>(&'a self, cell: CellPtr, lane: &'a Lane) -> Activation<'a> {
-        let time = match (&self.clock, self.time_budget) {
-            (Some(clock), Some(limit)) => Some((&**clock, limit)),
-            _ => None,
+        let first_read = if self.limit() == UNLIMITED {
+            u32::MAX
+        } else {
+            FIRST_READ
         };
-        Activation::new(cell.throughput().unwrap_or(self.throughput), lane, time)
+        let throughput = cell.throughput().unwrap_or(self.throughput());
+        Activation::new(throughput, first_read, lane, self)
     }
 }
 
@@ -359,9 +419,18 @@ impl fmt::Debug for Home {
 pub struct Dispatcher(pub(crate) Arc<Home>);
 
 impl Dispatcher {
-    /// How many workers it has.
+    /// How many workers it has now.
     pub fn workers(&self) -> usize {
         self.0.coordinator.workers()
+    }
+
+    /// What adds workers, if their number can change. One is enough: only the waker that was passed last is
+    /// woken.
+    pub fn foreman(&self) -> Option<Foreman> {
+        self.0
+            .coordinator
+            .is_adaptive()
+            .then(|| Foreman::new(Arc::clone(&self.0)))
     }
 
     /// How many actors live there.
@@ -399,7 +468,7 @@ impl<'a> DispatcherBuilder<'a> {
         Self {
             system,
             plan: HomePlan {
-                workers: 1,
+                workers: (1, 1),
                 stealing: false,
                 throughput: main.throughput(),
                 time_budget: main.time_budget(),
@@ -411,7 +480,14 @@ impl<'a> DispatcherBuilder<'a> {
 
     /// How many workers; at least one. Default: one, which gets the single-core coordinator.
     pub fn workers(mut self, workers: usize) -> Self {
-        self.plan.workers = workers.max(1);
+        self.plan.workers = (workers.max(1), workers.max(1));
+        self
+    }
+
+    /// See [`SystemBuilder::adaptive_workers`](crate::SystemBuilder::adaptive_workers).
+    pub fn adaptive_workers(mut self, least: usize, most: usize) -> Self {
+        let least = least.max(1);
+        self.plan.workers = (least, most.max(least));
         self
     }
 

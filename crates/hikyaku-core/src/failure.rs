@@ -22,7 +22,9 @@ use core::fmt;
 /// assert_eq!(parse("x").unwrap_err().to_string(), "invalid digit found in string");
 /// ```
 #[derive(Clone)]
-pub struct Failure {
+pub struct Failure(Arc<Inner>);
+
+struct Inner {
     reason: Arc<Reason>,
     when: When,
 }
@@ -83,45 +85,48 @@ impl Failure {
     }
 
     fn new(reason: Reason) -> Self {
-        Self {
-            reason: Arc::new(reason),
-            when: When::Running,
-        }
+        Self::when(When::Running, reason)
+    }
+
+    fn when(when: When, reason: Reason) -> Self {
+        let reason = Arc::new(reason);
+        Self(Arc::new(Inner { reason, when }))
     }
 
     /// The same failure, of an actor that had not started.
-    pub(crate) fn at_start(mut self) -> Self {
-        self.when = When::Starting;
-        self
+    pub(crate) fn at_start(&self) -> Self {
+        self.at(When::Starting)
+    }
+
+    fn at(&self, when: When) -> Self {
+        let reason = Arc::clone(&self.0.reason);
+        Self(Arc::new(Inner { reason, when }))
     }
 
     /// The same failure, of an actor that takes it over.
-    pub(crate) fn taken_over(mut self) -> Self {
-        self.when = When::Running;
-        self
+    pub(crate) fn taken_over(&self) -> Self {
+        self.at(When::Running)
     }
 
     /// An actor that is to be there always has stopped itself.
     pub(crate) fn exit() -> Self {
-        Self {
-            when: When::Exit,
-            ..Self::msg("a permanent actor stopped itself")
-        }
+        let text = "a permanent actor stopped itself";
+        Self::when(When::Exit, Reason::Message(text.into()))
     }
 
     pub(crate) fn is_exit(&self) -> bool {
-        self.when == When::Exit
+        self.0.when == When::Exit
     }
 
     /// Did the factory or `started` fail?
     pub fn is_start(&self) -> bool {
-        self.when == When::Starting
+        self.0.when == When::Starting
     }
 
     /// The same failure without the error value: what a stopped cell keeps, so that no destructor
     /// of the user runs when the last reference goes.
     pub(crate) fn text_only(&self) -> Self {
-        let reason = match &*self.reason {
+        let reason = match &*self.0.reason {
             Reason::Panic(text) => Reason::Panic(text.clone()),
             Reason::Message(text) => Reason::Message(text.clone()),
             Reason::Error(error) => Reason::Message(
@@ -131,15 +136,12 @@ impl Failure {
                 }),
             ),
         };
-        Self {
-            reason: Arc::new(reason),
-            when: self.when,
-        }
+        Self::when(self.0.when, reason)
     }
 
     /// The panic's text, if it was a panic.
     pub fn panic_message(&self) -> Option<&str> {
-        match &*self.reason {
+        match &*self.0.reason {
             Reason::Panic(text) => Some(text),
             _ => None,
         }
@@ -153,7 +155,7 @@ impl Failure {
     /// The error value, with its source chain. None for a panic, a text, and for the failure of an
     /// actor that had ended before it was asked for.
     pub fn error(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
-        match &*self.reason {
+        match &*self.0.reason {
             Reason::Error(error) => Some(error.error()),
             _ => None,
         }
@@ -168,7 +170,7 @@ impl<E: Error + Send + Sync + 'static> From<E> for Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.reason {
+        match &*self.0.reason {
             Reason::Error(error) => fmt::Display::fmt(error.error(), f),
             Reason::Message(text) => f.write_str(text),
             Reason::Panic(text) => write!(f, "panicked: {text}"),
@@ -178,7 +180,7 @@ impl fmt::Display for Failure {
 
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.reason {
+        match &*self.0.reason {
             Reason::Error(error) => f.debug_tuple("Failure").field(&error.error()).finish(),
             Reason::Message(text) => f.debug_tuple("Failure").field(text).finish(),
             Reason::Panic(text) => f.debug_tuple("Panic").field(text).finish(),

@@ -35,17 +35,16 @@
 //! those of one incarnation.
 
 use crate::actor::{Actor, Deadline};
-use crate::agenda::Next;
 use crate::cell::{Awaited, CellPtr, WeakCell};
-use crate::clock::Clock;
 use crate::dead_letter::DeadLetterReason;
+use crate::dispatcher::Home;
 use crate::failure::{Failure, StopCause};
 use crate::mailbox::{self, ChildFailed, Drain, Letter, Life, Marks, Restart, SystemMessage, rare};
 use crate::pipe::broken_link;
 use crate::ready::Lane;
 use crate::state::{Orders, Park, Release};
 use crate::supervision::{RestartPolicy, Supervision, SupervisionStrategy, Verdict};
-use crate::sync;
+use crate::sync::{self, Panic};
 use core::future::Future;
 use core::mem::MaybeUninit;
 use core::pin::Pin;
@@ -161,74 +160,71 @@ impl Ending {
 
 /// The budget of one activation.
 pub(crate) struct Activation<'a> {
-    /// How many messages it may handle.
+    /// How many messages it may handle, less what else it has done.
     throughput: u32,
     handled: u32,
     /// How many of them the lane knows of.
     counted: u32,
+    /// After so many messages the clock is read. It costs as much as several messages, so it is read after
+    /// 8, 16, 32, .. of them; the first read is the start.
+    next_read: u32,
+    start: Duration,
     lane: &'a Lane,
-    time: Option<TimeBudget<'a>>,
+    home: &'a Home,
 }
 
-/// A clock read costs as much as several messages, so it is read after 8, 16, 32, .. of them; the
-/// first read is the start.
-struct TimeBudget<'a> {
-    clock: &'a dyn Clock,
-    limit: Duration,
-    start: Option<Duration>,
-    next_read: u32,
+/// Counts also what was handled before a panic.
+impl Drop for Activation<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.count();
+    }
 }
+
+/// After so many messages the clock is read for the first time.
+pub(crate) const FIRST_READ: u32 = 8;
 
 impl<'a> Activation<'a> {
-    pub(crate) fn new(
-        throughput: u32,
-        lane: &'a Lane,
-        time: Option<(&'a dyn Clock, Duration)>,
-    ) -> Self {
+    /// `first_read`: [`FIRST_READ`], or the highest number if time does not matter.
+    #[inline(always)]
+    pub(crate) fn new(throughput: u32, first_read: u32, lane: &'a Lane, home: &'a Home) -> Self {
         Self {
             throughput,
             handled: 0,
             counted: 0,
+            next_read: first_read,
+            start: Duration::ZERO,
             lane,
-            time: time.map(|(clock, limit)| TimeBudget {
-                clock,
-                limit,
-                start: None,
-                next_read: 8,
-            }),
+            home,
         }
     }
 
     /// Tells the lane how many messages were handled.
+    #[inline]
     pub(crate) fn count(&mut self) {
         self.lane.count(self.handled - self.counted);
         self.counted = self.handled;
     }
 
+    /// Counts work that is not a handled message against the budget.
+    fn charge(&mut self, steps: u32) {
+        self.throughput = self.throughput.saturating_sub(steps);
+    }
+
     #[inline(always)]
     fn is_spent(&mut self) -> bool {
-        if self.handled >= self.throughput {
-            return true;
-        }
-        match &mut self.time {
-            Some(time) if self.handled >= time.next_read => time.read(),
-            _ => false,
-        }
+        self.handled >= self.throughput || (self.handled >= self.next_read && self.read_clock())
     }
-}
 
-impl TimeBudget<'_> {
     #[cold]
-    fn read(&mut self) -> bool {
+    fn read_clock(&mut self) -> bool {
+        let first = self.next_read == FIRST_READ;
         self.next_read = self.next_read.saturating_mul(2);
-        let now = self.clock.now();
-        match self.start {
-            Some(start) => now.saturating_sub(start) >= self.limit,
-            None => {
-                self.start = Some(now);
-                false
-            }
+        let now = self.home.shared.now();
+        if first {
+            self.start = now;
         }
+        !first && self.home.is_too_long(now.saturating_sub(self.start))
     }
 }
 
@@ -237,146 +233,210 @@ impl TimeBudget<'_> {
 pub(crate) struct MessageInvoker;
 
 impl MessageInvoker {
-    /// Runs one activation.
+    /// Runs one activation. It may panic; then [`after_panic`](Self::after_panic) has to follow.
     ///
     /// # Safety
-    /// The caller holds the ticket of `cell`. It keeps it if the result is `Yielded` or `Failed`.
-    #[inline]
+    /// The caller holds the ticket of `cell`. It keeps it if the result is `Yielded` or `Failed`, or
+    /// if this panics.
+    #[inline(always)]
     pub(crate) unsafe fn invoke_batch(
         cell: CellPtr,
         activation: &mut Activation<'_>,
     ) -> InvokeResult {
         // SAFETY: as the caller promises; the vtable's function fits the cell.
-        match sync::catch(|| unsafe { (cell.vtable().run)(cell, activation) }) {
-            Ok(result) => result,
-            Err(panic) => {
-                let error = Failure::panic(panic);
-                // SAFETY: user code panicked in the middle of the activation, so the ticket is
-                // still held.
-                unsafe { fail(cell, error) }
-            }
+        match unsafe { (cell.vtable().run)(cell, activation) } {
+            Outcome::Completed => InvokeResult::Completed {
+                ready_hint: activation.handled as usize,
+            },
+            Outcome::Yielded => InvokeResult::Yielded,
+            Outcome::Suspended => InvokeResult::Suspended {
+                reason: SuspendReason::AwaitExternal,
+                resume_on: ResumeCondition::Woken,
+            },
+            Outcome::Failed => Self::failed(cell),
+            Outcome::Stopped => InvokeResult::Stopped,
         }
     }
+
+    /// User code panicked in the middle of an activation.
+    ///
+    /// # Safety
+    /// The caller holds the ticket of `cell`, and keeps it.
+    #[cold]
+    pub(crate) unsafe fn after_panic(cell: CellPtr, panic: Panic) -> InvokeResult {
+        // SAFETY: as the caller promises.
+        unsafe { fail(cell, Failure::panic(panic)) };
+        Self::failed(cell)
+    }
+
+    /// *The holder of the ticket.*
+    #[cold]
+    fn failed(cell: CellPtr) -> InvokeResult {
+        let failure = cell.cold_if_any().and_then(|cold| cold.failure.clone());
+        InvokeResult::Failed {
+            error: failure.unwrap_or_else(|| Failure::msg("it failed at its end")),
+            retry_after: None,
+        }
+    }
+}
+
+/// What an activation ended with, in one register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Outcome {
+    Completed,
+    Yielded,
+    Suspended,
+    Failed,
+    Stopped,
 }
 
 /// What to do after a phase.
 enum Flow {
     /// Look again what there is to do.
     Again,
+    /// Nothing is to do but to handle messages.
+    Messages,
     /// The activation is over.
-    Over(InvokeResult),
+    Over(Outcome),
 }
-
-const AWAITING: InvokeResult = InvokeResult::Suspended {
-    reason: SuspendReason::AwaitExternal,
-    resume_on: ResumeCondition::Woken,
-};
 
 /// One activation of a cell of `A`.
 ///
 /// # Safety
 /// The caller holds the ticket of `cell`, which is a cell of `A`.
-pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> InvokeResult {
+pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> Outcome {
     let waker = cell.borrowed_waker();
     let mut cx = task::Context::from_waker(&waker);
     let state = cell.mailbox();
+    // By far the most activations have nothing but messages. Whatever else is to do comes as an order,
+    // and is done, or has changed the life, before an activation ends.
+    let only_messages = state.life.get() == Life::Ready
+        && !state.busy.get()
+        && !state.task.attention()
+        && state.rare.get() & rare::HELD == 0;
+    let mut flow = if only_messages {
+        Flow::Messages
+    } else {
+        Flow::Again
+    };
     loop {
-        // SAFETY: the ticket is held until a phase says `Over`.
-        let flow = unsafe {
-            if state.task.attention() {
-                attend(cell);
-                room_back::<A>(cell);
+        // SAFETY: the ticket is held until a step says `Over`. Messages are handled only when the actor is
+        // there and no future is live.
+        flow = unsafe {
+            match flow {
+                Flow::Messages => messages::<A>(cell, activation, &mut cx),
+                Flow::Again => step::<A>(cell, activation, &mut cx),
+                Flow::Over(result) => return result,
             }
-            let ending = state.ending.get();
-            if ending.is_kill() && state.life.get() != Life::Stopping {
-                cut_short(cell);
+        };
+    }
+}
+
+/// Does the next thing that is not a message.
+///
+/// # Safety
+/// As [`run`].
+#[inline(never)]
+unsafe fn step<A: Actor>(
+    cell: CellPtr,
+    activation: &mut Activation<'_>,
+    cx: &mut task::Context<'_>,
+) -> Flow {
+    let state = cell.mailbox();
+    // SAFETY: the ticket is held.
+    unsafe {
+        if state.task.attention() {
+            attend(cell, activation);
+            room_back::<A>(cell);
+        }
+        let ending = state.ending.get();
+        if ending.is_kill() && state.life.get() != Life::Stopping {
+            cut_short(cell);
+        }
+        if state.life.get() == Life::Stopping {
+            drop_agenda(cell);
+            let_go(cell);
+        }
+        if let Some(fault) = fault(cell) {
+            fail(cell, fault);
+            return Flow::Over(Outcome::Failed);
+        }
+        match state.life.get() {
+            _ if state.busy.get() => resume::<A>(cell, cx, activation),
+            Life::Fresh if ending >= Ending::Stop => {
+                forgive(cell);
+                to(cell, Life::Stopping)
             }
-            if state.life.get() == Life::Stopping {
-                drop_agenda(cell);
-                let_go(cell);
+            Life::Fresh => {
+                state.life.set(Life::Starting);
+                (cell.vtable().construct)(cell);
+                state
+                    .incarnation
+                    .set(state.incarnation.get().wrapping_add(1));
+                let started = A::started(&mut *cell.actor::<A>(), &mut *cell.context::<A>());
+                let poll = begin(cell, started, cx);
+                after_handler::<A>(cell, poll, activation)
             }
-            if let Some(fault) = fault(cell) {
-                return fail(cell, fault);
+            Life::Starting => {
+                has_started(cell);
+                to(cell, Life::Ready)
             }
-            match state.life.get() {
-                _ if state.busy.get() => resume::<A>(cell, &mut cx, activation),
-                Life::Fresh if ending >= Ending::Stop => {
-                    forgive(cell);
-                    to(cell, Life::Stopping)
-                }
-                Life::Fresh => {
-                    state.life.set(Life::Starting);
-                    (cell.vtable().construct)(cell);
-                    state
-                        .incarnation
-                        .set(state.incarnation.get().wrapping_add(1));
-                    let started = A::started(&mut *cell.actor::<A>(), &mut *cell.context::<A>());
-                    let poll = begin(cell, started, &mut cx);
-                    after_handler::<A>(cell, poll, activation)
-                }
-                Life::Starting => {
-                    has_started(cell);
-                    to(cell, Life::Ready)
-                }
-                Life::Ready if ending >= Ending::Stop => to(cell, Life::Stopping),
-                // Whoever is told to end is not brought back before.
-                Life::Faulted if ending != Ending::Not => to(cell, Life::Stopping),
-                Life::Ready | Life::Faulted if state.marks.has(Marks::RESTART) => {
-                    state.marks.clear(Marks::RESTART);
-                    state.life.set(Life::Restarting);
-                    vacate_slot_for_hook::<A>(cell);
-                    if !state.marks.has(Marks::SOUND) {
-                        Flow::Again
-                    } else {
-                        let actor = &mut *cell.actor::<A>();
-                        let restarting = A::restarting(actor, &mut *cell.context::<A>());
-                        match begin(cell, restarting, &mut cx) {
-                            Poll::Ready(()) => Flow::Again,
-                            Poll::Pending => wait::<A>(cell, activation),
-                        }
-                    }
-                }
-                Life::Faulted => wait::<A>(cell, activation),
-                Life::Restarting => {
-                    drop_agenda(cell);
-                    to(cell, Life::Clearing)
-                }
-                Life::Clearing if ending >= Ending::Stop => to(cell, Life::Stopping),
-                Life::Clearing if !children_gone(cell) => wait::<A>(cell, activation),
-                Life::Clearing => {
-                    begin_anew(cell);
+            Life::Ready if ending >= Ending::Stop => to(cell, Life::Stopping),
+            // Whoever is told to end is not brought back before.
+            Life::Faulted if ending != Ending::Not => to(cell, Life::Stopping),
+            Life::Ready | Life::Faulted if state.marks.has(Marks::RESTART) => {
+                state.marks.clear(Marks::RESTART);
+                state.life.set(Life::Restarting);
+                vacate_slot_for_hook::<A>(cell);
+                if !state.marks.has(Marks::SOUND) {
                     Flow::Again
-                }
-                Life::Ready if state.rare.get() & rare::HELD != 0 => wait::<A>(cell, activation),
-                Life::Ready => messages::<A>(cell, activation, &mut cx),
-                Life::Stopping if !children_gone(cell) => {
-                    // A child may be waiting for the answer to what is queued here.
-                    close_mailbox::<A>(cell);
-                    wait::<A>(cell, activation)
-                }
-                Life::Stopping if ending.is_kill() || state.marks.has(Marks::VACANT) => {
-                    to(cell, Life::Dead)
-                }
-                Life::Stopping => {
-                    vacate_slot::<A>(cell);
-                    state.life.set(Life::Hook);
-                    let stopped = A::stopped(&mut *cell.actor::<A>(), &mut *cell.context::<A>());
-                    match begin(cell, stopped, &mut cx) {
+                } else {
+                    let actor = &mut *cell.actor::<A>();
+                    let restarting = A::restarting(actor, &mut *cell.context::<A>());
+                    match begin(cell, restarting, cx) {
                         Poll::Ready(()) => Flow::Again,
                         Poll::Pending => wait::<A>(cell, activation),
                     }
                 }
-                Life::Hook => to(cell, Life::Dead),
-                Life::Dead => {
-                    // Before anybody can know that the actor, or the system, has ended.
-                    activation.count();
-                    end(cell);
-                    Flow::Over(InvokeResult::Stopped)
+            }
+            Life::Faulted => wait::<A>(cell, activation),
+            Life::Restarting => {
+                drop_agenda(cell);
+                to(cell, Life::Clearing)
+            }
+            Life::Clearing if ending >= Ending::Stop => to(cell, Life::Stopping),
+            Life::Clearing if !children_gone(cell) => wait::<A>(cell, activation),
+            Life::Clearing => {
+                begin_anew(cell);
+                Flow::Again
+            }
+            Life::Ready if state.rare.get() & rare::HELD != 0 => wait::<A>(cell, activation),
+            Life::Ready => Flow::Messages,
+            Life::Stopping if !children_gone(cell) => {
+                // A child may be waiting for the answer to what is queued here.
+                close_mailbox::<A>(cell);
+                wait::<A>(cell, activation)
+            }
+            Life::Stopping if ending.is_kill() || state.marks.has(Marks::VACANT) => {
+                to(cell, Life::Dead)
+            }
+            Life::Stopping => {
+                vacate_slot::<A>(cell);
+                state.life.set(Life::Hook);
+                let stopped = A::stopped(&mut *cell.actor::<A>(), &mut *cell.context::<A>());
+                match begin(cell, stopped, cx) {
+                    Poll::Ready(()) => Flow::Again,
+                    Poll::Pending => wait::<A>(cell, activation),
                 }
             }
-        };
-        if let Flow::Over(result) = flow {
-            return result;
+            Life::Hook => to(cell, Life::Dead),
+            Life::Dead => {
+                // Before anybody can know that the actor, or the system, has ended.
+                activation.count();
+                end(cell);
+                Flow::Over(Outcome::Stopped)
+            }
         }
     }
 }
@@ -405,14 +465,7 @@ unsafe fn messages<A: Actor>(
             first.take().or_else(|| drain.next())
         } else {
             // SAFETY: the ticket is held.
-            match unsafe { next_of_all(cell, &mut first, &mut drain) } {
-                Ok(next) => next,
-                Err(failure) => {
-                    drop(drain);
-                    // SAFETY: the ticket is held.
-                    return Flow::Over(unsafe { fail(cell, failure) });
-                }
-            }
+            unsafe { next_of_all(cell, &mut first, &mut drain) }
         };
         let Some(msg) = next else {
             // SAFETY: the ticket is held.
@@ -423,26 +476,27 @@ unsafe fn messages<A: Actor>(
             && unsafe { is_late(cell, deadline) }
         {
             drop(msg);
-            continue;
-        }
-        activation.handled += 1;
-        // SAFETY: the actor is there, and no future borrows it or the context.
-        let (actor, context) = unsafe { (&mut *cell.actor::<A>(), &mut *cell.context::<A>()) };
-        let handle = A::handle(actor, msg, context);
-        // SAFETY: the slot is empty: no future is live, and the first message was moved out.
-        match unsafe { begin(cell, handle, cx) } {
-            Poll::Ready(Ok(())) => {}
-            poll => {
-                drop(drain);
-                // SAFETY: the ticket is held.
-                return unsafe { after_handler::<A>(cell, poll, activation) };
+            activation.charge(1);
+        } else {
+            activation.handled += 1;
+            // SAFETY: the actor is there, and no future borrows it or the context.
+            let (actor, context) = unsafe { (&mut *cell.actor::<A>(), &mut *cell.context::<A>()) };
+            let handle = A::handle(actor, msg, context);
+            // SAFETY: the slot is empty: no future is live, and the first message was moved out.
+            match unsafe { begin(cell, handle, cx) } {
+                Poll::Ready(Ok(())) => {}
+                poll => {
+                    drop(drain);
+                    // SAFETY: the ticket is held.
+                    return unsafe { after_handler::<A>(cell, poll, activation) };
+                }
             }
         }
         if activation.is_spent() {
             drop(drain);
             // SAFETY: the ticket is held.
             unsafe { pause::<A>(cell) };
-            return Flow::Over(InvokeResult::Yielded);
+            return Flow::Over(Outcome::Yielded);
         }
         if state.task.attention() {
             return Flow::Again;
@@ -455,11 +509,7 @@ unsafe fn messages<A: Actor>(
 /// # Safety
 /// As [`messages`].
 #[cold]
-unsafe fn next_of_all<M>(
-    cell: CellPtr,
-    first: &mut Option<M>,
-    drain: &mut Drain<M>,
-) -> Result<Option<M>, Failure> {
+unsafe fn next_of_all<M>(cell: CellPtr, first: &mut Option<M>, drain: &mut Drain<M>) -> Option<M> {
     let state = cell.mailbox();
     let notes = state.rare.get();
     if notes & rare::DEADLINE != 0 {
@@ -469,7 +519,7 @@ unsafe fn next_of_all<M>(
     }
     // SAFETY: the ticket is held.
     let Some(diary) = (unsafe { cell.diary() }) else {
-        return Ok(first.take().or_else(|| drain.next()));
+        return first.take().or_else(|| drain.next());
     };
     diary.handled();
     let mut out = MaybeUninit::<M>::uninit();
@@ -482,28 +532,21 @@ unsafe fn next_of_all<M>(
     }
     if notes & rare::DUE != 0 {
         // SAFETY: the agenda was made for the actor's messages.
-        match unsafe { diary.next(place) } {
+        if unsafe { diary.next(place) } {
             // SAFETY: just written.
-            Next::Message => return Ok(Some(unsafe { out.assume_init() })),
-            Next::Failure(failure) => return Err(failure),
-            Next::Nothing => state.rare.set(state.rare.get() & !rare::DUE),
+            return Some(unsafe { out.assume_init() });
         }
+        state.rare.set(state.rare.get() & !rare::DUE);
     }
-    if notes & rare::SIGNALS != 0 {
-        // SAFETY: as above.
-        match unsafe { diary.next_signal(drain.last_place(), place) } {
-            // SAFETY: just written.
-            Next::Message => return Ok(Some(unsafe { out.assume_init() })),
-            Next::Failure(failure) => return Err(failure),
-            Next::Nothing => {}
-        }
+    // SAFETY: as above.
+    if notes & rare::SIGNALS != 0 && unsafe { diary.next_signal(drain.last_place(), place) } {
+        // SAFETY: just written.
+        return Some(unsafe { out.assume_init() });
     }
     let message = match first.take() {
         Some(message) => message,
         None => {
-            let Some((message, place)) = drain.next_with_place() else {
-                return Ok(None);
-            };
+            let (message, place) = drain.next_with_place()?;
             if notes & rare::SIGNALS != 0 && diary.passed(place) {
                 state.rare.set(state.rare.get() & !rare::SIGNALS);
             }
@@ -512,7 +555,7 @@ unsafe fn next_of_all<M>(
     };
     // SAFETY: a message of the actor.
     unsafe { diary.meet(ptr::from_ref(&message).cast()) };
-    Ok(Some(message))
+    Some(message)
 }
 
 /// Is it too late for a message? If not, its deadline is the actor's while it is in hand.
@@ -571,7 +614,7 @@ unsafe fn drop_agenda(cell: CellPtr) {
 ///
 /// # Safety
 /// As [`run`].
-unsafe fn drained<A: Actor>(cell: CellPtr, activation: &Activation<'_>) -> Flow {
+unsafe fn drained<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
     let state = cell.mailbox();
     if state.ending.get() != Ending::Not {
         if !state.word.is_closed() {
@@ -584,7 +627,6 @@ unsafe fn drained<A: Actor>(cell: CellPtr, activation: &Activation<'_>) -> Flow 
         }
         return to(cell, Life::Stopping);
     }
-    let ready_hint = activation.handled as usize;
     if state.rare.get() != 0 {
         // SAFETY: the ticket is held.
         unsafe { pause::<A>(cell) };
@@ -592,13 +634,22 @@ unsafe fn drained<A: Actor>(cell: CellPtr, activation: &Activation<'_>) -> Flow 
     activation.lane.leaving();
     // SAFETY: the ticket is held; after `Idle` nothing is touched.
     match unsafe { mailbox::leave::<A::Msg>(cell) } {
-        Release::Idle => Flow::Over(InvokeResult::Completed { ready_hint }),
+        Release::Idle => Flow::Over(Outcome::Completed),
         Release::More => {
             activation.lane.entering();
             // The signal of an order that was read already would keep the cell from going idle.
             state.word.acknowledge();
-            Flow::Again
+            again(activation)
         }
+    }
+}
+
+/// There is more to do. A future beside the actor that wakes itself would go on for ever.
+fn again(activation: &mut Activation<'_>) -> Flow {
+    if activation.is_spent() {
+        Flow::Over(Outcome::Yielded)
+    } else {
+        Flow::Again
     }
 }
 
@@ -669,7 +720,7 @@ unsafe fn drop_slot<F>(slot: *mut u8) {
 unsafe fn resume<A: Actor>(
     cell: CellPtr,
     cx: &mut task::Context<'_>,
-    activation: &Activation<'_>,
+    activation: &mut Activation<'_>,
 ) -> Flow {
     // SAFETY: the life says which future it is.
     unsafe {
@@ -707,13 +758,16 @@ unsafe fn resume<A: Actor>(
 unsafe fn after_handler<A: Actor>(
     cell: CellPtr,
     poll: Poll<Result<(), Failure>>,
-    activation: &Activation<'_>,
+    activation: &mut Activation<'_>,
 ) -> Flow {
     // SAFETY: the ticket is held.
     unsafe {
         match poll {
             Poll::Ready(Ok(())) => Flow::Again,
-            Poll::Ready(Err(error)) => Flow::Over(fail(cell, error)),
+            Poll::Ready(Err(error)) => {
+                fail(cell, error);
+                Flow::Over(Outcome::Failed)
+            }
             Poll::Pending => wait::<A>(cell, activation),
         }
     }
@@ -723,17 +777,17 @@ unsafe fn after_handler<A: Actor>(
 ///
 /// # Safety
 /// As [`run`].
-unsafe fn wait<A: Actor>(cell: CellPtr, activation: &Activation<'_>) -> Flow {
+unsafe fn wait<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
     // SAFETY: the ticket is held; after `Parked` nothing is touched.
     unsafe { pause::<A>(cell) };
     activation.lane.leaving();
     match mailbox::park(cell) {
-        Park::Parked => Flow::Over(AWAITING),
+        Park::Parked => Flow::Over(Outcome::Suspended),
         // It was woken while it was polled: others first.
-        Park::Notified => Flow::Over(InvokeResult::Yielded),
+        Park::Notified => Flow::Over(Outcome::Yielded),
         Park::Ordered => {
             activation.lane.entering();
-            Flow::Again
+            again(activation)
         }
     }
 }
@@ -774,7 +828,7 @@ pub(crate) unsafe fn drop_future<A: Actor>(cell: CellPtr) {
 /// # Safety
 /// The ticket is held.
 #[cold]
-unsafe fn attend(cell: CellPtr) {
+unsafe fn attend(cell: CellPtr, activation: &mut Activation<'_>) {
     let state = cell.mailbox();
     state.word.acknowledge();
     let orders = state.task.take_orders();
@@ -785,13 +839,6 @@ unsafe fn attend(cell: CellPtr) {
     if orders.has(Orders::RESUME) && state.life.get() == Life::Faulted {
         // SAFETY: the ticket is held.
         unsafe { resume_after_failure(cell) };
-    }
-    if orders.has(Orders::AGENDA)
-        // SAFETY: the ticket is held.
-        && let Some(diary) = unsafe { cell.diary() }
-    {
-        let notes = diary.collect();
-        state.rare.set(state.rare.get() | notes);
     }
     if orders.has(Orders::LANE) {
         for node in state.system.take() {
@@ -816,6 +863,34 @@ unsafe fn attend(cell: CellPtr) {
         if orders.has(Orders::HURRY) {
             look_at_handler(cell);
         }
+    }
+    // Last: the user's code runs here, whose panic must not lose the other orders.
+    if orders.has(Orders::AGENDA) && !state.ending.get().is_kill() {
+        // SAFETY: the ticket is held.
+        unsafe { attend_agenda(cell, activation) };
+    }
+}
+
+/// Polls the futures beside the actor, and notes what is due.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn attend_agenda(cell: CellPtr, activation: &mut Activation<'_>) {
+    let state = cell.mailbox();
+    // SAFETY: the ticket is held.
+    let Some(diary) = (unsafe { cell.diary() }) else {
+        return;
+    };
+    // The deadline of the message in hand is nothing to these futures.
+    let notes = state.rare.get();
+    state.rare.set(notes & !rare::DEADLINE);
+    let collected = diary.collect();
+    state.rare.set(notes | collected.notes);
+    activation.charge(collected.polls);
+    if let Some(failure) = collected.broken {
+        // SAFETY: the ticket is held.
+        unsafe { cell.cold() }.fault = Some(failure);
+        state.marks.set(Marks::FAULT);
     }
 }
 
@@ -912,7 +987,8 @@ unsafe fn forgive(cell: CellPtr) {
 ///
 /// # Safety
 /// The ticket is held.
-unsafe fn fail(cell: CellPtr, error: Failure) -> InvokeResult {
+#[cold]
+unsafe fn fail(cell: CellPtr, error: Failure) {
     let state = cell.mailbox();
     let life = state.life.get();
     let error = match life {
@@ -930,10 +1006,6 @@ unsafe fn fail(cell: CellPtr, error: Failure) -> InvokeResult {
     if !error.is_exit() {
         cell.home().shared.report_failure(cell, &error);
     }
-    let result = InvokeResult::Failed {
-        error: error.clone(),
-        retry_after: None,
-    };
     match life {
         Life::Hook | Life::Dead => state.life.set(Life::Dead),
         Life::Stopping => {}
@@ -962,7 +1034,6 @@ unsafe fn fail(cell: CellPtr, error: Failure) -> InvokeResult {
             }
         }
     }
-    result
 }
 
 /// What the actor is to fail with although no handler of its own did.
@@ -1288,7 +1359,6 @@ unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
     }
     // SAFETY: the ticket is held; the decider's borrows are over.
     unsafe { cell.cold() }.tallies.insert(child.index(), tally);
-    shared.decided(child, failure, verdict);
     // A temporary child comes and goes alone.
     let strategy = if policy == RestartPolicy::Temporary {
         SupervisionStrategy::OneForOne
@@ -1397,7 +1467,6 @@ unsafe fn supervise_self(cell: CellPtr, failure: &Failure) {
         .judge(&mut tally, cell.policy(), failure, shared.now(), salt);
     // SAFETY: the ticket is held; the decider's borrows are over.
     unsafe { cell.cold() }.tallies.insert(cell.index(), tally);
-    shared.decided(cell, failure, verdict);
     match verdict {
         Verdict::Resume => {
             // SAFETY: the ticket is held.

@@ -1,7 +1,7 @@
 //! Futures and streams whose results become messages of an actor.
 
 use crate::actor_ref::{ActorRef, Stopped};
-use crate::agenda::{Handed, More, Task};
+use crate::agenda::{More, Task};
 use crate::failure::{Failure, StopCause};
 use crate::registry::MailboxIndex;
 use core::future::Future;
@@ -22,14 +22,14 @@ where
     F: Future,
     G: FnOnce(F::Output) -> M,
 {
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Option<Handed<M>>, More)> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Option<M>, More)> {
         // SAFETY: the future is pinned as the whole is; the rest is not.
         let (future, map) = unsafe {
             let this = self.get_unchecked_mut();
             (Pin::new_unchecked(&mut this.future), &mut this.map)
         };
         let output = ready!(future.poll(cx));
-        let message = map.take().map(|map| Handed::Message(map(output)));
+        let message = map.take().map(|map| map(output));
         Poll::Ready((message, More::Over))
     }
 }
@@ -48,7 +48,7 @@ where
     G: FnMut(S::Item) -> M,
     E: FnOnce() -> Option<M>,
 {
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Option<Handed<M>>, More)> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Option<M>, More)> {
         // SAFETY: the stream is pinned as the whole is; the rest is not.
         let (stream, map, end) = unsafe {
             let this = self.get_unchecked_mut();
@@ -56,10 +56,10 @@ where
             (stream, &mut this.map, &mut this.end)
         };
         Poll::Ready(match ready!(stream.poll_next(cx)) {
-            Some(item) => (Some(Handed::Message(map(item))), More::Later),
+            Some(item) => (Some(map(item)), More::Later),
             None => {
                 let last = end.take().and_then(|end| end());
-                (last.map(Handed::Message), More::Over)
+                (last, More::Over)
             }
         })
     }
@@ -86,14 +86,14 @@ pub(crate) struct Watching<G> {
 impl<G> Unpin for Watching<G> {}
 
 impl<M, G: FnOnce(Ended) -> M> Task<M> for Watching<G> {
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Option<Handed<M>>, More)> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Option<M>, More)> {
         let this = self.get_mut();
         let cause = ready!(Pin::new(&mut this.stopped).poll(cx));
         let ended = Ended {
             actor: this.of,
             cause,
         };
-        let message = this.map.take().map(|map| Handed::Message(map(ended)));
+        let message = this.map.take().map(|map| map(ended));
         Poll::Ready((message, More::Over))
     }
 }

@@ -27,6 +27,9 @@
 
 mod idle;
 mod local;
+mod staff;
+
+pub(crate) use self::staff::{Outlook, Shortage};
 
 use self::idle::Idle;
 use self::local::Ring;
@@ -427,10 +430,11 @@ impl Injector {
 }
 
 impl ReadyQueueCoordinator {
-    /// A coordinator for so many workers. One worker makes it single-core, unless `stealing` asks
-    /// for the other kind. `seed` decides from whom is stolen first.
-    pub(crate) fn new(workers: usize, stealing: bool, seed: u64) -> Self {
-        let single = workers == 1 && !stealing;
+    /// A coordinator for `least` workers, and `most` when there is much to do. Where there can be one only, it is
+    /// single-core, unless `stealing` asks for the other kind. `seed` decides from whom is stolen
+    /// first.
+    pub(crate) fn new((least, most): (usize, usize), stealing: bool, seed: u64) -> Self {
+        let single = most == 1 && !stealing;
         Self {
             injector: Injector {
                 len: AtomicUsize::new(0),
@@ -439,9 +443,9 @@ impl ReadyQueueCoordinator {
                     closed: false,
                 }),
             },
-            idle: Idle::new(workers),
-            lanes: (0..workers)
-                .map(|worker| Lane::new(worker, workers, single, seed))
+            idle: Idle::new(least, most),
+            lanes: (0..most)
+                .map(|worker| Lane::new(worker, most, single, seed))
                 .collect(),
         }
     }
@@ -450,8 +454,9 @@ impl ReadyQueueCoordinator {
         &self.lanes[worker]
     }
 
+    /// How many workers there are now.
     pub(crate) fn workers(&self) -> usize {
-        self.lanes.len()
+        self.idle.staff()
     }
 
     /// Is there one worker, which consumes every mailbox?
@@ -578,6 +583,9 @@ impl ReadyQueueCoordinator {
     pub(crate) fn wake_all(&self) {
         for lane in &self.lanes {
             lane.wake();
+        }
+        if let Some(call) = self.idle.call() {
+            call.wake();
         }
     }
 

@@ -12,6 +12,7 @@
 use crate::cell::CellPtr;
 use crate::failure::Failure;
 use crate::sync::{self, Arc};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::fmt;
 use core::time::Duration;
@@ -213,7 +214,9 @@ impl Supervision {
         mut self,
         decide: impl Fn(&Failure) -> SupervisionDirective + Send + Sync + 'static,
     ) -> Self {
-        self.decider = Some(Arc::new(decide));
+        // By way of a box: the `Arc` of targets without compare-and-swap is no language item.
+        let decide: Box<dyn Fn(&Failure) -> SupervisionDirective + Send + Sync> = Box::new(decide);
+        self.decider = Some(Arc::from(decide));
         self
     }
 

@@ -58,13 +58,51 @@ pub(crate) fn fence_after_rmw() {
 // === shared ownership ===
 
 #[cfg(target_has_atomic = "ptr")]
-pub(crate) use alloc::{
-    sync::{Arc, Weak},
-    task::Wake,
-};
+pub(crate) use alloc::sync::{Arc, Weak};
+#[cfg(target_has_atomic = "ptr")]
+use alloc::task::Wake;
 
 #[cfg(not(target_has_atomic = "ptr"))]
-pub(crate) use portable_atomic_util::{Arc, Weak, task::Wake};
+use portable_atomic_util::task::Wake;
+#[cfg(not(target_has_atomic = "ptr"))]
+pub(crate) use portable_atomic_util::{Arc, Weak};
+
+/// A value that is told when one of its wakers is used.
+pub(crate) trait Wakes: Send + Sync + 'static {
+    fn wake(&self);
+}
+
+/// Such a value, to be shared with its wakers.
+pub(crate) struct Waking<W>(pub(crate) W);
+
+impl<W: Wakes> Waking<W> {
+    pub(crate) fn waker(this: &Arc<Self>) -> core::task::Waker {
+        Arc::clone(this).into()
+    }
+}
+
+// The two traits differ in how the methods take the value.
+#[cfg(target_has_atomic = "ptr")]
+impl<W: Wakes> Wake for Waking<W> {
+    fn wake(self: Arc<Self>) {
+        self.0.wake();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.wake();
+    }
+}
+
+#[cfg(not(target_has_atomic = "ptr"))]
+impl<W: Wakes> Wake for Waking<W> {
+    fn wake(this: Arc<Self>) {
+        this.0.wake();
+    }
+
+    fn wake_by_ref(this: &Arc<Self>) {
+        this.0.wake();
+    }
+}
 
 // === waiting for another thread ===
 
@@ -84,16 +122,17 @@ pub(crate) use alloc::alloc::{alloc, dealloc};
 
 /// Fetches the line of `address` for a write, where the target can be told to. A hint: the address
 /// need not be valid.
-#[cfg(all(feature = "std", not(any(loom, miri))))]
+#[cfg(all(feature = "std", not(loom)))]
+#[cfg_attr(miri, allow(dead_code, reason = "see `pool.rs`"))]
 #[inline(always)]
 pub(crate) fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: a prefetch never faults.
     unsafe {
         use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_ET0>(address.cast());
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = address;
 }
 
@@ -354,6 +393,17 @@ pub(crate) fn is_panicking() -> bool {
     return std::thread::panicking();
     #[cfg(not(feature = "std"))]
     return false;
+}
+
+/// Goes on with a panic that was caught.
+pub(crate) fn panic_on(panic: Panic) -> ! {
+    #[cfg(feature = "std")]
+    std::panic::resume_unwind(panic);
+    #[cfg(not(feature = "std"))]
+    {
+        drop(panic);
+        unreachable!("nothing is caught without `std`")
+    }
 }
 
 /// Runs foreign code whose panic must not hit a bystander: it ends here, and so does a panic of the

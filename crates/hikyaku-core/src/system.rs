@@ -7,11 +7,15 @@ use crate::cell::{CellPtr, WeakCell};
 use crate::clock::Clock;
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::dispatcher::{Dispatcher, DispatcherBuilder, Home, HomePlan};
+use crate::event_stream::{Event, EventStream, name_of};
+use crate::extension::Extensions;
 use crate::failure::{Failure, FailureReport};
+use crate::foreman::Foreman;
 use crate::mailbox::{InvalidOptions, MailboxOptions};
+use crate::receptionist::Directory;
 use crate::registry::{MailboxIndex, MailboxRegistry};
 use crate::state::Orders;
-use crate::supervision::{Escalation, RestartPolicy, Supervision, Verdict};
+use crate::supervision::{Escalation, RestartPolicy, Supervision};
 use crate::sync::{self, Arc, AtomicU8, AtomicUsize, Mutex, Ordering, Weak};
 use crate::time::{Sleep, Target, TickDriver, TickHandle, Time};
 use crate::worker::Worker;
@@ -32,6 +36,9 @@ pub(crate) struct Shared {
     /// What dispatchers that are gone have handled.
     handled_before: AtomicUsize,
     pub(crate) dead_letters: DeadLetters,
+    pub(crate) events: Arc<EventStream>,
+    pub(crate) directory: Directory,
+    pub(crate) extensions: Extensions,
     on_failure: Option<OnFailure>,
     failures: AtomicUsize,
     pub(crate) registry: MailboxRegistry,
@@ -124,19 +131,37 @@ impl Shared {
             .with(|homes| homes.iter().filter_map(Weak::upgrade).collect())
     }
 
-    /// Are all living actors on other dispatchers than the main one?
+    /// Are all living actors on other dispatchers than the main one? Asked at the end only: the actors of the main
+    /// dispatcher are not counted, and a difference of two counts would be wrong while one of them changes.
     pub(crate) fn is_main_empty(&self) -> bool {
-        let elsewhere: usize = self.homes().iter().map(|home| home.population()).sum();
-        self.registry.live() <= elsewhere
+        let mut empty = true;
+        self.registry
+            .for_each(|cell| empty &= !cell.home().is_main());
+        empty
     }
 
-    /// Takes an ended actor out of the registry and frees its name. *The runner of `cell`.*
+    /// Does the actor belong to this system?
+    pub(crate) fn is_of(&self, cell: CellPtr) -> bool {
+        core::ptr::eq(self, Arc::as_ptr(&cell.home().shared))
+    }
+
+    /// Takes an ended actor out of the registry and out of all lists, and frees its name. *The runner of
+    /// `cell`.*
     pub(crate) fn unregister(&self, cell: CellPtr) {
         let known = self.registry.unregister(cell.index());
-        debug_assert!(known, "a living actor is registered");
+        debug_assert!(known.is_some(), "a living actor is registered");
         if let Some(name) = cell.cold_if_any().and_then(|cold| cold.name.as_ref()) {
             self.names.with(|names| names.remove(name));
         }
+        if known == Some(true) {
+            self.events.forget(cell.index());
+            self.directory.forget(cell.index());
+        }
+        self.events.publish(|| Event::Stopped {
+            actor: cell.index(),
+            name: name_of(cell),
+            cause: cell.cause(),
+        });
     }
 
     /// An actor has failed. *Its runner.* Panics of the listener end here.
@@ -153,6 +178,11 @@ impl Shared {
                 });
             });
         }
+        self.events.publish(|| Event::Failed {
+            actor: cell.index(),
+            name: name_of(cell),
+            failure: failure.clone(),
+        });
     }
 
     /// An actor has ended.
@@ -190,6 +220,9 @@ impl Shared {
 
     fn stop_if_empty(&self) {
         if self.registry.live() == 0 && self.raise(SystemState::Stopped) {
+            self.events.end();
+            self.dead_letters.end();
+            self.extensions.end();
             let waiting = self.waiting.with(|(_, waiting)| core::mem::take(waiting));
             for waker in waiting.into_values() {
                 sync::wake(waker);
@@ -224,13 +257,14 @@ impl Shared {
     }
 
     /// An actor is about to be made anew.
-    pub(crate) fn one_restarted(&self, _cell: CellPtr) {
+    pub(crate) fn one_restarted(&self, cell: CellPtr) {
         // Relaxed: a statistic.
         self.restarts.fetch_add(1, Ordering::Relaxed);
+        self.events.publish(|| Event::Restarted {
+            actor: cell.index(),
+            name: name_of(cell),
+        });
     }
-
-    /// A supervisor has decided about an actor that failed.
-    pub(crate) fn decided(&self, _cell: CellPtr, _failure: &Failure, _verdict: Verdict) {}
 
     /// Gives an order when the clock shows `at`. False if there is no timer for it. The caller keeps the
     /// cell.
@@ -288,7 +322,7 @@ impl System {
     pub fn builder(name: &str) -> SystemBuilder {
         SystemBuilder {
             name: name.into(),
-            workers: 1,
+            workers: (1, 1),
             stealing: false,
             throughput: DEFAULT_THROUGHPUT,
             clock: None,
@@ -408,6 +442,21 @@ impl System {
         self.terminated()
     }
 
+    /// As [`graceful_shutdown`](Self::graceful_shutdown); what is left after so long is ended by force. In a
+    /// system without timers it takes the time it takes.
+    ///
+    /// # Cancel safety
+    /// As [`graceful_shutdown`](Self::graceful_shutdown).
+    pub fn graceful_shutdown_within(&self, patience: Duration) -> Terminated {
+        let terminated = self.graceful_shutdown();
+        if let Some(time) = &self.shared().time {
+            let due = time.now().saturating_add(patience);
+            // Refused only if the system has stopped already, or for want of memory.
+            let _set = time.insert(due, Target::Shutdown(Arc::downgrade(&self.0)));
+        }
+        terminated
+    }
+
     /// Orders an end by force: handlers in flight are dropped, queued messages become dead letters.
     /// A handler that blocks its thread is not interrupted.
     pub fn force_stop(&self) {
@@ -433,6 +482,34 @@ impl System {
     /// [`SleepError`](crate::SleepError), if it ends early.
     pub fn sleep(&self, duration: Duration) -> Sleep {
         Sleep::new(self.shared().time.clone(), duration)
+    }
+
+    /// What adds workers, if their number can change
+    /// ([`SystemBuilder::adaptive_workers`]). One is enough: only the waker that was passed last is woken.
+    pub fn foreman(&self) -> Option<Foreman> {
+        Dispatcher(Arc::clone(&self.0)).foreman()
+    }
+
+    /// How many messages an actor handles before others have their turn.
+    pub fn throughput(&self) -> u32 {
+        self.0.throughput()
+    }
+
+    /// Changes the [`throughput`](Self::throughput), from the next activations on. That of actors spawned with
+    /// one of their own, and of other dispatchers, stays.
+    pub fn set_throughput(&self, messages: u32) {
+        self.0.set_throughput(messages);
+    }
+
+    /// How long an actor may handle messages before others have their turn.
+    pub fn time_budget(&self) -> Option<Duration> {
+        self.0.time_budget()
+    }
+
+    /// Changes the [`time_budget`](Self::time_budget), in microseconds, from the next activations on. That of other
+    /// dispatchers stays.
+    pub fn set_time_budget(&self, limit: Option<Duration>) {
+        self.0.set_time_budget(limit);
     }
 
     /// What the system counts.
@@ -496,7 +573,7 @@ pub struct Metrics {
     /// Messages dropped unhandled because their deadline had passed
     /// ([`Actor::deadline`](crate::Actor::deadline)).
     pub expired: usize,
-    /// Workers of the system.
+    /// Workers of the system, as many as there are now.
     pub workers: usize,
     /// Workers with nothing to do.
     pub workers_asleep: usize,
@@ -558,7 +635,7 @@ type OnFailure = Box<dyn Fn(&FailureReport<'_>) + Send + Sync>;
 #[must_use]
 pub struct SystemBuilder {
     name: Box<str>,
-    workers: usize,
+    workers: (usize, usize),
     stealing: bool,
     throughput: u32,
     clock: Option<Arc<dyn Clock>>,
@@ -576,7 +653,15 @@ pub struct SystemBuilder {
 impl SystemBuilder {
     /// How many workers; at least one. One worker alone gets the single-core coordinator.
     pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = workers.max(1);
+        self.workers = (workers.max(1), workers.max(1));
+        self
+    }
+
+    /// `least` workers, at least one, and up to `most` when they cannot keep up: see
+    /// [`System::foreman`].
+    pub fn adaptive_workers(mut self, least: usize, most: usize) -> Self {
+        let least = least.max(1);
+        self.workers = (least, most.max(least));
         self
     }
 
@@ -596,7 +681,8 @@ impl SystemBuilder {
     /// The clock of the timers, of deadlines, and of the limit on long activations. Timers need a
     /// [`tick_driver`](Self::tick_driver) as well.
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Some(Arc::new(clock));
+        let clock: Box<dyn Clock> = Box::new(clock);
+        self.clock = Some(Arc::from(clock));
         self
     }
 
@@ -685,13 +771,17 @@ impl SystemBuilder {
             let stop = handle.stop_token();
             driver.start(handle, stop).map_err(BuildError::TickDriver)?;
         }
+        let events = Arc::new(EventStream::new());
         let shared = Arc::new(Shared {
             homes: Mutex::new(Vec::new()),
             handled_before: AtomicUsize::new(0),
-            dead_letters: DeadLetters::new(self.listener),
+            dead_letters: DeadLetters::new(self.listener, Arc::clone(&events)),
+            events,
+            directory: Directory::new(),
+            extensions: Extensions::new(),
             on_failure: self.on_failure,
             failures: AtomicUsize::new(0),
-            registry: MailboxRegistry::new(self.workers + 1),
+            registry: MailboxRegistry::new(self.workers.1 + 1),
             names: Mutex::new(BTreeMap::new()),
             name: self.name,
             clock: self.clock,

@@ -27,8 +27,9 @@ use self::wheel::{Advance, Refused, Wheel};
 use crate::agenda::{Item, Mail};
 use crate::cell::WeakCell;
 use crate::clock::Clock;
+use crate::dispatcher::Home;
 use crate::state::Orders;
-use crate::sync::{self, Arc, Mutex};
+use crate::sync::{self, Arc, Mutex, Weak};
 use core::fmt;
 use core::task::Waker;
 use core::time::Duration;
@@ -58,6 +59,8 @@ pub(crate) enum Target {
     },
     /// Gives an order.
     Order(WeakCell, Orders),
+    /// Ends a system by force.
+    Shutdown(Weak<Home>),
 }
 
 impl Target {
@@ -66,6 +69,11 @@ impl Target {
             Self::Waker(waker) => sync::wake(waker),
             Self::Actor { mail, item } => mail.deliver(item),
             Self::Order(cell, orders) => cell.cell().order(orders, false),
+            Self::Shutdown(home) => {
+                if let Some(home) = home.upgrade() {
+                    home.shared.force_stop();
+                }
+            }
         }
     }
 }
@@ -168,13 +176,19 @@ impl Time {
                 }
                 let next = turning.wheel.next_due();
                 turning.back_at = next.unwrap_or(u64::MAX);
-                core::mem::swap(&mut turning.waker, &mut waker);
-                Some(next)
+                if !turning.stopped {
+                    core::mem::swap(&mut turning.waker, &mut waker);
+                }
+                Some((next, turning.stopped))
             });
             due.iter_mut()
                 .filter_map(Option::take)
                 .for_each(Target::fire);
-            if let Some(next) = next {
+            if let Some((next, stopped)) = next {
+                if let Some(waker) = waker.filter(|_| stopped) {
+                    // It may have asked whether it should stop before it came here.
+                    sync::wake(waker);
+                }
                 return match next {
                     Some(tick) => NextTick::At(self.time_of(tick)),
                     None => NextTick::Never,
@@ -223,3 +237,6 @@ impl fmt::Debug for Time {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

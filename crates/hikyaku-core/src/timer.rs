@@ -26,14 +26,17 @@ impl From<u64> for TimerKey {
     }
 }
 
-/// What a repeated timer does with ticks that came while its actor was busy.
+/// What a repeated timer does with ticks that pile up while its actor is busy, or its driver late.
+///
+/// The first of them always waits for the actor. This is about those that come after it until it is
+/// handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum PileUp {
-    /// All are handed over, one after the other, as soon as the actor has time.
+    /// All are handed over as soon as the actor has time, behind whatever else is due by then.
     #[default]
     Burst,
-    /// One is handed over for all of them; then the timer goes on in its old rhythm.
+    /// One more is handed over for all of them; then the timer goes on in its old rhythm.
     Coalesce,
     /// They are lost; the timer goes on in its old rhythm.
     Skip,
@@ -43,7 +46,8 @@ pub enum PileUp {
 ///
 /// Its messages are handled before those that wait in the mailbox, take no room there, and never
 /// while a handler is pending. It belongs to the actor as it is now: it ends with it, and with its
-/// restart.
+/// restart. From the order to end on, also to end gracefully, no tick is handled any more. A timer keeps no
+/// actor alive.
 ///
 /// ```
 /// use hikyaku_core::{Actor, Context, Failure, PileUp, Timer};

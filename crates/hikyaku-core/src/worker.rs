@@ -6,7 +6,7 @@ use crate::cell::CellPtr;
 use crate::dispatcher::Home;
 use crate::invoker::{InvokeResult, MessageInvoker};
 use crate::ready::Lane;
-use crate::sync::{self, Arc, Here};
+use crate::sync::{self, Arc, Here, Panic};
 use crate::system::{SpawnError, SpawnOptions, System};
 use core::fmt;
 use core::marker::PhantomData;
@@ -22,7 +22,7 @@ use core::task::Waker;
 ///   `on_watch`, also about every millisecond;
 /// - pass a waker whose `wake_by_ref` does not block and does not call into the system;
 /// - drop a worker only when it returned `Stopped`: dropped before, it stops the whole system by
-///   force.
+///   force, or, if no actor lives on its dispatcher and that is not the main one, closes the dispatcher.
 pub trait WorkerExecutor {
     /// Why a worker cannot be run.
     type Error;
@@ -46,7 +46,7 @@ pub enum Turn {
         /// in case one of them is stuck in a handler with work beside it.
         on_watch: bool,
     },
-    /// The system has stopped: do not poll again.
+    /// The system has stopped, or the worker has retired: do not poll again.
     Stopped,
 }
 
@@ -69,6 +69,8 @@ enum Phase {
     /// Counted as asleep; has to look once more.
     Parking,
     Parked,
+    /// Not counted at all.
+    Retired,
 }
 
 impl Worker {
@@ -78,6 +80,16 @@ impl Worker {
             number,
             phase: Phase::Busy,
             watched: false,
+        }
+    }
+
+    /// One that was hired: it counts as searching, and what is stuck somewhere is why it is here.
+    pub(crate) fn hired(home: Arc<Home>, number: usize) -> Self {
+        Self {
+            home,
+            number,
+            phase: Phase::Searching,
+            watched: true,
         }
     }
 
@@ -91,30 +103,39 @@ impl Worker {
         self.home.system()
     }
 
-    /// Keeps a system's only worker on this thread, so that it can run actors that are not `Send`.
+    /// Keeps a dispatcher's only worker on this thread, so that it can run actors that are not `Send`.
     ///
     /// # Errors
-    /// Hands the worker back if the system has others.
+    /// Hands the worker back if the dispatcher has others.
     pub fn on_this_thread(self) -> Result<LocalWorker, Self> {
-        if self.home.coordinator.is_single() {
-            Ok(LocalWorker {
-                worker: self,
-                _not_send: PhantomData,
-            })
-        } else {
-            Err(self)
-        }
+        self.pinned().map(PinnedWorker::on_this_thread)
     }
 
     /// Does at most `budget` steps: runs an actor for one activation, or looks for one.
     ///
     /// If it returns [`Turn::Idle`], `waker` will be woken when there is something to do.
     pub fn poll(&mut self, budget: usize, waker: &Waker) -> Turn {
-        let home = &*self.home;
-        let coordinator = &home.coordinator;
-        let lane = coordinator.lane(self.number);
+        let home = Arc::as_ptr(&self.home);
+        // SAFETY: the worker holds its home, and is not dropped meanwhile.
+        let home = unsafe { &*home };
+        let lane = home.coordinator.lane(self.number);
         let _here = Entered::new(home, lane);
-        for _ in 0..budget {
+        let mut left = budget;
+        loop {
+            // Once for many activations: what runs is known.
+            match sync::catch(|| self.turn(&mut left, home, lane, waker)) {
+                Ok(turn) => return turn,
+                Err(panic) => after_panic(home, lane, panic),
+            }
+        }
+    }
+
+    /// Goes on until the budget is spent or there is nothing to do. Panics as the actors do.
+    #[inline]
+    fn turn(&mut self, left: &mut usize, home: &Home, lane: &Lane, waker: &Waker) -> Turn {
+        let coordinator = &home.coordinator;
+        while *left > 0 {
+            *left -= 1;
             match self.phase {
                 Phase::Busy => match coordinator.take(lane) {
                     Some(cell) => activate(home, lane, cell),
@@ -157,9 +178,39 @@ impl Worker {
                     coordinator.unpark(lane);
                     self.phase = Phase::Searching;
                 }
+                Phase::Retired => return Turn::Stopped,
             }
         }
         Turn::Ready
+    }
+
+    /// Can there be a use in [`retire`](Self::retire)? Not where the number of workers is fixed.
+    pub fn can_retire(&self) -> bool {
+        self.home.coordinator.is_adaptive()
+    }
+
+    /// Retires an idle worker that the others can do without: to be tried when it has been
+    /// [`Turn::Idle`] for long. If it succeeds, `poll` returns [`Turn::Stopped`] and the worker can be dropped;
+    /// if not, it goes on as before: it has just been woken, is on watch, or there are no more workers than
+    /// there have to be.
+    pub fn retire(&mut self) -> bool {
+        let coordinator = &self.home.coordinator;
+        if self.phase == Phase::Parked && coordinator.retire(coordinator.lane(self.number)) {
+            self.phase = Phase::Retired;
+        }
+        self.phase == Phase::Retired
+    }
+
+    /// Binds a dispatcher's only worker to the thread that it will be given to.
+    ///
+    /// # Errors
+    /// Hands the worker back if the dispatcher has others.
+    pub fn pinned(self) -> Result<PinnedWorker, Self> {
+        if self.home.coordinator.is_single() {
+            Ok(PinnedWorker(self))
+        } else {
+            Err(self)
+        }
     }
 
     /// Leaves the others to themselves.
@@ -167,20 +218,26 @@ impl Worker {
         let coordinator = &self.home.coordinator;
         let lane = coordinator.lane(self.number);
         match core::mem::replace(&mut self.phase, Phase::Busy) {
-            Phase::Busy => {}
+            Phase::Busy | Phase::Retired => {}
             Phase::Searching => coordinator.stop_searching(lane),
             Phase::Parking | Phase::Parked => {
                 coordinator.unpark(lane);
                 coordinator.stop_searching(lane);
             }
         }
-        if coordinator.workers() > 1 {
+        if !coordinator.is_single() {
             coordinator.abandon(lane);
         }
     }
 
     /// Ends what is left, on this thread.
     fn finish(&mut self) {
+        if self.phase == Phase::Retired {
+            // Nobody else can have taken the place: no worker is left to hire for.
+            let coordinator = &self.home.coordinator;
+            coordinator.rejoin(coordinator.lane(self.number));
+            self.phase = Phase::Searching;
+        }
         while !self.home.is_empty() && self.poll(usize::MAX, Waker::noop()) != Turn::Stopped {
             // Only a sender between its exchange and its registration can keep us here.
             sync::spin_loop();
@@ -193,10 +250,11 @@ impl Worker {
 fn activate(home: &Home, lane: &Lane, cell: CellPtr) {
     sync::set_running(cell.as_ptr().cast_const().cast());
     lane.entering();
-    let mut activation = home.activation(cell, lane);
-    // SAFETY: who takes a cell from the coordinator holds its ticket.
-    let result = unsafe { MessageInvoker::invoke_batch(cell, &mut activation) };
-    activation.count();
+    let result = {
+        let mut activation = home.activation(cell, lane);
+        // SAFETY: who takes a cell from the coordinator holds its ticket.
+        unsafe { MessageInvoker::invoke_batch(cell, &mut activation) }
+    };
     // What runs is asked for by wakers too, and may run elsewhere from here on.
     sync::set_running(ptr::null());
     match result {
@@ -209,9 +267,27 @@ fn activate(home: &Home, lane: &Lane, cell: CellPtr) {
     home.coordinator.after_activation(lane);
 }
 
+/// An actor panicked in its activation.
+#[cold]
+fn after_panic(home: &Home, lane: &Lane, panic: Panic) {
+    let running = sync::running();
+    if running.is_null() {
+        // Not an actor: the runtime itself is at fault, and its worker ends.
+        sync::panic_on(panic);
+    }
+    // SAFETY: what runs on this thread is a live cell, whose ticket this worker holds.
+    unsafe {
+        let cell = CellPtr::from_ptr(running.cast_mut().cast());
+        let _failed = MessageInvoker::after_panic(cell, panic);
+        sync::set_running(ptr::null());
+        home.coordinator.requeue(lane, cell);
+    }
+    home.coordinator.after_activation(lane);
+}
+
 impl Drop for Worker {
     fn drop(&mut self) {
-        if !self.home.is_stopped() {
+        if self.phase != Phase::Retired && !self.home.is_stopped() && !self.home.close_if_empty() {
             self.home.shared.force_stop();
             self.leave();
         }
@@ -267,7 +343,43 @@ impl Drop for Entered {
     }
 }
 
-/// A system's only worker, bound to the thread it was made on.
+/// A dispatcher's only worker on the way to its thread. Made by [`Worker::pinned`].
+///
+/// It cannot be polled, so no actor has been made yet that would have to stay where it was made.
+#[derive(Debug)]
+pub struct PinnedWorker(Worker);
+
+impl PinnedWorker {
+    /// Spawns an actor that will be made on the worker's thread, and stay there. The factory travels to
+    /// it; the actor need not be `Send`.
+    ///
+    /// # Errors
+    /// As [`System::spawn_with`].
+    pub fn spawn_local<A: LocalActor>(
+        &self,
+        options: SpawnOptions,
+        mut factory: impl FnMut() -> A + Send + 'static,
+    ) -> Result<ActorRef<A::Msg>, SpawnError> {
+        // SAFETY: no parent is claimed. The factory is `Send`. What it makes stays with the only worker: this
+        // one is polled as a `LocalWorker`, which does not leave its thread, or it is dropped, and ends
+        // its actors there and then.
+        unsafe {
+            self.0
+                .home
+                .spawn_bound(None, options, move || Local(factory()))
+        }
+    }
+
+    /// It has arrived.
+    pub fn on_this_thread(self) -> LocalWorker {
+        LocalWorker {
+            worker: self.0,
+            _not_send: PhantomData,
+        }
+    }
+}
+
+/// A dispatcher's only worker, bound to the thread it was made on.
 ///
 /// It can spawn a [`LocalActor`], which is made, polled and dropped on this thread.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Waiting for a future on a thread that is no actor's.
 
-use crate::threads::{Parker, SPINS};
+use crate::park::{Parker, SPINS};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;

@@ -1,22 +1,26 @@
-//! The current thread: actors run while somebody blocks on a future.
+//! The current thread: actors run while somebody waits for a future.
 
-use crate::system::Builder;
-use crate::threads::{Parker, SPINS};
+use crate::blocking::BlockingThreads;
+use crate::park::{Parker, SPINS};
 use hikyaku_core::{
-    ActorRef, LocalActor, LocalSpawner, LocalWorker, SpawnError, SpawnOptions, System, Turn,
+    ActorRef, LocalActor, LocalSpawner, LocalWorker, ManualDriver, NextTick, SpawnError,
+    SpawnOptions, System, Turn,
 };
 use std::cell::RefCell;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-/// A system whose actors run on this thread, inside [`CurrentThread::block_on`].
+/// A system whose actors run on this thread, inside [`CurrentThread::block_on`] and
+/// [`CurrentThread::run_until`].
 ///
-/// Needs no other thread, and runs actors that are not `Send`. References can be used from any
-/// thread. Dropped, it ends its actors by force, on this thread.
+/// Needs no other thread, except for [`Context::blocking`](crate::Context::blocking), and runs actors that are not
+/// `Send`. References can be used from any thread. Timers fire while one of the two runs. Dropped, it ends its actors
+/// by force, on this thread.
 ///
 /// ```
 /// use hikyaku::{Context, CurrentThread, Failure, Local, LocalActor, Reply, SpawnOptions};
@@ -43,20 +47,32 @@ pub struct CurrentThread {
     system: System,
     spawner: LocalSpawner,
     worker: RefCell<LocalWorker>,
+    /// Unless the user has brought a driver.
+    ticks: Option<ManualDriver>,
+    pool: BlockingThreads,
 }
+
+/// So many steps before a look at the future: it may have become ready on the way.
+const BUDGET: usize = 64;
 
 impl CurrentThread {
     /// A system with default settings. For others, see
-    /// [`Builder::build_current_thread`].
+    /// [`Builder::build_current_thread`](crate::Builder::build_current_thread).
     pub fn new(name: &str) -> Self {
-        Builder::new(name).build_current_thread()
+        crate::Builder::new(name).build_current_thread()
     }
 
-    pub(crate) fn from_worker(worker: LocalWorker) -> Self {
+    pub(crate) fn of(
+        worker: LocalWorker,
+        ticks: Option<ManualDriver>,
+        pool: BlockingThreads,
+    ) -> Self {
         Self {
             system: worker.system(),
             spawner: worker.spawner(),
             worker: RefCell::new(worker),
+            ticks,
+            pool,
         }
     }
 
@@ -73,7 +89,8 @@ impl CurrentThread {
     }
 
     /// Runs the actors and the future, until the future is done. Actors may have messages left
-    /// then; they run on in the next `block_on`.
+    /// then; they run on in the next `block_on`. The thread sleeps while there is nothing to do, until the
+    /// next timer.
     ///
     /// # Panics
     /// If it is called by an actor of this very system: it would wait for itself.
@@ -86,17 +103,71 @@ impl CurrentThread {
             if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
                 return output;
             }
-            // Some steps, then a look at the future: it may have become ready on the way.
-            let turn = self
-                .worker
-                .try_borrow_mut()
-                .expect("block_on called from an actor of the same system")
-                .poll(64, &waker);
-            match turn {
-                Turn::Ready => {}
-                Turn::Idle { .. } | Turn::Stopped => parker.park(SPINS, None),
+            let due = self.tick(&waker);
+            if self.step(&waker) == Turn::Ready {
+                continue;
+            }
+            let wait = due.map(|due| due.saturating_sub(self.now()));
+            if wait.is_none_or(|wait| !wait.is_zero()) {
+                parker.park(SPINS, wait);
             }
         }
+    }
+
+    /// As [`block_on`](Self::block_on), without blocking: for executors that have a thread of their own, such as a
+    /// `LocalSet` of Tokio, or the event loop of a browser.
+    ///
+    /// Inside a Tokio runtime its timers tell when the system's are due. Elsewhere nobody comes back for a timer
+    /// alone: give the builder a [`tick_driver`](crate::Builder::tick_driver) there.
+    ///
+    /// # Cancel safety
+    /// Dropped, it drops the future. The actors go on in the next call.
+    ///
+    /// # Panics
+    /// As `block_on`; also if a timer is set inside a Tokio runtime that has none (`enable_time`).
+    pub async fn run_until<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        let mut alarm = Alarm::default();
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(output);
+            }
+            let due = self.tick(cx.waker());
+            let ready = self.step(cx.waker()) == Turn::Ready;
+            if ready || due.is_some_and(|due| alarm.is_due(due, self.now(), cx)) {
+                cx.waker().wake_by_ref();
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn step(&self, waker: &Waker) -> Turn {
+        self.worker
+            .try_borrow_mut()
+            .expect("run from an actor of the same system, which would wait for itself")
+            .poll(BUDGET, waker)
+    }
+
+    /// Fires what is due, and says when to be back.
+    fn tick(&self, waker: &Waker) -> Option<Duration> {
+        match self.ticks.as_ref()?.tick_waking(waker)? {
+            NextTick::At(due) => Some(due),
+            NextTick::Never => None,
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.ticks
+            .as_ref()
+            .and_then(ManualDriver::now)
+            .unwrap_or_default()
+    }
+}
+
+impl Drop for CurrentThread {
+    fn drop(&mut self) {
+        self.pool.close();
     }
 }
 
@@ -111,5 +182,36 @@ impl Deref for CurrentThread {
 impl fmt::Debug for CurrentThread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("CurrentThread").field(&self.system).finish()
+    }
+}
+
+/// Wakes the task when a timer is due, where there is somebody who can.
+#[derive(Default)]
+struct Alarm {
+    #[cfg(feature = "tokio")]
+    sleep: Option<std::pin::Pin<Box<::tokio::time::Sleep>>>,
+}
+
+impl Alarm {
+    /// Is it due now? If not, the task will be woken.
+    #[cfg(feature = "tokio")]
+    fn is_due(&mut self, due: Duration, now: Duration, cx: &mut Context<'_>) -> bool {
+        if ::tokio::runtime::Handle::try_current().is_err() {
+            return due <= now;
+        }
+        let Some(due) = crate::tokio::instant_of(due, now) else {
+            return false;
+        };
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(::tokio::time::sleep_until(due)));
+        sleep.as_mut().reset(due);
+        sleep.as_mut().poll(cx).is_ready()
+    }
+
+    #[cfg(not(feature = "tokio"))]
+    #[expect(clippy::unused_self, reason = "nobody can be asked to wake the task")]
+    fn is_due(&mut self, due: Duration, now: Duration, _: &mut Context<'_>) -> bool {
+        due <= now
     }
 }

@@ -33,13 +33,34 @@
 //! |---|---|---|
 //! | [`ActorSystem::new`] | own worker threads | servers and pipelines |
 //! | the same, inside a Tokio runtime | threads that have entered it, or a task of it | handlers that await Tokio's I/O and timers |
-//! | [`CurrentThread`] | the thread that calls `block_on` | tools, tests, actors that are not `Send` |
+//! | [`Builder::workers`] with a range | as many own threads as the load asks for | loads that come and go |
+//! | [`Builder::tokio`], [`Builder::own_runtime`] | tasks of that runtime | programs whose threads are Tokio's |
+//! | [`CurrentThread::block_on`] | the thread that calls it | tools, tests, actors that are not `Send` |
+//! | [`CurrentThread::run_until`] | whoever polls it | a `LocalSet`, the event loop of a browser |
+//!
+//! Within an [`ActorSystem`], for some of the actors:
+//!
+//! | | runs on | for |
+//! |---|---|---|
+//! | [`ActorSystem::spawn_pinned`], [`spawn_pinned_local`](ActorSystem::spawn_pinned_local) | a thread of its own | what is bound to a thread, or not `Send` |
+//! | [`ActorSystem::spawn_blocking`] | threads that are started when needed | actors whose handlers block |
+//! | [`ActorSystem::start_dispatcher`] | own threads, apart from the others | loads that must not delay each other |
+//! | [`Context::blocking`] | threads that are started when needed | a function that blocks |
 //!
 //! What a message, a reference and a stop mean is the same on all of them.
 
 mod block_on;
+mod blocking;
+mod builder;
 mod clock;
+mod crew;
 mod current_thread;
+mod dead_letter_log;
+mod park;
+mod pinned;
+mod settings;
+mod shutdown;
+mod sink;
 mod system;
 mod threads;
 mod ticks;
@@ -47,29 +68,40 @@ mod ticks;
 mod tokio;
 
 pub use crate::block_on::block_on;
+pub use crate::builder::{BuildError, Builder, Workers};
 pub use crate::clock::StdClock;
 pub use crate::current_thread::CurrentThread;
-pub use crate::system::{ActorSystem, BuildError, Builder};
+pub use crate::dead_letter_log::DeadLetterLog;
+pub use crate::settings::Settings;
+pub use crate::shutdown::{
+    AddTaskError, CoordinatedShutdown, Phase, Phases, PhasesError, ShutdownError, ShutdownReason,
+    ShutdownRun, TaskFailure, TaskKey, UnknownPhase,
+};
+pub use crate::sink::MetricsSink;
+pub use crate::system::ActorSystem;
 pub use crate::ticks::ThreadDriver;
+#[cfg(feature = "tokio")]
+pub use crate::tokio::TokioDriver;
 
 pub use hikyaku_core::{
     Actor, ActorRef, Ask, AskError, Backoff, Blocking, BlockingError, Cancelled, Clock, Context,
     DeadLetter, DeadLetterReason, Deadline, Dispatcher, DispatcherBuilder, Ended, Escalation,
-    Failure, FailureReport, InvalidOptions, Local, LocalActor, MailboxIndex, MailboxOptions,
-    MailboxOverflowPolicy, ManualDriver, Metrics, NotInfluenceReceiveTimeout, PileUp, Recipient,
-    Reply, RestartPolicy, SendError, Sending, Sleep, SleepError, SpawnError, SpawnOptions,
-    StartError, Started, StopCause, Stopped, Supervision, SupervisionDirective, System,
-    SystemState, Terminated, Timer, TimerError, TimerKey, WeakRef, Within, Wrap, YieldNow,
-    cell_size, once,
+    Event, Events, Extension, Failure, FailureReport, InvalidOptions, Listing, Local, LocalActor,
+    MailboxIndex, MailboxOptions, MailboxOverflowPolicy, ManualDriver, Metrics,
+    NotInfluenceReceiveTimeout, PileUp, Receptionist, Recipient, RegisterError, Reply,
+    RestartPolicy, SendError, Sending, ServiceKey, Sleep, SleepError, SpawnError, SpawnOptions,
+    StartError, Started, StopCause, Stopped, SubscribeError, Subscription, Supervision,
+    SupervisionDirective, SupervisionStrategy, System, SystemState, Terminated, Timer, TimerError,
+    TimerKey, WeakRecipient, WeakRef, Within, Wrap, YieldNow, cell_size, once,
 };
 
 /// What an executor of one's own needs. A program that only uses actors does not.
 pub mod executor {
     pub use crate::threads::ThreadExecutor;
     pub use hikyaku_core::{
-        BlockingPool, InvokeResult, Job, LocalSpawner, LocalWorker, NextTick, ResumeCondition,
-        StopToken, SuspendReason, SystemBuilder, TickDriver, TickHandle, Turn, Worker,
-        WorkerExecutor,
+        BlockingPool, Foreman, InvokeResult, Job, LocalSpawner, LocalWorker, NextTick,
+        PinnedWorker, ResumeCondition, Staffing, StopToken, SuspendReason, SystemBuilder,
+        TickDriver, TickHandle, Turn, Worker, WorkerExecutor,
     };
 }
 

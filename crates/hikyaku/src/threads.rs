@@ -3,137 +3,87 @@
 //! A worker that finds nothing spins for a moment before its thread sleeps, because an answer often
 //! comes within a microsecond, and waking a sleeping thread takes tens of them. The spin is bounded
 //! and happens once per idle period: an idle system uses no processor time.
+//!
+//! Where the number of workers can change, one more thread, the foreman's, sleeps while they keep up, and
+//! starts others when they do not. A worker that has been idle for long ends its thread.
 
-use hikyaku_core::{Turn, Worker, WorkerExecutor};
+use crate::crew::Crew;
+use crate::park::Parker;
+use crate::settings::Live;
+use hikyaku_core::{Foreman, LocalWorker, Staffing, Turn, Worker, WorkerExecutor};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Wake, Waker};
-use std::thread::{self, JoinHandle, Thread};
+use std::sync::mpsc::sync_channel;
+use std::task::Waker;
 use std::time::Duration;
 
-/// How often a waiting thread looks at its flag before it sleeps: about 20 microseconds.
-pub(crate) const SPINS: u32 = 1000;
-
 /// How long a worker on watch sleeps.
-const WATCH: Duration = Duration::from_millis(2);
+pub(crate) const WATCH: Duration = Duration::from_millis(2);
 
 /// So many steps between two looks at whatever an executor may have to look at.
 const BUDGET: usize = 1 << 20;
 
-const EMPTY: u32 = 0;
-const NOTIFIED: u32 = 1;
-const PARKED: u32 = 2;
-
-/// Puts a thread to sleep until it is woken. Spins first.
-#[derive(Debug)]
-pub(crate) struct Parker {
-    state: AtomicU32,
-    thread: Thread,
-}
-
-impl Parker {
-    /// A parker for the calling thread.
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            state: AtomicU32::new(EMPTY),
-            thread: thread::current(),
-        })
-    }
-
-    /// Waits until somebody called `wake` since the last return, or the time is over.
-    pub(crate) fn park(&self, spins: u32, timeout: Option<Duration>) {
-        for _ in 0..spins {
-            if self.take_notice() {
-                return;
-            }
-            std::hint::spin_loop();
-        }
-        // AcqRel: as in `wake`. If it fails, a notice has come in.
-        let sleep = self
-            .state
-            .compare_exchange(EMPTY, PARKED, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok();
-        while sleep && self.state.load(Ordering::Acquire) == PARKED {
-            match timeout {
-                None => thread::park(),
-                Some(timeout) => {
-                    thread::park_timeout(timeout);
-                    break;
-                }
-            }
-        }
-        // Acquire: a notice that is taken back here, unseen, is as good as one that was seen: whoever
-        // waits looks for what it waits for after this.
-        self.state.swap(EMPTY, Ordering::AcqRel);
-    }
-
-    fn take_notice(&self) -> bool {
-        // Relaxed first: spinning must not take the line away from the one who writes it.
-        self.state.load(Ordering::Relaxed) == NOTIFIED
-            && self.state.swap(EMPTY, Ordering::Acquire) == NOTIFIED
-    }
-}
-
-impl Wake for Parker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        // Release: what the waker's caller wrote is seen by the parked thread.
-        if self.state.swap(NOTIFIED, Ordering::AcqRel) == PARKED {
-            self.thread.unpark();
-        }
-    }
-}
-
-/// A guard that a worker thread holds while it runs, for instance of a runtime it has entered.
-pub(crate) type Enter = Arc<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
-
 /// Runs each worker on a thread of its own.
+#[derive(Debug)]
 pub struct ThreadExecutor {
-    name: String,
-    enter: Option<Enter>,
-    threads: Vec<JoinHandle<()>>,
+    crew: Arc<Crew>,
+    live: Arc<Live>,
 }
 
 impl ThreadExecutor {
     /// An executor whose threads are called after `name`.
     pub fn new(name: &str) -> Self {
-        Self {
-            name: name.into(),
-            enter: None,
-            threads: Vec::new(),
-        }
+        Self::of(Crew::new(name, None), Arc::default())
     }
 
-    /// Each thread runs its worker inside `enter`.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn entering(mut self, enter: Enter) -> Self {
-        self.enter = Some(enter);
-        self
+    pub(crate) fn of(crew: Arc<Crew>, live: Arc<Live>) -> Self {
+        Self { crew, live }
+    }
+
+    /// Starts a thread that adds workers when the others cannot keep up.
+    ///
+    /// # Errors
+    /// If there is no thread to be had.
+    pub fn follow(&mut self, mut foreman: Foreman) -> io::Result<()> {
+        let mut executor = Self::of(Arc::clone(&self.crew), Arc::clone(&self.live));
+        self.crew.start("foreman", move || {
+            let parker = Parker::new();
+            let waker = Waker::from(Arc::clone(&parker));
+            loop {
+                let wait = match foreman.poll(&waker) {
+                    Staffing::Stopped => return,
+                    Staffing::Enough => None,
+                    Staffing::Short if executor.hire(&mut foreman).is_ok_and(|hired| hired) => {
+                        continue;
+                    }
+                    // One has come free, or there is no thread to be had: the others have to cope.
+                    Staffing::Busy | Staffing::Short => Some(WATCH),
+                };
+                parker.park(0, wait);
+            }
+        })
+    }
+
+    /// First the thread, then its worker: there is no way back for a worker. False if none was to be had after all.
+    fn hire(&mut self, foreman: &mut Foreman) -> io::Result<bool> {
+        let (give, take) = sync_channel::<Worker>(1);
+        let live = Arc::clone(&self.live);
+        self.crew.start("extra", move || {
+            if let Ok(mut worker) = take.recv() {
+                run(&mut worker, &live);
+            }
+        })?;
+        let Some(worker) = foreman.hire() else {
+            return Ok(false);
+        };
+        // It waits for it.
+        let _ = give.send(worker);
+        Ok(true)
     }
 
     /// Waits until every worker has returned [`Turn::Stopped`].
     pub fn join(self) {
-        for thread in self.threads {
-            // A worker catches what its actors do; if it panics itself, its drop has ended them.
-            let _ = thread.join();
-        }
-    }
-
-    pub(crate) fn into_threads(self) -> Vec<JoinHandle<()>> {
-        self.threads
-    }
-}
-
-impl std::fmt::Debug for ThreadExecutor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ThreadExecutor")
-            .field("name", &self.name)
-            .field("threads", &self.threads.len())
-            .finish_non_exhaustive()
+        self.crew.join();
     }
 }
 
@@ -141,28 +91,51 @@ impl WorkerExecutor for ThreadExecutor {
     type Error = io::Error;
 
     fn start(&mut self, mut worker: Worker) -> Result<(), io::Error> {
-        let enter = self.enter.clone();
-        let thread = thread::Builder::new()
-            .name(format!("{}-{}", self.name, worker.number()))
-            .spawn(move || match enter {
-                Some(enter) => enter(&mut || run(&mut worker)),
-                None => run(&mut worker),
-            })?;
-        self.threads.push(thread);
-        Ok(())
+        let live = Arc::clone(&self.live);
+        self.crew
+            .start(worker.number(), move || run(&mut worker, &live))
     }
 }
 
-fn run(worker: &mut Worker) {
+fn run(worker: &mut Worker, live: &Live) {
     let parker = Parker::new();
     let waker = Waker::from(Arc::clone(&parker));
-    let mut spins = SPINS;
+    let mut spin = true;
+    // Has it not tried to retire since it was last woken?
+    let mut wanted = true;
     loop {
         match worker.poll(BUDGET, &waker) {
-            Turn::Ready => spins = SPINS,
+            Turn::Ready => spin = true,
             Turn::Idle { on_watch } => {
-                parker.park(spins, on_watch.then_some(WATCH));
-                spins = if on_watch { 0 } else { SPINS };
+                let wait = match on_watch {
+                    true => Some(WATCH),
+                    false => (wanted && worker.can_retire()).then(|| live.idle_time()),
+                };
+                let spins = if spin { live.spins() } else { 0 };
+                let woken = parker.park(spins, wait);
+                spin = !on_watch;
+                if woken || on_watch {
+                    wanted = true;
+                } else if worker.retire() {
+                    return;
+                } else {
+                    wanted = false;
+                }
+            }
+            Turn::Stopped => return,
+        }
+    }
+}
+
+/// As [`run`], for a worker that stays.
+pub(crate) fn run_local(worker: &mut LocalWorker, live: &Live) {
+    let parker = Parker::new();
+    let waker = Waker::from(Arc::clone(&parker));
+    loop {
+        match worker.poll(BUDGET, &waker) {
+            Turn::Ready => {}
+            Turn::Idle { .. } => {
+                parker.park(live.spins(), None);
             }
             Turn::Stopped => return,
         }

@@ -1,6 +1,7 @@
 //! A thread that drives the timers.
 
-use crate::threads::Parker;
+use crate::crew::Crew;
+use crate::park::Parker;
 use hikyaku_core::{NextTick, StopToken, TickDriver, TickHandle};
 use std::error::Error;
 use std::sync::Arc;
@@ -25,6 +26,21 @@ impl TickDriver for ThreadDriver {
     }
 }
 
+/// A [`ThreadDriver`] whose thread is one of the crew, so that its end is awaited with the others'.
+#[derive(Debug)]
+pub(crate) struct CrewDriver(pub(crate) Arc<Crew>);
+
+impl TickDriver for CrewDriver {
+    fn start(
+        self: Box<Self>,
+        handle: TickHandle,
+        stop: StopToken,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.0.start("ticks", move || drive(&handle, &stop))?;
+        Ok(())
+    }
+}
+
 fn drive(handle: &TickHandle, stop: &StopToken) {
     let parker = Parker::new();
     let waker = Waker::from(Arc::clone(&parker));
@@ -33,14 +49,12 @@ fn drive(handle: &TickHandle, stop: &StopToken) {
         if stop.is_stopped() {
             return;
         }
-        match next {
-            NextTick::Never => parker.park(0, None),
-            NextTick::At(due) => {
-                let wait = due.saturating_sub(handle.now());
-                if !wait.is_zero() {
-                    parker.park(0, Some(wait));
-                }
-            }
+        let wait = match next {
+            NextTick::Never => None,
+            NextTick::At(due) => Some(due.saturating_sub(handle.now())),
+        };
+        if wait.is_none_or(|wait| !wait.is_zero()) {
+            parker.park(0, wait);
         }
     }
 }

@@ -83,7 +83,8 @@ impl TickHandle {
 }
 
 impl StopToken {
-    /// Has the system stopped? The waker of the last tick is woken when it does.
+    /// Has the system stopped? The waker of the last tick is woken when it does, and that of a later tick
+    /// at once.
     pub fn is_stopped(&self) -> bool {
         self.0.is_stopped()
     }
@@ -135,6 +136,12 @@ impl ManualDriver {
     /// Fires what is due. Says when the next timer is; `None` before the system is built.
     pub fn tick(&self) -> Option<NextTick> {
         self.tick_waking(Waker::noop())
+    }
+
+    /// What the system's clock shows; `None` before the system is built.
+    pub fn now(&self) -> Option<Duration> {
+        let handle = self.0.with(|handle| handle.clone());
+        handle.map(|handle| handle.now())
     }
 
     /// As [`tick`](Self::tick); `waker` is woken when an earlier timer comes in.

@@ -14,12 +14,18 @@
 )]
 
 mod ask;
+mod deadlines;
+mod events;
+mod extension;
 mod lifecycle;
 mod local;
 mod mailbox;
 #[cfg(feature = "std")]
 mod panics;
+mod pipe;
 mod puppet;
+mod receptionist;
 mod scheduling;
 mod supervision;
+mod time;
 mod watch;

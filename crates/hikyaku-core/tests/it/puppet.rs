@@ -1,6 +1,9 @@
 //! An actor that does what its messages say and logs it, and what tests of it need.
 
-use hikyaku_core::{Actor, ActorRef, Context, Failure, Reply, RestartPolicy, SpawnOptions};
+use hikyaku_core::{
+    Actor, ActorRef, Context, Failure, NotInfluenceReceiveTimeout, Reply, RestartPolicy,
+    SpawnOptions,
+};
 use hikyaku_testkit::Sim;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -154,15 +157,25 @@ pub(crate) enum Do {
     Panic(&'static str),
     /// Do it with the context in hand.
     Call(Call),
+    /// Begin something that may await, and end with it.
+    Run(Run),
     /// Await it.
     Await(Pin<Box<dyn Future<Output = ()> + Send>>),
 }
 
 type Call = Box<dyn FnOnce(&mut Context<'_, Puppet>) + Send>;
+type Run =
+    Box<dyn FnOnce(&mut Context<'_, Puppet>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 impl Do {
     pub(crate) fn call(call: impl FnOnce(&mut Context<'_, Puppet>) + Send + 'static) -> Self {
         Self::Call(Box::new(call))
+    }
+
+    pub(crate) fn run<F: Future<Output = ()> + Send + 'static>(
+        run: impl FnOnce(&mut Context<'_, Puppet>) -> F + Send + 'static,
+    ) -> Self {
+        Self::Run(Box::new(|cx| Box::pin(run(cx))))
     }
 
     /// The number it carries.
@@ -175,6 +188,15 @@ impl Do {
             | Self::Yield(_, n) => Some(*n),
             _ => None,
         }
+    }
+}
+
+/// Notes from here on do not influence a receive timeout.
+pub(crate) const QUIET: u64 = 1000;
+
+impl NotInfluenceReceiveTimeout for Do {
+    fn does_not_influence(&self) -> bool {
+        self.number().is_some_and(|n| n >= QUIET)
     }
 }
 
@@ -302,6 +324,7 @@ impl Actor for Puppet {
             #[cfg(feature = "std")]
             Do::Panic(text) => panic!("{text}"),
             Do::Call(call) => call(cx),
+            Do::Run(run) => run(cx).await,
             Do::Await(future) => future.await,
             Do::After(..) => unreachable!("taken apart above"),
         }

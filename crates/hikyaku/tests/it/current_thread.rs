@@ -136,11 +136,9 @@ fn its_future_may_block_on_it_but_its_actors_may_not() {
 
     let inside = system.clone();
     let cause = system.block_on(async {
+        let options = SpawnOptions::new().restart(RestartPolicy::Temporary);
         let actor = system
-            .spawn_local(
-                SpawnOptions::new().restart(RestartPolicy::Temporary),
-                move || Blocks(inside.clone()),
-            )
+            .spawn_local(options, move || Blocks(inside.clone()))
             .expect("spawned from inside the future");
         actor.tell(()).expect("it is alive");
         actor.stopped().await

@@ -100,7 +100,7 @@ fn handlers_await_the_timers_io_and_tasks_of_the_runtime() {
 
 #[test]
 fn a_current_thread_runtime_takes_one_worker() {
-    let runtime = Builder::new_current_thread().build().unwrap();
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     let _entered = runtime.enter();
     let error = ActorSystem::builder("two").workers(2).build().unwrap_err();
     assert!(matches!(error, BuildError::TooManyWorkers(2)));

@@ -148,6 +148,86 @@ fn cancellation_against_a_look_at_it() {
     );
 }
 
+/// Waits until the asker has left. Only its leaving can end this.
+fn watch(mut reply: Reply<Value>) {
+    block_on(reply.cancelled());
+    assert!(reply.is_cancelled());
+    let value = reply.send(Track::new(7)).expect_err("nobody waits");
+    assert_eq!(value.into_inner(), 7);
+}
+
+#[test]
+fn leaving_against_a_watch() {
+    race(watch, drop);
+}
+
+#[test]
+fn leaving_after_a_poll_against_a_watch() {
+    race(watch, |mut ask| assert!(poll_once(&mut ask).is_none()));
+}
+
+#[test]
+fn leaving_against_a_watch_with_new_waker() {
+    race(
+        |mut reply| {
+            let waker = counted();
+            let mut cx = Context::from_waker(&waker);
+            let _ = pin!(reply.cancelled()).poll(&mut cx);
+            watch(reply);
+        },
+        drop,
+    );
+}
+
+/// The answerer looks once whether it should go on, then answers.
+#[test]
+fn leaving_against_a_watch_and_send() {
+    race(
+        |mut reply| {
+            let waker = counted();
+            let mut cx = Context::from_waker(&waker);
+            let left = pin!(reply.cancelled()).poll(&mut cx).is_ready();
+            let refused = reply.send(Track::new(7)).is_err();
+            assert!(refused || !left);
+        },
+        |mut ask| {
+            if let Some(result) = poll_once(&mut ask) {
+                assert_eq!(number(result), Ok(7));
+            }
+        },
+    );
+}
+
+#[test]
+fn lost_reply_after_a_watch_against_leaving() {
+    race(
+        |mut reply| {
+            let waker = counted();
+            let _ = pin!(reply.cancelled()).poll(&mut Context::from_waker(&waker));
+        },
+        drop,
+    );
+}
+
+/// The time limit is noted while the question is being answered.
+#[test]
+fn deadline_against_a_look_and_send() {
+    race(
+        |reply| {
+            let deadline = reply.deadline().map(crate::Deadline::since_start);
+            assert!(deadline.is_none_or(|deadline| deadline == LIMIT));
+            send(reply);
+        },
+        |ask| {
+            ask.set_deadline(LIMIT);
+            assert_eq!(answer(ask), Ok(7));
+        },
+    );
+}
+
+/// Both halves of it say something.
+const LIMIT: core::time::Duration = core::time::Duration::from_nanos(0x1234_5678_9abc_def0);
+
 #[test]
 fn asker_moves_between_threads() {
     model(|| {

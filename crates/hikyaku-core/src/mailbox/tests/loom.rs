@@ -84,6 +84,8 @@ enum Msg {
     Note(Track<u32>),
     Wait(Track<u32>),
     Ask(Reply<u32>),
+    /// Waits beside the actor.
+    Beside(Track<u32>),
 }
 
 fn note(value: u32) -> Msg {
@@ -92,7 +94,7 @@ fn note(value: u32) -> Msg {
 
 fn value(msg: &Msg) -> u32 {
     match msg {
-        Msg::Note(value) | Msg::Wait(value) => *value.get_ref(),
+        Msg::Note(value) | Msg::Wait(value) | Msg::Beside(value) => *value.get_ref(),
         Msg::Ask(_) => 0,
     }
 }
@@ -100,7 +102,12 @@ fn value(msg: &Msg) -> u32 {
 impl Actor for Probe {
     type Msg = Msg;
 
-    async fn handle(&mut self, msg: Msg, _: &mut Context<'_, Self>) -> Result<(), Failure> {
+    async fn handle(&mut self, msg: Msg, cx: &mut Context<'_, Self>) -> Result<(), Failure> {
+        if let Msg::Beside(value) = msg {
+            let record = Arc::clone(&self.record);
+            let wait = async move { record.wait().await };
+            return Ok(cx.pipe_to_self(wait, |()| Msg::Note(value))?);
+        }
         if let Msg::Wait(_) = &msg {
             self.record.wait().await;
         }
@@ -359,6 +366,73 @@ fn wake_and_tell_against_park() {
         stage.serve_until_handled(2);
         opener.join().unwrap();
         assert_eq!(stage.handled(), [100, 1]);
+    });
+}
+
+fn beside() -> Msg {
+    Msg::Beside(Track::new(7))
+}
+
+/// The mail of an agenda and its order, against the runner that reads the order and then the mail.
+#[test]
+fn mail_against_collect() {
+    both(0, |owned| {
+        let mut stage = Stage::started(owned, plain());
+        stage.actor.tell(beside()).unwrap();
+        let opener = stage.other(|_, record| record.open());
+        stage.serve_until_handled(1);
+        opener.join().unwrap();
+        assert_eq!(stage.handled(), [7]);
+    });
+}
+
+#[test]
+fn mail_against_rest_and_tell() {
+    both(1, |owned| {
+        let mut stage = Stage::started(owned, plain());
+        stage.actor.tell(beside()).unwrap();
+        assert!(stage.rests());
+        let opener = stage.other(|_, record| record.open());
+        let teller = stage.other(|actor, _| actor.tell(note(1)).unwrap());
+        stage.serve_until_handled(2);
+        opener.join().unwrap();
+        teller.join().unwrap();
+        let mut handled = stage.handled();
+        handled.sort_unstable();
+        assert_eq!(handled, [1, 7]);
+    });
+}
+
+#[test]
+fn mail_against_stop() {
+    both(0, |owned| {
+        let mut stage = Stage::started(owned, plain());
+        stage.actor.tell(beside()).unwrap();
+        assert!(stage.rests());
+        let opener = stage.other(|_, record| record.open());
+        stage.actor.stop();
+        stage.serve_to_the_end();
+        opener.join().unwrap();
+        assert!(stage.handled().is_empty() || stage.handled() == [7]);
+    });
+}
+
+#[test]
+fn late_mail_against_end_of_system() {
+    both(0, |owned| {
+        let mut stage = Stage::started(owned, plain());
+        stage.actor.tell(beside()).unwrap();
+        assert!(stage.rests());
+        let Stage {
+            system,
+            worker,
+            actor,
+            record,
+        } = stage;
+        drop((system, actor));
+        let opener = thread::spawn(move || record.open());
+        drop(worker);
+        opener.join().unwrap();
     });
 }
 

@@ -6,7 +6,7 @@ use super::{cell, number};
 use crate::cell::{CellPtr, Header};
 use crate::ready::idle::Idle;
 use crate::ready::local::{CAPACITY, Ring};
-use crate::ready::{Arrival, Lane, ReadyQueueCoordinator};
+use crate::ready::{Arrival, Lane, Outlook, ReadyQueueCoordinator, Shortage};
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, UnsafeCell};
 use ::loom::future::block_on;
 use ::loom::model::Builder;
@@ -241,7 +241,7 @@ struct Taken {
 impl Stage {
     /// Every worker is in an activation.
     fn new(workers: usize, count: usize) -> Arc<Self> {
-        let coordinator = ReadyQueueCoordinator::new(workers, true, 7);
+        let coordinator = ReadyQueueCoordinator::new((workers, workers), true, 7);
         (0..workers).for_each(|worker| coordinator.lane(worker).entering());
         Arc::new(Self {
             coordinator,
@@ -578,7 +578,7 @@ fn injector_push_against_pop() {
 fn two_wakes_against_one_sleeper() {
     // A sleeper is woken once, and the accounts are right afterwards.
     model(|| {
-        let idle = Arc::new(Idle::new(2));
+        let idle = Arc::new(Idle::new(2, 2));
         idle.fall_asleep(0, false);
         let others = [(); 2].map(|()| {
             let idle = Arc::clone(&idle);
@@ -591,5 +591,112 @@ fn two_wakes_against_one_sleeper() {
         assert!(!idle.is_asleep(0));
         // It counts as searching once.
         assert!(idle.stop_searching());
+    });
+}
+
+/// Counts its wakes.
+struct Wakes(AtomicUsize);
+
+impl std::task::Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        // Relaxed: read when all threads have ended.
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A coordinator for one worker and a second one when there is much to do, and how often its foreman was
+/// woken. Worker 0 is in an activation.
+struct Adaptive {
+    coordinator: ReadyQueueCoordinator,
+    calls: Arc<Wakes>,
+}
+
+impl Adaptive {
+    fn new() -> Arc<Self> {
+        let coordinator = ReadyQueueCoordinator::new((1, 2), true, 7);
+        coordinator.lane(0).entering();
+        Arc::new(Self {
+            coordinator,
+            calls: Arc::new(Wakes(AtomicUsize::new(0))),
+        })
+    }
+
+    fn look(&self) -> Shortage {
+        let waker = Waker::from(Arc::clone(&self.calls));
+        self.coordinator
+            .look(&mut Outlook::default(), false, &waker)
+    }
+
+    fn calls(&self) -> usize {
+        // Relaxed: as in `wake`.
+        self.calls.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A worker that leaves while the other one is woken, finds work and is stuck in it: it stays and is woken for what
+/// comes next, or the foreman is called for it.
+#[test]
+fn row21_retire_against_wake() {
+    model(|| {
+        let stage = Adaptive::new();
+        assert_eq!(stage.coordinator.hire(), Some(1));
+        for (worker, searching) in [(1, true), (0, false)] {
+            let lane = stage.coordinator.lane(worker);
+            stage
+                .coordinator
+                .prepare_park(lane, searching, Waker::noop());
+            assert!(stage.coordinator.commit_park(lane));
+        }
+        assert_eq!(stage.look(), Shortage::Not);
+        let leaving = Arc::clone(&stage);
+        let worker = thread::spawn(move || {
+            let coordinator = &leaving.coordinator;
+            coordinator.retire(coordinator.lane(1))
+        });
+        let taken = |worker| {
+            let lane = stage.coordinator.lane(worker);
+            let taken = stage.coordinator.take(lane).map(CellPtr::as_ptr);
+            taken.and_then(number)
+        };
+        stage.coordinator.inject(cell(1));
+        assert_eq!(
+            taken(0),
+            Some(1),
+            "the last one to sleep is the first to wake"
+        );
+        stage.coordinator.stop_searching(stage.coordinator.lane(0));
+        stage.coordinator.inject(cell(2));
+        if worker.join().unwrap() {
+            assert_ne!(stage.calls(), 0, "nobody was called");
+            assert_eq!(stage.look(), Shortage::Yes);
+            assert_eq!(stage.coordinator.hire(), Some(1));
+        }
+        assert!(!stage.coordinator.idle.is_asleep(1), "nobody was woken");
+        assert_eq!(taken(1), Some(2));
+    });
+}
+
+/// The foreman goes home because a worker sleeps, which is woken meanwhile: then it is called.
+#[test]
+fn row21_look_against_a_worker_that_finds_work() {
+    model(|| {
+        let stage = Adaptive::new();
+        let lane = stage.coordinator.lane(0);
+        stage.coordinator.prepare_park(lane, false, Waker::noop());
+        assert!(stage.coordinator.commit_park(lane));
+        let other = Arc::clone(&stage);
+        let worker = thread::spawn(move || {
+            other.coordinator.inject(cell(1));
+            let lane = other.coordinator.lane(0);
+            other.coordinator.unpark(lane);
+            assert!(other.coordinator.take(lane).is_some());
+            // From here on it is stuck.
+            other.coordinator.stop_searching(lane);
+        });
+        let found = stage.look();
+        worker.join().unwrap();
+        if found == Shortage::Not {
+            assert_ne!(stage.calls(), 0, "nobody was called");
+        }
     });
 }

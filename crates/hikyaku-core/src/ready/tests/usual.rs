@@ -4,7 +4,7 @@ use super::{cell, number};
 use crate::cell::CellPtr;
 use crate::ready::idle::Idle;
 use crate::ready::local::{CAPACITY, Ring};
-use crate::ready::{INJECTOR_TURN, NEXT_BOUND, Queue, ReadyQueueCoordinator};
+use crate::ready::{INJECTOR_TURN, NEXT_BOUND, Outlook, Queue, ReadyQueueCoordinator, Shortage};
 use crate::sync::{self, Arc, AtomicUsize, Here, Ordering};
 use core::ptr;
 use core::task::Waker;
@@ -41,7 +41,7 @@ struct Stage {
 impl Stage {
     /// Every worker is in an activation.
     fn new(workers: usize, stealing: bool) -> Self {
-        let coordinator = ReadyQueueCoordinator::new(workers, stealing, 3);
+        let coordinator = ReadyQueueCoordinator::new((workers, workers), stealing, 3);
         (0..workers).for_each(|worker| coordinator.lane(worker).entering());
         Self {
             coordinator,
@@ -439,7 +439,7 @@ fn the_first_sleeper_keeps_watch_while_somebody_is_awake() {
 
 #[test]
 fn accounts_of_sleepers() {
-    let idle = Idle::new(2);
+    let idle = Idle::new(2, 2);
     assert_eq!((idle.asleep(), idle.worker_to_wake()), (0, None));
     idle.fall_asleep(1, false);
     assert!(idle.is_asleep(1) && !idle.is_asleep(0));
@@ -453,6 +453,115 @@ fn accounts_of_sleepers() {
     idle.wake_up(1);
     assert!(idle.stop_searching());
     assert_eq!(idle.asleep(), 0);
+}
+
+/// One worker, and up to two more.
+fn adaptive() -> (ReadyQueueCoordinator, Arc<Wakes>, Waker) {
+    let coordinator = ReadyQueueCoordinator::new((1, 3), true, 3);
+    let calls = Arc::<Wakes>::default();
+    let waker = Waker::from(Arc::clone(&calls));
+    (coordinator, calls, waker)
+}
+
+fn falls_asleep(coordinator: &ReadyQueueCoordinator, worker: usize, searching: bool) {
+    let lane = coordinator.lane(worker);
+    coordinator.prepare_park(lane, searching, Waker::noop());
+    assert!(coordinator.commit_park(lane));
+}
+
+#[test]
+fn row21_the_foreman_is_called_when_everybody_is_busy_and_hires_for_what_waits() {
+    let (coordinator, calls, waker) = adaptive();
+    falls_asleep(&coordinator, 0, false);
+    let mut outlook = Outlook::default();
+    let mut look = || coordinator.look(&mut outlook, true, &waker);
+    assert_eq!(look(), Shortage::Not);
+    coordinator.inject(cell(1));
+    assert_eq!(calls.take(), 0, "there is a sleeper for it");
+    let lane = coordinator.lane(0);
+    assert!(coordinator.take(lane).is_some());
+    coordinator.stop_searching(lane);
+    lane.entering();
+    assert_eq!(calls.take(), 1, "nobody is left to keep watch");
+    assert_eq!(look(), Shortage::Perhaps);
+    (2..5).for_each(|number| coordinator.inject(cell(number)));
+    assert_eq!(calls.take(), 0, "one call is enough");
+    // Three wait, and five were taken since: nobody waits long.
+    (0..5).for_each(|_| lane.entering());
+    assert_eq!(look(), Shortage::Perhaps);
+    assert_eq!(look(), Shortage::Yes, "nothing was taken since");
+    assert_eq!(coordinator.workers(), 1);
+    assert_eq!(coordinator.hire(), Some(1));
+    assert_eq!(coordinator.hire(), None, "one searches already");
+    coordinator.stop_searching(coordinator.lane(1));
+    assert_eq!(coordinator.hire(), Some(2));
+    coordinator.stop_searching(coordinator.lane(2));
+    assert_eq!(coordinator.workers(), 3);
+    assert_eq!((look(), coordinator.hire()), (Shortage::Not, None), "full");
+    calls.take();
+    coordinator.inject(cell(5));
+    assert_eq!(calls.take(), 0, "it could not hire");
+}
+
+#[test]
+fn row21_the_foreman_hires_for_what_is_stranded_and_at_once_if_impatient() {
+    let (coordinator, _, waker) = adaptive();
+    let lane = coordinator.lane(0);
+    lane.entering();
+    let mut outlook = Outlook::default();
+    lane.put_next(cell(1));
+    assert_eq!(
+        coordinator.look(&mut outlook, true, &waker),
+        Shortage::Perhaps
+    );
+    lane.entering();
+    lane.put_next(cell(2));
+    assert_eq!(
+        coordinator.look(&mut outlook, true, &waker),
+        Shortage::Perhaps,
+        "another activation"
+    );
+    assert_eq!(lane.take_queued().addr(), cell(1).as_ptr().addr());
+    assert_eq!(coordinator.look(&mut outlook, true, &waker), Shortage::Yes);
+    let mut outlook = Outlook::default();
+    assert_eq!(
+        coordinator.look(&mut outlook, false, &waker),
+        Shortage::Perhaps
+    );
+    coordinator.inject(cell(3));
+    assert_eq!(coordinator.look(&mut outlook, false, &waker), Shortage::Yes);
+}
+
+#[test]
+fn row21_a_sleeper_may_leave_unless_it_is_needed() {
+    let (coordinator, calls, waker) = adaptive();
+    let retire = |worker| coordinator.retire(coordinator.lane(worker));
+    assert!(!retire(0), "awake");
+    for worker in [1, 2] {
+        assert_eq!(coordinator.hire(), Some(worker));
+        coordinator.stop_searching(coordinator.lane(worker));
+    }
+    falls_asleep(&coordinator, 1, false);
+    falls_asleep(&coordinator, 2, false);
+    assert!(!retire(1), "on watch while another is awake");
+    assert!(retire(2));
+    assert!(!retire(2), "it has left");
+    assert_eq!((coordinator.workers(), coordinator.asleep()), (2, 1));
+    falls_asleep(&coordinator, 0, false);
+    assert!(retire(1), "everybody sleeps");
+    assert!(!retire(0), "the last one");
+    assert_eq!((coordinator.workers(), coordinator.asleep()), (1, 1));
+    // One who has just been woken stays; the next work finds nobody.
+    assert_eq!(
+        coordinator.look(&mut Outlook::default(), true, &waker),
+        Shortage::Not
+    );
+    coordinator.inject(cell(1));
+    assert!(!retire(0));
+    coordinator.take(coordinator.lane(0));
+    coordinator.stop_searching(coordinator.lane(0));
+    assert_eq!(calls.take(), 1);
+    assert_eq!(coordinator.hire(), Some(1));
 }
 
 #[test]

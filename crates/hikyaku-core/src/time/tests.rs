@@ -1,0 +1,6 @@
+//! Tests.
+
+#[cfg(loom)]
+mod loom;
+#[cfg(not(loom))]
+mod usual;
