@@ -36,6 +36,12 @@
 //! | [`CurrentThread`] | the thread that calls `block_on` | tools, tests, actors that are not `Send` |
 //!
 //! What a message, a reference and a stop mean is the same on all of them.
+//!
+//! # Around the actors
+//!
+//! [`System::events`] tells of failures, ends and dead letters; [`DeadLetterLog`] logs the latter.
+//! [`System::receptionist`] finds actors by what they do. [`System::extension`] attaches a value to a
+//! system. [`CoordinatedShutdown`] ends a system in phases.
 
 mod block_on;
 mod clock;
