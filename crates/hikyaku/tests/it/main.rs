@@ -1,7 +1,8 @@
 //! The runtime on real threads and inside real runtimes.
 
-mod adaptive;
 #![allow(clippy::too_many_lines, reason = "a table of cases is long")]
+
+mod adaptive;
 mod current_thread;
 mod dead_letter_log;
 mod executors;
