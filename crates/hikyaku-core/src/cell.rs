@@ -107,6 +107,9 @@ pub(crate) struct Cold {
     pub(crate) restart: Option<Awaited>,
     /// The number of the last restart it has been through.
     pub(crate) restarted: u32,
+    /// It was told to stop by a supervisor that is restarted: so long has each handler in flight, of its
+    /// descendants too.
+    pub(crate) patience: Option<Duration>,
     /// When the handler in flight is dropped that a restart or a stop waits for.
     pub(crate) hurry: Option<Duration>,
     /// How it supervises its children.

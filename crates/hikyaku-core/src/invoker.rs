@@ -905,7 +905,15 @@ unsafe fn system_message(cell: CellPtr, node: NonNull<mailbox::SystemNode>) {
         match Letter::open(node) {
             Letter::ChildFailed(failed) => supervise(cell, &failed),
             Letter::Restart(restart) => restart_later(cell, restart),
-            Letter::Hurry(patience) => hurry(cell, patience),
+            Letter::Hurry(patience) => {
+                let cold = cell.cold();
+                cold.patience = Some(patience);
+                // The child that is leaving hears it too.
+                cold.leaving = None;
+                if cell.mailbox().life.get() < Life::Stopping {
+                    hurry(cell, patience);
+                }
+            }
             Letter::Link(other) => {
                 let links = &mut cell.cold().links;
                 if links.iter().all(|linked| linked.cell() != other.cell()) {
@@ -1153,6 +1161,12 @@ fn stop_here(cell: CellPtr) {
 /// The ticket is held.
 unsafe fn restart_later(cell: CellPtr, restart: Restart) {
     if cell.mailbox().life.get() >= Life::Stopping {
+        return;
+    }
+    if cell.mailbox().life.get() == Life::Fresh {
+        // It begins with the next step.
+        // SAFETY: the ticket is held.
+        unsafe { cell.cold() }.restarted = restart.number;
         return;
     }
     let shared = &cell.home().shared;
@@ -1545,10 +1559,14 @@ unsafe fn children_gone(cell: CellPtr) -> bool {
     {
         cold.leaving = Some(youngest);
         youngest.order(ending.for_children(), true);
-        if cell.mailbox().life.get() == Life::Clearing {
+        let patience = if cell.mailbox().life.get() == Life::Clearing {
+            let own = cold.supervision.as_ref().map(|by| by.patience);
+            Some(own.unwrap_or(Supervision::default().patience))
+        } else {
+            cold.patience
+        };
+        if let Some(patience) = patience {
             // Its handler may be waiting for an answer from here.
-            let patience = cold.supervision.as_ref().map(|by| by.patience);
-            let patience = patience.unwrap_or(Supervision::default().patience);
             // SAFETY: the ticket is held, so the child is not buried.
             unsafe { write_to(youngest, Letter::Hurry(patience)) };
         }
@@ -1656,8 +1674,10 @@ impl Drop for Once {
 
 /// Those whom the actor is linked to are told; some of them fail with it.
 fn end_links(cell: CellPtr, links: &[WeakCell], cause: &StopCause) {
-    let actor = cell.index();
-    let failure = broken_link(actor, cause);
+    if links.is_empty() {
+        return;
+    }
+    let failure = broken_link(cell.index(), cause);
     for linked in links {
         // SAFETY: the link keeps the cell.
         unsafe { write_to(linked.cell(), Letter::LinkEnded(cell, failure.clone())) };

@@ -100,10 +100,13 @@ impl<M, G: FnOnce(Ended) -> M> Task<M> for Watching<G> {
 
 /// What an actor fails with that is linked to one that did not end in order.
 pub(crate) fn broken_link(actor: MailboxIndex, cause: &StopCause) -> Option<Failure> {
-    match cause {
-        StopCause::Failed(_) | StopCause::Killed => Some(Failure::msg(format_args!(
-            "the linked actor {actor} ended: {cause}"
-        ))),
-        StopCause::Stopped | StopCause::Shutdown => None,
-    }
+    let cause = match cause {
+        // The text of an error is the user's, and may panic.
+        StopCause::Failed(failure) => StopCause::Failed(failure.text_only()),
+        StopCause::Killed => StopCause::Killed,
+        StopCause::Stopped | StopCause::Shutdown => return None,
+    };
+    Some(Failure::msg(format_args!(
+        "the linked actor {actor} ended: {cause}"
+    )))
 }

@@ -16,7 +16,7 @@ const PAUSE: u32 = 4;
 /// and a shortened run has no fault that it does not need.
 ///
 /// ```
-/// use hikyaku_core::{Actor, Context, Failure, StopCause};
+/// use hikyaku_core::{Actor, Context, Failure, RestartPolicy, SpawnOptions, StopCause};
 /// use hikyaku_testkit::{Faults, Sim};
 ///
 /// /// Stands for the actor that talks to a disk.
@@ -31,7 +31,8 @@ const PAUSE: u32 = 4;
 ///
 /// let mut sim = Sim::new(1);
 /// let faults = sim.faults().pausing(2).failing(1);
-/// let disk = sim.spawn(move || Disk(faults.clone())).unwrap();
+/// let mortal = SpawnOptions::new().restart(RestartPolicy::Temporary);
+/// let disk = sim.spawn_with(mortal, move || Disk(faults.clone())).unwrap();
 /// disk.tell(1).unwrap();
 /// assert!(matches!(sim.block_on(disk.stopped()), StopCause::Failed(_)));
 /// ```

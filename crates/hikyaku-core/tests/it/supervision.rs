@@ -1641,3 +1641,53 @@ fn row23_the_hooks_know_why() {
         assert_eq!(log.line(), expected);
     });
 }
+
+/// A sibling that has not begun yet is not restarted for another one, and its own failures count.
+#[test]
+fn row31_row36_a_sibling_that_is_just_being_made() {
+    check_seeds(300, |sim| {
+        let (log, parent, children) = family(sim, Supervision::all_for_one(), &["a"]);
+        let (slot, factory) = (
+            Arc::new(Mutex::new(None)),
+            Mutex::new(Some(Puppet::factory("b", &log))),
+        );
+        let out = slot.clone();
+        let spawn = Do::call(move |cx| {
+            let factory = factory.lock().unwrap().take().unwrap();
+            *out.lock().unwrap() = cx.spawn(factory).ok();
+        });
+        let _ = children[0].tell(Do::Fail("x"));
+        let _ = parent.tell(spawn);
+        sim.run_until_idle();
+        let b = slot.lock().unwrap().take().unwrap();
+        let made = incarnation(sim, &b).unwrap();
+        assert!(made <= 2);
+        fail(sim, &b);
+        assert_eq!(incarnation(sim, &b), Some(made + 1));
+    });
+}
+
+/// Also for the descendants of those that stop because of a restart: they may be waiting for one
+/// that is held.
+#[test]
+fn row44_a_grandchild_that_asks_one_who_is_held() {
+    check_seeds(100, |sim| {
+        let (log, parent, children) = family(sim, Supervision::default(), &["a", "b"]);
+        let (a, b) = (children[0].clone(), children[1].clone());
+        let leaf = child_of(sim, &b, SpawnOptions::new(), Puppet::factory("l", &log));
+        sim.run_until_idle();
+        let gate = Gate::default();
+        let (wait, asked) = (gate.clone(), a.clone());
+        let question = async move {
+            wait.pass().await;
+            let _ = asked.ask(|reply| Do::Answer(reply, 1)).await;
+        };
+        assert!(leaf.tell(Do::Await(Box::pin(question))).is_ok());
+        sim.run_until_idle();
+        fail(sim, &parent);
+        gate.open();
+        sim.run_for(Duration::from_secs(6));
+        assert_eq!(incarnation(sim, &parent), Some(2));
+        assert!(!leaf.is_alive());
+    });
+}

@@ -481,3 +481,42 @@ fn row47_links_between_parent_and_child() {
         sim.run_for(Duration::from_secs(1));
     });
 }
+
+/// An error that cannot be shown ends its actor once, and breaks its links.
+#[cfg(feature = "std")]
+#[test]
+fn row18_row56_an_error_that_panics_when_it_is_shown() {
+    #[derive(Debug)]
+    struct Bomb;
+    impl std::fmt::Display for Bomb {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            panic!("when shown")
+        }
+    }
+    impl std::error::Error for Bomb {}
+    struct Fails(ActorRef<Do>);
+    impl Actor for Fails {
+        type Msg = ();
+        async fn started(&mut self, cx: &mut Context<'_, Self>) -> Result<(), Failure> {
+            cx.link(&self.0)?;
+            Ok(())
+        }
+        async fn handle(&mut self, (): (), _: &mut Context<'_, Self>) -> Result<(), Failure> {
+            Err(Bomb)?;
+            Ok(())
+        }
+    }
+    check_seeds(20, |sim| {
+        let log = Log::default();
+        let other = sim
+            .spawn_with(mortal(), Puppet::factory("o", &log))
+            .unwrap();
+        let linked = other.clone();
+        let fails = sim
+            .spawn_with(mortal(), move || Fails(linked.clone()))
+            .unwrap();
+        assert!(fails.tell(()).is_ok());
+        sim.run_until_idle();
+        assert!(!fails.is_alive() && !other.is_alive());
+    });
+}

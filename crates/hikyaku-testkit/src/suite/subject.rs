@@ -1,7 +1,8 @@
 //! The actor that the scenarios are played with, and what they need around it.
 
 use hikyaku_core::{
-    Actor, ActorRef, Context, Failure, SendError, SpawnOptions, StopCause, System, once,
+    Actor, ActorRef, Context, Failure, RestartPolicy, SendError, SpawnOptions, StopCause, System,
+    once,
 };
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -202,7 +203,7 @@ impl Actor for Subject {
     }
 }
 
-/// A subject with default options.
+/// A subject with default options. It ends when it fails.
 pub(super) fn spawn(system: &System, name: &str, log: &Log) -> ActorRef<Act> {
     spawn_with(system, SpawnOptions::new(), name, log)
 }
@@ -214,6 +215,7 @@ pub(super) fn spawn_with(
     name: &str,
     log: &Log,
 ) -> ActorRef<Act> {
+    let options = options.restart(RestartPolicy::Temporary);
     system
         .spawn_with(options, once(Subject::new(name, log)))
         .unwrap()

@@ -1,6 +1,6 @@
 //! Faults are injected where and as often as the seed says, and are part of the recording.
 
-use hikyaku_core::{Actor, ActorRef, Context, Failure, SpawnOptions, StopCause};
+use hikyaku_core::{Actor, ActorRef, Context, Failure, RestartPolicy, SpawnOptions, StopCause};
 use hikyaku_testkit::{Effect, Faults, Sim, check_seeds, explore, search};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -26,7 +26,8 @@ fn relay(sim: &Sim, faults: Faults, to: ActorRef<u32>) -> ActorRef<u32> {
         faults: faults.clone(),
         to: to.clone(),
     };
-    sim.spawn(factory).unwrap()
+    let options = SpawnOptions::new().restart(RestartPolicy::Temporary);
+    sim.spawn_with(options, factory).unwrap()
 }
 
 fn is_failure(effect: &Effect, text: &str) -> bool {

@@ -1,6 +1,6 @@
 //! A test fails when something is left behind.
 
-use hikyaku_core::{Actor, Context, Failure};
+use hikyaku_core::{Actor, Context, Failure, RestartPolicy, SpawnOptions};
 use hikyaku_testkit::{Effect, Sim, explore};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -122,7 +122,8 @@ const CASES: [(&str, Leave, &[&str]); 11] = [
     (
         "several things",
         |sim| {
-            let worker = sim.spawn(|| Worker).unwrap();
+            let options = SpawnOptions::new().restart(RestartPolicy::Temporary);
+            let worker = sim.spawn_with(options, || Worker).unwrap();
             let _ = worker.tell_all([Work::Fail, Work::Nothing]);
             sim.probe().actor().tell("x").unwrap();
         },

@@ -3,7 +3,8 @@
 use crate::{LONG, eventually};
 use hikyaku::{
     Actor, ActorRef, ActorSystem, BlockingError, Context, CurrentThread, Failure, Local,
-    LocalActor, MetricsSink, Reply, RestartPolicy, SpawnError, SpawnOptions, StopCause, SystemState, block_on,
+    LocalActor, MetricsSink, Reply, RestartPolicy, SpawnError, SpawnOptions, StopCause,
+    SystemState, block_on,
 };
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
 //! What a worker that is stuck, and code that misbehaves, may not do to others.
 
 use hikyaku::prelude::*;
-use hikyaku::{SendError, block_on};
+use hikyaku::{RestartPolicy, SendError, block_on};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -124,7 +124,12 @@ fn row18_an_error_that_panics_in_every_way_ends_one_actor_once() {
             .expect("it starts");
         for round in 0..10 {
             let actor = system
-                .spawn_with(SpawnOptions::new().name("bomber"), || Fails)
+                .spawn_with(
+                    SpawnOptions::new()
+                        .name("bomber")
+                        .restart(RestartPolicy::Temporary),
+                    || Fails,
+                )
                 .expect("the name is free again");
             let ended = actor.stopped();
             assert_eq!(actor.tell(()), Ok(()), "round {round}");

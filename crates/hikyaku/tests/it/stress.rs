@@ -5,8 +5,8 @@
 
 use crate::ledger::{Fate, Ledger, Parcel, Withdraw, withdrawing};
 use hikyaku::{
-    Actor, ActorRef, ActorSystem, Context, Failure, MailboxOptions, Reply, SendError, SpawnOptions,
-    System, block_on,
+    Actor, ActorRef, ActorSystem, Context, Failure, MailboxOptions, Reply, RestartPolicy,
+    SendError, SpawnOptions, System, block_on,
 };
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -150,7 +150,9 @@ impl Node {
         place: usize,
         seed: u64,
     ) -> Option<ActorRef<Msg>> {
-        let options = SpawnOptions::new().mailbox(world.mailboxes[place]);
+        let options = SpawnOptions::new()
+            .mailbox(world.mailboxes[place])
+            .restart(RestartPolicy::Temporary);
         let world = world.clone();
         system
             .spawn_with(options, move || Self::new(&world, place, seed))
@@ -210,7 +212,10 @@ impl Node {
             Deed::Child => {
                 let (parent, seed) = (world.clone(), self.origin.random.u64(..));
                 // At the top: it waits for nobody.
-                let child = cx.spawn(move || Self::new(&parent, parent.nodes.len(), seed));
+                let options = SpawnOptions::new().restart(RestartPolicy::Temporary);
+                let child = cx.spawn_with(options, move || {
+                    Self::new(&parent, parent.nodes.len(), seed)
+                });
                 if let Ok(child) = child {
                     if let Err(back) = child.tell(Msg::Take(self.origin.parcel(&world))) {
                         back.into_inner().returned();
@@ -394,7 +399,9 @@ fn some_world(
     let slot = Arc::new(OnceLock::<Arc<World>>::new());
     let spawned = (0..nodes).map(|place| {
         let slot = slot.clone();
-        let options = SpawnOptions::new().mailbox(mailboxes[place]);
+        let options = SpawnOptions::new()
+            .mailbox(mailboxes[place])
+            .restart(RestartPolicy::Temporary);
         let factory = move || Node::new(slot.wait(), place, seed);
         RwLock::new(system.spawn_with(options, factory).unwrap())
     });

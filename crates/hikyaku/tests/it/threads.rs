@@ -1,8 +1,8 @@
 //! Systems with threads of their own.
 
 use hikyaku::{
-    Actor, ActorRef, ActorSystem, Context, Failure, Reply, SpawnError, StopCause, System,
-    SystemState, block_on,
+    Actor, ActorRef, ActorSystem, Context, Failure, Reply, RestartPolicy, SpawnError, SpawnOptions,
+    StopCause, System, SystemState, block_on,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -320,7 +320,10 @@ fn joining_from_a_worker_is_refused_instead_of_waiting_for_itself() {
     }
     let system = ActorSystem::builder("joiner").workers(2).build().unwrap();
     let own = system.clone();
-    let joiner = system.spawn(move || Joiner(own.clone())).unwrap();
+    let options = SpawnOptions::new().restart(RestartPolicy::Temporary);
+    let joiner = system
+        .spawn_with(options, move || Joiner(own.clone()))
+        .unwrap();
     joiner.tell(()).unwrap();
     let StopCause::Failed(failure) = block_on(joiner.stopped()) else {
         panic!()
