@@ -138,7 +138,9 @@ pub(crate) struct Case {
 
 impl Case {
     fn exists(self) -> bool {
+        let core = self.workload.is_core() && self.runtime == Runtime::Mt;
         self.workload.runs_on(self.runtime)
+            && (core || !self.system.is_executor())
             && match self.workload {
                 Workload::TellBounded => self.system.tell_bounded.is_some(),
                 Workload::RegisterReady => self.system.register_ready.is_some(),

@@ -110,6 +110,12 @@ impl Workload {
         runtime == Runtime::Mt || !matches!(self, Workload::Tell4To1 | Workload::AskOutside)
     }
 
+    /// What the executors of Hikyaku are compared by.
+    pub(crate) fn is_core(self) -> bool {
+        use Workload::{Ask, PingPong, Spawn, Tell};
+        matches!(self, Tell | PingPong | Ask | Spawn)
+    }
+
     /// A start that isn't counted warms caches and thread pools up. The two about fresh memory must not have one.
     pub(crate) fn warms_up(self) -> bool {
         !matches!(self, Workload::Spawn | Workload::Memory)
