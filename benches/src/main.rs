@@ -134,6 +134,9 @@ fn print_json(rows: &[Row]) {
 }
 
 fn print_table(workload: Workload, runtime: Runtime, rows: &[Row]) {
+    if rows.is_empty() {
+        return;
+    }
     println!(
         "\n{} {} ({})",
         workload.name(),
