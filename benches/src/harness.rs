@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::systems::{self, System};
+use crate::timers::{Step, Timers};
 use crate::workload::{
     Counts, FULL, Fan, QUICK, RING, Ring, Runtime, Tell, WARM_UP, WORKERS, Workload,
 };
@@ -40,8 +41,13 @@ impl Clock {
         Timed {
             ops,
             wall,
-            cpu: cpu_time() - self.cpu,
+            cpu: self.cpu(),
         }
+    }
+
+    /// What the processors did since the start.
+    pub(crate) fn cpu(&self) -> Duration {
+        cpu_time() - self.cpu
     }
 }
 
@@ -143,7 +149,12 @@ impl Case {
             && (core || !self.system.is_executor())
             && match self.workload {
                 Workload::TellBounded => self.system.tell_bounded.is_some(),
+                Workload::AskDeadline => self.system.ask_deadline.is_some(),
                 Workload::RegisterReady => self.system.register_ready.is_some(),
+                Workload::TimersInsert | Workload::TimersCancel | Workload::TimersFire => {
+                    self.system.timers.is_some()
+                }
+                Workload::IdleCpu => self.system.idle_cpu.is_some(),
                 _ => true,
             }
     }
@@ -173,30 +184,17 @@ impl Case {
         let Case {
             system, runtime, ..
         } = self;
+        let fan = |actors| Fan {
+            actors,
+            each: counts.fan_each,
+        };
         let timed = match self.workload {
             Workload::Tell => (system.tell)(runtime, Tell::steady(counts.tell, 1)),
             Workload::TellBurst => (system.tell)(runtime, Tell::burst(counts.tell)),
             Workload::Tell4To1 => (system.tell)(runtime, Tell::steady(counts.tell, 4)),
-            Workload::TellBounded => {
-                let tell = system
-                    .tell_bounded
-                    .expect("only systems with bounded mailboxes are asked");
-                tell(runtime, Tell::burst(counts.tell))
-            }
-            Workload::Fan100 => (system.fan)(
-                runtime,
-                Fan {
-                    actors: 100,
-                    each: counts.fan_each,
-                },
-            ),
-            Workload::Fan1000 => (system.fan)(
-                runtime,
-                Fan {
-                    actors: 1_000,
-                    each: counts.fan_each,
-                },
-            ),
+            Workload::TellBounded => had(system.tell_bounded)(runtime, Tell::burst(counts.tell)),
+            Workload::Fan100 => (system.fan)(runtime, fan(100)),
+            Workload::Fan1000 => (system.fan)(runtime, fan(1_000)),
             Workload::PingPong => {
                 let both_ways = (system.ring)(
                     runtime,
@@ -217,12 +215,29 @@ impl Case {
                     hops: counts.hops,
                 },
             ),
-            Workload::Ask => return values("mean", (system.ask)(runtime, counts.asks), None),
+            Workload::Spawn => (system.spawn)(runtime, counts.spawned),
+            Workload::TimersInsert => self.timers(Step::Insert, counts),
+            Workload::TimersCancel => self.timers(Step::Cancel, counts),
+            _ => return self.measure_apart(counts),
+        };
+        values("wall", timed, None)
+    }
+
+    /// The workloads whose values are others than wall and CPU time.
+    fn measure_apart(self, counts: &Counts) -> Vec<Value> {
+        let Case {
+            system, runtime, ..
+        } = self;
+        match self.workload {
+            Workload::Ask => values("mean", (system.ask)(runtime, counts.asks), None),
+            Workload::AskDeadline => {
+                let asked = had(system.ask_deadline)(runtime, counts.asks);
+                values("mean", asked, None)
+            }
             Workload::AskOutside => {
                 let asked = (system.ask_outside)(counts.asks_outside);
-                return values("mean", asked.timed, Some(asked.p50));
+                values("mean", asked.timed, Some(asked.p50))
             }
-            Workload::Spawn => (system.spawn)(runtime, counts.spawned),
             Workload::Memory => {
                 let actors = if system.heavy {
                     counts.idle_heavy
@@ -230,25 +245,30 @@ impl Case {
                     counts.idle
                 };
                 let memory = (system.memory)(runtime, actors);
-                return vec![
+                vec![
                     value("bytes", memory.idle),
                     value("bytes_after_message", memory.after_message),
-                ];
+                ]
             }
-            Workload::RegisterReady => return self.register_ready(counts.rounds),
-        };
-        values("wall", timed, None)
+            Workload::RegisterReady => had(system.register_ready)(runtime, counts.rounds)
+                .medians()
+                .map(|(name, ns)| value(name, ns))
+                .into(),
+            Workload::TimersFire => {
+                let fired = self.timers(Step::Fire, counts);
+                vec![value("cpu", fired.per_op(fired.cpu))]
+            }
+            Workload::IdleCpu => {
+                let used = had(system.idle_cpu)(runtime, counts.at_rest);
+                vec![value("cpu", used.as_nanos() as f64 / 1e3)]
+            }
+            other => unreachable!("{} has a wall time", other.name()),
+        }
     }
 
-    fn register_ready(self, rounds: u64) -> Vec<Value> {
-        let register_ready = self
-            .system
-            .register_ready
-            .expect("only systems that have it are asked");
-        register_ready(self.runtime, rounds)
-            .medians()
-            .map(|(name, ns)| value(name, ns))
-            .into()
+    fn timers(self, step: Step, counts: &Counts) -> Timed {
+        let count = counts.timers;
+        had(self.system.timers)(self.runtime, Timers { count, step })
     }
 
     /// Takes the sample in a process of its own: no sample sees the heap or the threads another one left.
@@ -279,6 +299,10 @@ impl Case {
             })
             .collect()
     }
+}
+
+fn had<T>(means: Option<T>) -> T {
+    means.expect("only systems that have it are asked")
 }
 
 fn value(metric: &str, value: f64) -> Value {

@@ -10,12 +10,13 @@ use crate::workload::{Runtime, Workload};
 
 mod harness;
 mod systems;
+mod timers;
 mod workload;
 
 const USAGE: &str = "\
 Usage: hikyaku-bench [--json] [--quick] [--rounds N] [--workload W] [--system S] [--runtime mt|st]
 
-Every system runs every workload, interleaved, each sample in a process of its own.
+Every system runs every workload that it has the means for, interleaved, each sample in a process of its own.
 Numbers are median and minimum over the rounds. The ratio is to `tokio` in the same round
 (a task per actor and tokio's channels), which therefore always runs.
 

@@ -1,6 +1,9 @@
 //! The systems side by side. Each one's module has the same functions, listed in one table.
 
+use std::time::Duration;
+
 use crate::harness::{Memory, Timed};
+use crate::timers::Timers;
 use crate::workload::{Asked, Fan, Registered, Ring, Runtime, Tell};
 
 mod actix;
@@ -18,11 +21,17 @@ pub(crate) struct System {
     pub(crate) fan: fn(Runtime, Fan) -> Timed,
     pub(crate) ring: fn(Runtime, Ring) -> Timed,
     pub(crate) ask: fn(Runtime, u64) -> Timed,
+    /// `None` if asks have no deadline of the system's own.
+    pub(crate) ask_deadline: Option<fn(Runtime, u64) -> Timed>,
     pub(crate) ask_outside: fn(u64) -> Asked,
     pub(crate) spawn: fn(Runtime, usize) -> Timed,
     pub(crate) memory: fn(Runtime, usize) -> Memory,
     /// Only Hikyaku, and what it's compared with.
     pub(crate) register_ready: Option<fn(Runtime, u64) -> Registered>,
+    /// `None` if the system has no timers but Tokio's.
+    pub(crate) timers: Option<fn(Runtime, Timers) -> Timed>,
+    /// What so many idle actors use of the processors in a second. Only Hikyaku, and what it's compared with.
+    pub(crate) idle_cpu: Option<fn(Runtime, usize) -> Duration>,
     /// An idle actor needs more than 4 kB.
     pub(crate) heavy: bool,
 }

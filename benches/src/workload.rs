@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -51,14 +52,23 @@ pub(crate) enum Workload {
     PingPong,
     Ring,
     Ask,
+    /// `Ask` with a second to answer, which is always enough: each deadline is set and taken back.
+    AskDeadline,
     AskOutside,
     Spawn,
     Memory,
     RegisterReady,
+    /// See [`Timers`](crate::timers::Timers), also for the next two.
+    TimersInsert,
+    TimersCancel,
+    TimersFire,
+    /// What a system uses of the processors in a second while it has many actors and nothing to do. A process that only
+    /// sleeps is charged with 20 to 40 microseconds by Linux, so that is nothing.
+    IdleCpu,
 }
 
 impl Workload {
-    pub(crate) const ALL: [Workload; 13] = [
+    pub(crate) const ALL: [Workload; 18] = [
         Workload::Tell,
         Workload::TellBurst,
         Workload::Tell4To1,
@@ -68,10 +78,15 @@ impl Workload {
         Workload::PingPong,
         Workload::Ring,
         Workload::Ask,
+        Workload::AskDeadline,
         Workload::AskOutside,
         Workload::Spawn,
         Workload::Memory,
         Workload::RegisterReady,
+        Workload::TimersInsert,
+        Workload::TimersCancel,
+        Workload::TimersFire,
+        Workload::IdleCpu,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -85,10 +100,15 @@ impl Workload {
             Workload::PingPong => "pingpong",
             Workload::Ring => "ring",
             Workload::Ask => "ask",
+            Workload::AskDeadline => "ask_deadline",
             Workload::AskOutside => "ask_outside",
             Workload::Spawn => "spawn",
             Workload::Memory => "memory",
             Workload::RegisterReady => "register_ready",
+            Workload::TimersInsert => "timers_insert",
+            Workload::TimersCancel => "timers_cancel",
+            Workload::TimersFire => "timers_fire",
+            Workload::IdleCpu => "idle_cpu",
         }
     }
 
@@ -97,10 +117,12 @@ impl Workload {
         match self {
             Workload::PingPong => "ns/round trip",
             Workload::Ring => "ns/hop",
-            Workload::Ask | Workload::AskOutside => "ns/ask",
+            Workload::Ask | Workload::AskDeadline | Workload::AskOutside => "ns/ask",
             Workload::Spawn => "ns/actor",
             Workload::Memory => "bytes/actor",
             Workload::RegisterReady => "ns/tell",
+            Workload::TimersInsert | Workload::TimersCancel | Workload::TimersFire => "ns/timer",
+            Workload::IdleCpu => "us/s",
             _ => "ns/msg",
         }
     }
@@ -116,9 +138,10 @@ impl Workload {
         matches!(self, Tell | PingPong | Ask | Spawn)
     }
 
-    /// A start that isn't counted warms caches and thread pools up. The two about fresh memory must not have one.
+    /// A start that isn't counted warms caches and thread pools up. The two about fresh memory must not have one,
+    /// and idling needs none.
     pub(crate) fn warms_up(self) -> bool {
-        !matches!(self, Workload::Spawn | Workload::Memory)
+        !matches!(self, Workload::Spawn | Workload::Memory | Workload::IdleCpu)
     }
 }
 
@@ -139,6 +162,9 @@ pub(crate) struct Counts {
     pub(crate) idle_heavy: usize,
     /// How often `register_ready` makes all its actors ready.
     pub(crate) rounds: u64,
+    pub(crate) timers: usize,
+    /// Actors of `idle_cpu`.
+    pub(crate) at_rest: usize,
 }
 
 pub(crate) const FULL: Counts = Counts {
@@ -152,6 +178,8 @@ pub(crate) const FULL: Counts = Counts {
     idle: 1_000_000,
     idle_heavy: 200_000,
     rounds: 200,
+    timers: 1_000_000,
+    at_rest: 100_000,
 };
 
 /// Enough to see that everything runs; the numbers mean nothing.
@@ -166,6 +194,8 @@ pub(crate) const QUICK: Counts = Counts {
     idle: 10_000,
     idle_heavy: 10_000,
     rounds: 2,
+    timers: 10_000,
+    at_rest: 10_000,
 };
 
 pub(crate) const WARM_UP: Counts = Counts {
@@ -176,6 +206,7 @@ pub(crate) const WARM_UP: Counts = Counts {
     asks: 20_000,
     asks_outside: 1_000,
     rounds: 20,
+    timers: 20_000,
     ..QUICK
 };
 
@@ -523,4 +554,21 @@ impl Registered {
         ]
         .map(|(name, rounds)| (name, median(rounds[1..].to_vec())))
     }
+}
+
+/// How long the answers of `ask_deadline` may take.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(1);
+
+/// The time of the processors that is used while nobody has anything to do, in a second. Another second goes before, for
+/// what comes to rest. It is taken by a thread of its own, so that no timer of the system runs meanwhile.
+pub(crate) async fn idle_second() -> Duration {
+    const SECOND: Duration = Duration::from_secs(1);
+    let (tell, told) = oneshot::channel();
+    thread::spawn(move || {
+        thread::sleep(SECOND);
+        let clock = Clock::start();
+        thread::sleep(SECOND);
+        tell.send(clock.cpu()).expect("the driver waits");
+    });
+    told.await.expect("the thread ends well")
 }

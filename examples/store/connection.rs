@@ -5,21 +5,22 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use hikyaku::prelude::*;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio_util::io::ReaderStream;
 
 use crate::batch::Batch;
 use crate::command::{Command, KeyCommand};
 use crate::protocol::{Frame, RequestReader, encode, error, ok};
-use crate::shard::Requests;
+use crate::shard::ShardMsg;
 use crate::stats::Stats;
 use crate::supervisor::Routes;
 
-/// The least room there is for what the client sends at once.
+/// The room for what the client sends at once.
 const INPUT: usize = 16 * 1024;
 /// Replies are written together, unless they are more than this.
 const OUTPUT: usize = 256 * 1024;
@@ -29,78 +30,80 @@ const OUTPUT: usize = 256 * 1024;
 pub(crate) struct Front {
     pub(crate) routes: watch::Receiver<Routes>,
     pub(crate) stats: Arc<Stats>,
-    /// Cancelled when nothing more is to be read, since the store is closing.
-    pub(crate) last_call: CancellationToken,
     /// Whether clients may make a shard panic.
     pub(crate) debug: bool,
 }
 
-/// Reads commands, has the shards work on them, and writes the replies.
+/// Is sent commands, has the shards work on them, and writes the replies.
+///
+/// It does not wait for its client, so it can be stopped while the client is silent. The next part of what
+/// the client sends is read when the last one has been answered.
 pub(crate) struct Connection {
-    socket: TcpStream,
+    /// Taken at the start.
+    input: Option<ReaderStream<OwnedReadHalf>>,
     requests: RequestReader,
     output: BytesMut,
+    socket: OwnedWriteHalf,
     front: Front,
 }
 
-/// Serve what the client sends next.
-pub(crate) struct Serve;
+pub(crate) enum FromClient {
+    /// A part of what the client sends.
+    Input(io::Result<Bytes>),
+    /// The client sends no more.
+    End,
+}
 
 impl Actor for Connection {
-    type Msg = Serve;
+    type Msg = FromClient;
 
     async fn started(&mut self, cx: &mut Context<'_, Self>) -> Result<(), Failure> {
-        self.socket.set_nodelay(true)?;
-        serve_next(cx);
-        Ok(())
-    }
-
-    async fn handle(&mut self, _: Serve, cx: &mut Context<'_, Self>) -> Result<(), Failure> {
-        match self.serve().await {
-            Ok(ControlFlow::Continue(())) => serve_next(cx),
-            // An error says that the client is gone. That is the client's right.
-            Ok(ControlFlow::Break(())) | Err(_) => cx.stop(),
+        self.socket.as_ref().set_nodelay(true)?;
+        if let Some(input) = self.input.take() {
+            cx.attach_stream(input, FromClient::Input, || Some(FromClient::End))?;
         }
         Ok(())
     }
-}
 
-/// Tells the connection to go on. One that was told to stop refuses, and serves no more.
-fn serve_next(cx: &Context<'_, Connection>) {
-    let _ = cx.me().tell(Serve);
+    async fn handle(
+        &mut self,
+        message: FromClient,
+        cx: &mut Context<'_, Self>,
+    ) -> Result<(), Failure> {
+        let flow = match message {
+            FromClient::Input(Ok(bytes)) => self.serve(&bytes).await,
+            FromClient::Input(Err(error)) => Err(error),
+            FromClient::End => Ok(ControlFlow::Break(())),
+        };
+        // An error says that the client is gone. That is the client's right.
+        if !matches!(flow, Ok(ControlFlow::Continue(()))) {
+            cx.stop();
+        }
+        Ok(())
+    }
 }
 
 impl Connection {
     pub(crate) fn new(socket: TcpStream, front: Front) -> Self {
         front.stats.connections.fetch_add(1, Ordering::Relaxed);
+        let (input, socket) = socket.into_split();
         Self {
-            socket,
+            input: Some(ReaderStream::with_capacity(input, INPUT)),
             requests: RequestReader::default(),
             output: BytesMut::new(),
+            socket,
             front,
         }
     }
 
-    /// Reads once, and answers the commands that are complete then. Breaks if there is nothing to
-    /// come.
-    async fn serve(&mut self) -> io::Result<ControlFlow<()>> {
-        self.requests.input.reserve(INPUT);
-        tokio::select! {
-            biased;
-            length = self.socket.read_buf(&mut self.requests.input) => if length? == 0 {
-                return Ok(ControlFlow::Break(()));
-            },
-            () = self.front.last_call.cancelled() => return Ok(ControlFlow::Break(())),
-        }
+    /// Answers the commands that are complete now. Breaks if nothing after them is to be read.
+    async fn serve(&mut self, input: &[u8]) -> io::Result<ControlFlow<()>> {
+        self.requests.input.extend_from_slice(input);
         let routes = self.front.routes.borrow().clone();
         let mut batch = Batch::new(routes.len());
         let flow = self.fill(&mut batch);
         self.answer(batch, &routes).await?;
-        Ok(if self.front.last_call.is_cancelled() {
-            ControlFlow::Break(())
-        } else {
-            flow
-        })
+        Ok(flow)
     }
 
     /// Adds all commands that were received. Breaks if nothing after them is to be read.
@@ -140,7 +143,7 @@ impl Connection {
             .into_iter()
             .zip(routes.iter())
             .map(|(requests, shard)| {
-                (!requests.is_empty()).then(|| shard.ask(|reply| Requests { requests, reply }))
+                (!requests.is_empty()).then(|| shard.ask(|reply| ShardMsg::Answer(requests, reply)))
             })
             .collect();
         let mut answers = Vec::with_capacity(asked.len());

@@ -4,6 +4,8 @@
 //! From then on a value may be missing, but only one that this shard had before; and a client may
 //! be told that its command was lost, but only about a key of this shard. Anything else is a
 //! complaint.
+//!
+//! At the end come keys that live for a moment. They have to go though nobody touches them.
 
 use std::error::Error;
 use std::io;
@@ -12,12 +14,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use hikyaku::prelude::*;
 use tokio::task::JoinSet;
 
 use crate::batch::{SHARD_RESTARTING, shard_of};
 use crate::client::Client;
 use crate::protocol::{Frame, ok};
 use crate::report::{Histogram, Report, grouped};
+use crate::stats::Stats;
 use crate::{SHARDS, Store};
 
 const CLIENTS: usize = 16;
@@ -28,7 +32,11 @@ const PIPELINE: usize = 16;
 /// The key whose shard is made to panic. It is never set.
 const VICTIM: &str = "victim";
 
-/// How long it may take until there is a shard again.
+/// How many keys are left to expire, and how long they live, in milliseconds.
+const SHORT_LIVED: usize = 1000;
+const LIFE: &str = "50";
+
+/// How long it may take until there is a shard again, or until keys have expired.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How far the panic is.
@@ -40,7 +48,7 @@ const AFTER: u8 = 2;
 pub(crate) async fn run(length: Duration) -> Result<(), Box<dyn Error>> {
     // The panic to come is on purpose. Its message is enough, it needs no backtrace.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
-    let store = Store::start(0, Arc::new(Instant::now), true).await?;
+    let store = Store::start(0, ActorSystem::new("store")?, true).await?;
     println!(
         "{SHARDS} shards, {CLIENTS} clients, {PIPELINE} commands at a time, {length:?}, on {}",
         store.address
@@ -85,15 +93,7 @@ async fn drive(store: Store, length: Duration) -> Result<Report, Box<dyn Error>>
     progress.abort();
     let elapsed = start.elapsed();
 
-    let keys_counted = Client::connect(store.address)
-        .await?
-        .ask(&["DBSIZE"])
-        .await?;
-    if keys_counted != Frame::Integer(keys_held as i64) {
-        complaints.push(format!(
-            "DBSIZE is {keys_counted:?}, but the clients hold {keys_held} keys"
-        ));
-    }
+    let keys_expired = count_and_expire(&store, keys_held, &mut complaints).await?;
     let keys_lost = store.stats.keys_lost.load(Ordering::Relaxed);
     if keys_missed > keys_lost {
         complaints.push(format!(
@@ -117,6 +117,7 @@ async fn drive(store: Store, length: Duration) -> Result<Report, Box<dyn Error>>
         errors_told,
         keys_lost,
         keys_missed,
+        keys_expired,
         shard_restarts,
         dead_letters,
         actors_alive,
@@ -165,6 +166,50 @@ async fn make_shard_panic(address: SocketAddr, course: &Course) -> io::Result<u6
     }
     course.panic.store(AFTER, Ordering::SeqCst);
     Ok(errors_told)
+}
+
+/// Counts the keys, then has some more expire. Returns how many have.
+async fn count_and_expire(
+    store: &Store,
+    keys_held: usize,
+    complaints: &mut Vec<String>,
+) -> io::Result<u64> {
+    let mut client = Client::connect(store.address).await?;
+    let keys_counted = client.ask(&["DBSIZE"]).await?;
+    if keys_counted != Frame::Integer(keys_held as i64) {
+        complaints.push(format!(
+            "DBSIZE is {keys_counted:?}, but the clients hold {keys_held} keys"
+        ));
+    }
+    let keys_expired = let_keys_expire(&mut client, &store.stats).await?;
+    let keys_left = client.ask(&["DBSIZE"]).await?;
+    if keys_expired != SHORT_LIVED as u64 || keys_left != keys_counted {
+        complaints.push(format!(
+            "{keys_expired} of {SHORT_LIVED} keys expired, DBSIZE was {keys_counted:?} and is {keys_left:?}"
+        ));
+    }
+    Ok(keys_expired)
+}
+
+/// Sets keys that live for a moment, and leaves them alone. Returns how many have expired.
+///
+/// Only the numbers of `INFO` are looked at meanwhile: no command reaches a shard.
+async fn let_keys_expire(client: &mut Client, stats: &Stats) -> io::Result<u64> {
+    for number in 0..SHORT_LIVED {
+        client.queue(&["SET", &format!("moment{number}"), "gone soon", "PX", LIFE]);
+    }
+    client.send().await?;
+    for _ in 0..SHORT_LIVED {
+        client.reply().await?;
+    }
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let expired = stats.expired_keys.load(Ordering::Relaxed);
+        if expired == SHORT_LIVED as u64 || Instant::now() > end {
+            return Ok(expired);
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 fn is_restarting(reply: &Frame) -> bool {

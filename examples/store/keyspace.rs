@@ -1,14 +1,14 @@
 //! The keys of one shard, with their values and deadlines. Plain data, no actors.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::Instant;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::command::{Condition, parse_integer};
 use crate::glob;
 
-/// A map from keys to values. A key may have a deadline.
+/// A map from keys to values. A key may have a deadline, on the clock of the system.
 ///
 /// Every read and write comes after [`Keyspace::expire`], so the map only holds keys that are
 /// alive.
@@ -16,13 +16,13 @@ use crate::glob;
 pub(crate) struct Keyspace {
     entries: HashMap<Bytes, Entry>,
     /// The keys that have a deadline, the next to go first.
-    deadlines: BTreeSet<(Instant, Bytes)>,
+    deadlines: BTreeSet<(Duration, Bytes)>,
 }
 
 #[derive(Debug)]
 struct Entry {
     value: Bytes,
-    deadline: Option<Instant>,
+    deadline: Option<Duration>,
 }
 
 /// Why a number was not changed.
@@ -33,14 +33,22 @@ pub(crate) enum AddError {
 }
 
 impl Keyspace {
-    /// Drops the keys whose deadline has come.
-    pub(crate) fn expire(&mut self, now: Instant) {
+    /// Drops the keys whose deadline has come. Returns how many there were.
+    pub(crate) fn expire(&mut self, now: Duration) -> u64 {
+        let mut expired = 0;
         while let Some((deadline, _)) = self.deadlines.first()
             && *deadline <= now
         {
             let (_, key) = self.deadlines.pop_first().expect("the first was just seen");
             self.entries.remove(&key);
+            expired += 1;
         }
+        expired
+    }
+
+    /// When the next key goes, if one has a deadline.
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -68,7 +76,7 @@ impl Keyspace {
         &mut self,
         key: &Bytes,
         value: &Bytes,
-        deadline: Option<Instant>,
+        deadline: Option<Duration>,
         condition: Option<Condition>,
     ) -> bool {
         match condition {
@@ -117,12 +125,12 @@ impl Keyspace {
     }
 
     /// The deadline of a key, if there is such a key, and if it has one.
-    pub(crate) fn deadline(&self, key: &Bytes) -> Option<Option<Instant>> {
+    pub(crate) fn deadline(&self, key: &Bytes) -> Option<Option<Duration>> {
         self.entries.get(key).map(|entry| entry.deadline)
     }
 
     /// Whether there is such a key to give a deadline, or to take it from.
-    pub(crate) fn set_deadline(&mut self, key: &Bytes, deadline: Option<Instant>) -> bool {
+    pub(crate) fn set_deadline(&mut self, key: &Bytes, deadline: Option<Duration>) -> bool {
         let Some(entry) = self.entries.get_mut(key) else {
             return false;
         };
@@ -160,8 +168,6 @@ fn own(part: &Bytes) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const KEY: Bytes = Bytes::from_static(b"key");
@@ -173,7 +179,7 @@ mod tests {
 
     #[test]
     fn set_replaces_value_and_deadline() {
-        let now = Instant::now();
+        let now = Duration::ZERO;
         let mut keyspace = Keyspace::default();
         assert!(!keyspace.set(&KEY, &VALUE, None, Some(Condition::IfPresent)));
         assert!(keyspace.set(&KEY, &VALUE, Some(now), Some(Condition::IfMissing)));
@@ -187,25 +193,26 @@ mod tests {
 
     #[test]
     fn keys_expire_at_their_deadline() {
-        let now = Instant::now();
-        let later = |milliseconds| now + Duration::from_millis(milliseconds);
+        let at = Duration::from_millis;
         let mut keyspace = Keyspace::default();
-        keyspace.set(&text("a"), &VALUE, Some(later(2)), None);
-        keyspace.set(&text("b"), &VALUE, Some(later(1)), None);
-        keyspace.set(&text("c"), &VALUE, Some(later(1)), None);
+        keyspace.set(&text("a"), &VALUE, Some(at(2)), None);
+        keyspace.set(&text("b"), &VALUE, Some(at(1)), None);
+        keyspace.set(&text("c"), &VALUE, Some(at(1)), None);
         keyspace.set(&text("d"), &VALUE, None, None);
         // A later deadline replaces the earlier one, and a removed key takes its deadline along.
-        assert!(keyspace.set_deadline(&text("c"), Some(later(3))));
+        assert!(keyspace.set_deadline(&text("c"), Some(at(3))));
         assert!(keyspace.remove(&text("a")));
         keyspace.set(&text("a"), &VALUE, None, None);
 
-        keyspace.expire(now);
-        assert_eq!(keyspace.len(), 4);
-        keyspace.expire(later(1));
+        assert_eq!(keyspace.expire(at(0)), 0);
+        assert_eq!(keyspace.next_deadline(), Some(at(1)));
+        assert_eq!(keyspace.expire(at(1)), 1);
         assert!(!keyspace.contains(&text("b")));
-        keyspace.expire(later(2));
+        assert_eq!(keyspace.expire(at(2)), 0);
         assert_eq!(keyspace.len(), 3);
-        keyspace.expire(later(3));
+        assert_eq!(keyspace.next_deadline(), Some(at(3)));
+        assert_eq!(keyspace.expire(at(3)), 1);
+        assert_eq!(keyspace.next_deadline(), None);
         let mut left: Vec<_> = keyspace.keys(b"*").collect();
         left.sort();
         assert_eq!(left, [text("a"), text("d")]);
@@ -213,7 +220,7 @@ mod tests {
 
     #[test]
     fn add_keeps_the_deadline() {
-        let now = Instant::now();
+        let now = Duration::ZERO;
         let mut keyspace = Keyspace::default();
         assert_eq!(keyspace.add(&KEY, -1), Ok(-1));
         assert!(keyspace.set_deadline(&KEY, Some(now)));

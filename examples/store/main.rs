@@ -11,9 +11,13 @@
 //!     └── ...
 //! ```
 //!
-//! A connection reads the commands that a client has sent, and divides them among the shards that
-//! keep their keys (`batch.rs`). The shards answer, and the connection writes the replies in order.
-//! It finds the shards in a table that the supervisor updates when it replaces one of them.
+//! What a client sends comes to its connection as messages, from its socket as an attached stream. The
+//! connection divides the commands among the shards that keep their keys (`batch.rs`). The shards
+//! answer, and the connection writes the replies in order. It finds the shards in a table that the
+//! supervisor updates when it replaces one of them.
+//!
+//! A shard has a timer for the next of its keys to expire, so a key goes at its time whether somebody
+//! asks for it or not.
 //!
 //! Without arguments the store drives itself for some seconds with clients of its own, and checks
 //! what they read (`drive.rs`). `--serve` keeps it running for others, such as `redis-cli`.
@@ -44,16 +48,15 @@ use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hikyaku::Metrics;
 use hikyaku::prelude::*;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use crate::connection::Front;
-use crate::listener::{Accept, Listener};
+use crate::listener::{Incoming, Listener, ListenerMsg};
 use crate::stats::Stats;
 use crate::supervisor::Supervisor;
 
@@ -67,9 +70,6 @@ const USAGE: &str = "\
 Usage: store [--seconds N]           drive the store for N seconds (5) and check it
        store --check                 the same for one second
        store --serve [--port N]      serve the Redis protocol on a port (6379) until Ctrl-C";
-
-/// Tells the time that keys expire by.
-type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -91,7 +91,7 @@ async fn main() -> ExitCode {
 
 /// Serves other programs until Ctrl-C.
 async fn serve(port: u16) -> Result<(), Box<dyn Error>> {
-    let store = Store::start(port, Arc::new(Instant::now), false).await?;
+    let store = Store::start(port, ActorSystem::new("store")?, false).await?;
     println!("serving on {}, Ctrl-C ends it", store.address);
     tokio::signal::ctrl_c().await?;
     println!("closing");
@@ -104,36 +104,31 @@ struct Store {
     address: SocketAddr,
     stats: Arc<Stats>,
     system: ActorSystem,
-    listener: ActorRef<Accept>,
-    closing: CancellationToken,
+    listener: ActorRef<ListenerMsg>,
 }
 
 impl Store {
-    /// Starts the shards, then opens the port. Port 0 is any free one.
-    async fn start(port: u16, clock: Clock, debug: bool) -> Result<Self, Box<dyn Error>> {
-        let system = ActorSystem::new("store")?;
+    /// Starts the shards, then opens the port. Port 0 is any free one. Keys expire by the system's
+    /// clock.
+    async fn start(port: u16, system: ActorSystem, debug: bool) -> Result<Self, Box<dyn Error>> {
         let stats = Arc::new(Stats::new(SHARDS));
 
         let (publish, routes) = watch::channel(Vec::new().into());
         let supervisor = system.spawn(once(Supervisor {
-            clock,
             stats: stats.clone(),
             routes: publish,
         }))?;
         supervisor.started().await?;
 
-        let closing = CancellationToken::new();
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = socket.local_addr()?;
         let front = Front {
             routes,
             stats: stats.clone(),
-            last_call: CancellationToken::new(),
             debug,
         };
         let listener = system.spawn(once(Listener {
-            socket,
-            closing: closing.clone(),
+            incoming: Some(Incoming(socket)),
             front,
         }))?;
 
@@ -142,7 +137,6 @@ impl Store {
             stats,
             system,
             listener,
-            closing,
         })
     }
 
@@ -151,7 +145,8 @@ impl Store {
     ///
     /// Returns what the actor system has counted.
     async fn close(self) -> Metrics {
-        self.closing.cancel();
+        // A listener that takes no messages has stopped already.
+        let _ = self.listener.tell(ListenerMsg::Close);
         let stopped = tokio::time::timeout(GRACE, self.listener.stopped()).await;
         if stopped.is_err() {
             self.listener.kill();

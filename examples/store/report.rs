@@ -14,6 +14,8 @@ pub(crate) struct Report {
     pub(crate) keys_lost: u64,
     /// Keys the clients found missing.
     pub(crate) keys_missed: u64,
+    /// Keys that went when their time was over, though nobody touched them.
+    pub(crate) keys_expired: u64,
     pub(crate) shard_restarts: u64,
     pub(crate) dead_letters: usize,
     pub(crate) actors_alive: usize,
@@ -40,6 +42,7 @@ impl fmt::Display for Report {
         row("errors told to clients", grouped(self.errors_told))?;
         row("keys lost with the shard", grouped(self.keys_lost))?;
         row("keys found missing by clients", grouped(self.keys_missed))?;
+        row("keys expired untouched", grouped(self.keys_expired))?;
         row("dead letters", grouped(self.dead_letters as u64))?;
         row(
             "actors alive before the end",

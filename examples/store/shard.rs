@@ -1,68 +1,117 @@
 //! A shard: the actor that keeps a part of the keys.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hikyaku::prelude::*;
+use hikyaku::{Timer, TimerError};
 
-use crate::Clock;
 use crate::batch::Request;
 use crate::command::{AllCommand, KeyCommand, NOT_AN_INTEGER};
 use crate::keyspace::{AddError, Keyspace};
 use crate::protocol::{Frame, MAX_REQUEST, error, ok};
+use crate::stats::Stats;
 
 /// Keeps its keys to itself: nobody else can reach them, so there is nothing to lock.
 pub(crate) struct Shard {
     keyspace: Keyspace,
-    clock: Clock,
-    /// How many keys there are, for those who may not ask. The number outlives the shard.
-    key_count: Arc<AtomicUsize>,
+    index: usize,
+    /// Has the number of keys, for those who do not ask. It outlives the shard.
+    stats: Arc<Stats>,
+    /// What the timer is set to.
+    next_deadline: Option<Duration>,
 }
 
-/// What one connection asks of one shard at once. The reply has one answer for each request.
-pub(crate) struct Requests {
-    pub(crate) requests: Vec<Request>,
-    pub(crate) reply: Reply<Vec<Frame>>,
+pub(crate) enum ShardMsg {
+    /// What one connection asks at once. The reply has one answer for each request.
+    Answer(Vec<Request>, Reply<Vec<Frame>>),
+    /// The timer: the time of a key is over.
+    Expire,
 }
+
+/// The key of the timer.
+const EXPIRE: &str = "expire";
 
 impl Shard {
-    pub(crate) fn new(clock: Clock, key_count: Arc<AtomicUsize>) -> Self {
+    pub(crate) fn new(index: usize, stats: Arc<Stats>) -> Self {
         Self {
             keyspace: Keyspace::default(),
-            clock,
-            key_count,
+            index,
+            stats,
+            next_deadline: None,
         }
     }
 }
 
 impl Actor for Shard {
-    type Msg = Requests;
+    type Msg = ShardMsg;
 
     async fn handle(
         &mut self,
-        message: Requests,
-        _cx: &mut Context<'_, Self>,
+        message: ShardMsg,
+        cx: &mut Context<'_, Self>,
     ) -> Result<(), Failure> {
-        let now = (self.clock)();
-        self.keyspace.expire(now);
-        let mut answers = Vec::with_capacity(message.requests.len());
-        for request in message.requests {
-            answers.push(match request {
-                Request::Key(key, command) => self.answer(&key, command, now),
-                Request::All(command) => self.answer_all(command),
-            });
-            self.key_count.store(self.keyspace.len(), Ordering::Relaxed);
+        let now = cx.now();
+        // Before the requests too: the timer may be a millisecond late, and they must not notice.
+        self.expire(now);
+        if let ShardMsg::Answer(requests, reply) = message {
+            let answers = requests
+                .into_iter()
+                .map(|request| self.answer(request, now))
+                .collect();
+            // A connection that has closed in the meantime does not miss its answers.
+            let _ = reply.send(answers);
         }
-        // A connection that has closed in the meantime does not miss its answers.
-        let _ = message.reply.send(answers);
+        self.set_timer(now, cx)?;
         Ok(())
     }
 }
 
 impl Shard {
-    fn answer(&mut self, key: &Bytes, command: KeyCommand, now: Instant) -> Frame {
+    fn expire(&mut self, now: Duration) {
+        let expired = self.keyspace.expire(now);
+        if expired > 0 {
+            self.stats
+                .expired_keys
+                .fetch_add(expired, Ordering::Relaxed);
+            self.count();
+        }
+    }
+
+    /// Sets the timer to the next deadline, if that is another one than before.
+    fn set_timer(&mut self, now: Duration, cx: &mut Context<'_, Self>) -> Result<(), TimerError> {
+        let next = self.keyspace.next_deadline();
+        if next == self.next_deadline {
+            return Ok(());
+        }
+        self.next_deadline = next;
+        match next {
+            Some(deadline) => {
+                cx.start_timer(EXPIRE, Timer::once(deadline - now, ShardMsg::Expire))?
+            }
+            None => {
+                cx.cancel_timer(EXPIRE);
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self) {
+        self.stats.key_counts[self.index].store(self.keyspace.len(), Ordering::Relaxed);
+    }
+
+    fn answer(&mut self, request: Request, now: Duration) -> Frame {
+        let answer = match request {
+            Request::Key(key, command) => self.answer_about(&key, command, now),
+            Request::All(command) => self.answer_all(command),
+        };
+        self.count();
+        answer
+    }
+
+    fn answer_about(&mut self, key: &Bytes, command: KeyCommand, now: Duration) -> Frame {
         match command {
             KeyCommand::Get => match self.keyspace.get(key) {
                 Some(value) => Frame::BulkString(value),

@@ -1,7 +1,6 @@
 //! Numbers that all parts of the store share.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -15,8 +14,10 @@ pub(crate) struct Stats {
     pub(crate) shard_restarts: AtomicU64,
     /// The keys that were lost with their shards.
     pub(crate) keys_lost: AtomicU64,
+    /// The keys whose time was over.
+    pub(crate) expired_keys: AtomicU64,
     /// How many keys each shard has.
-    pub(crate) key_counts: Vec<Arc<AtomicUsize>>,
+    pub(crate) key_counts: Vec<AtomicUsize>,
 }
 
 impl Stats {
@@ -27,7 +28,8 @@ impl Stats {
             commands: AtomicU64::new(0),
             shard_restarts: AtomicU64::new(0),
             keys_lost: AtomicU64::new(0),
-            key_counts: (0..shards).map(|_| Arc::default()).collect(),
+            expired_keys: AtomicU64::new(0),
+            key_counts: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
         }
     }
 
@@ -36,12 +38,14 @@ impl Stats {
         let mut text = format!(
             "# Server\r\nserver:hikyaku-store\r\nversion:{}\r\nuptime_in_seconds:{}\r\n\
              \r\n# Clients\r\nconnected_clients:{}\r\n\
-             \r\n# Stats\r\ntotal_commands_processed:{}\r\nshard_restarts:{}\r\nkeys_lost:{}\r\n\
+             \r\n# Stats\r\ntotal_commands_processed:{}\r\nexpired_keys:{}\r\nshard_restarts:{}\r\n\
+             keys_lost:{}\r\n\
              \r\n# Keyspace\r\n",
             env!("CARGO_PKG_VERSION"),
             self.started.elapsed().as_secs(),
             self.connections.load(Ordering::Relaxed),
             self.commands.load(Ordering::Relaxed),
+            self.expired_keys.load(Ordering::Relaxed),
             self.shard_restarts.load(Ordering::Relaxed),
             self.keys_lost.load(Ordering::Relaxed),
         );

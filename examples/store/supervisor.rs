@@ -3,22 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hikyaku::SpawnError;
 use hikyaku::prelude::*;
 use tokio::sync::watch;
 
-use crate::Clock;
 use crate::listener::MAX_CONNECTIONS;
 use crate::report::grouped;
-use crate::shard::{Requests, Shard};
+use crate::shard::{Shard, ShardMsg};
 use crate::stats::Stats;
 
 /// The shards, in the order of their indexes. This is what connections find them by.
-pub(crate) type Routes = Arc<[ActorRef<Requests>]>;
+pub(crate) type Routes = Arc<[ActorRef<ShardMsg>]>;
 
 /// Owns the shards. They are its children.
 pub(crate) struct Supervisor {
-    pub(crate) clock: Clock,
     pub(crate) stats: Arc<Stats>,
     pub(crate) routes: watch::Sender<Routes>,
 }
@@ -72,20 +69,12 @@ impl Supervisor {
         &self,
         index: usize,
         cx: &mut Context<'_, Self>,
-    ) -> Result<ActorRef<Requests>, SpawnError> {
-        let (clock, key_count) = (self.clock.clone(), self.stats.key_counts[index].clone());
+    ) -> Result<ActorRef<ShardMsg>, Failure> {
+        let stats = self.stats.clone();
         // A connection has at most one message here at a time, so there is room for all of them.
         let options = SpawnOptions::new().mailbox(MailboxOptions::bounded(MAX_CONNECTIONS));
-        let shard = cx.spawn_with(options, move || {
-            Shard::new(clock.clone(), key_count.clone())
-        })?;
-
-        let (supervisor, stopped) = (cx.me(), shard.stopped());
-        tokio::spawn(async move {
-            let cause = stopped.await;
-            // A supervisor that has stopped itself does not need to know.
-            let _ = supervisor.tell(ShardStopped { index, cause });
-        });
+        let shard = cx.spawn_with(options, move || Shard::new(index, stats.clone()))?;
+        cx.pipe_to_self(shard.stopped(), move |cause| ShardStopped { index, cause })?;
         Ok(shard)
     }
 }

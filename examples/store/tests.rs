@@ -5,30 +5,37 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use hikyaku::prelude::*;
+
 use crate::batch::{SHARD_RESTARTING, shard_of};
 use crate::client::Client;
 use crate::protocol::Frame;
-use crate::{Clock, SHARDS, Store};
+use crate::{SHARDS, Store};
 
 /// A store whose time stands still until it is advanced.
 struct TestStore {
     store: Store,
-    milliseconds: Arc<AtomicU64>,
+    clock: TestClock,
+}
+
+/// Shows so many milliseconds.
+#[derive(Clone, Default)]
+struct TestClock(Arc<AtomicU64>);
+
+impl hikyaku::Clock for TestClock {
+    fn now(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::SeqCst))
+    }
 }
 
 impl TestStore {
     async fn start() -> Self {
-        let milliseconds = Arc::new(AtomicU64::new(0));
-        let (start, passed) = (Instant::now(), milliseconds.clone());
-        let clock: Clock =
-            Arc::new(move || start + Duration::from_millis(passed.load(Ordering::SeqCst)));
-        let store = Store::start(0, clock, true)
+        let clock = TestClock::default();
+        let system = ActorSystem::builder("store").clock(clock.clone()).build();
+        let store = Store::start(0, system.expect("it starts"), true)
             .await
             .expect("the store starts");
-        Self {
-            store,
-            milliseconds,
-        }
+        Self { store, clock }
     }
 
     async fn client(&self) -> Client {
@@ -38,7 +45,7 @@ impl TestStore {
     }
 
     fn advance(&self, milliseconds: u64) {
-        self.milliseconds.fetch_add(milliseconds, Ordering::SeqCst);
+        self.clock.0.fetch_add(milliseconds, Ordering::SeqCst);
     }
 }
 
@@ -417,6 +424,29 @@ async fn set_with_an_expiry() {
     .await;
 }
 
+/// Only `INFO` is asked, which no shard is told of.
+#[tokio::test]
+async fn a_key_expires_though_nobody_touches_it() {
+    let store = TestStore::start().await;
+    let mut client = store.client().await;
+    for line in ["SET a 1 PX 10", "SET b 1 PX 30", "SET c 1"] {
+        assert_eq!(ask(&mut client, line).await, "+OK");
+    }
+    let keys = || {
+        let counts = store.store.stats.key_counts.iter();
+        counts
+            .map(|count| count.load(Ordering::Relaxed))
+            .sum::<usize>()
+    };
+    assert_eq!(keys(), 3);
+    for (milliseconds, left) in [(10, 2), (20, 1)] {
+        store.advance(milliseconds);
+        wait_until(|| keys() == left).await;
+    }
+    assert!(ask(&mut client, "INFO").await.contains("expired_keys:2"));
+    assert_eq!(ask(&mut client, "KEYS *").await, "[\"c\"]");
+}
+
 #[tokio::test]
 async fn expire() {
     check(&[&[
@@ -674,7 +704,8 @@ async fn a_shard_that_panics_is_replaced() {
 
 #[tokio::test]
 async fn clients_may_not_make_a_shard_panic_unless_allowed() {
-    let store = Store::start(0, Arc::new(Instant::now), false)
+    let system = ActorSystem::new("store").expect("it starts");
+    let store = Store::start(0, system, false)
         .await
         .expect("the store starts");
     let mut client = Client::connect(store.address)

@@ -10,8 +10,8 @@ use tokio::task::yield_now;
 use super::System as Peer;
 use crate::harness::{Clock, Memory, MemoryProbe, Timed};
 use crate::workload::{
-    self, Asked, BOUND, CHUNK, Counter, Done, Fan, Idle, IdleRun, Ring, Runtime, Station, Tell,
-    WORKERS, time_asks,
+    self, Asked, BOUND, CHUNK, Counter, DEADLINE, Done, Fan, Idle, IdleRun, Ring, Runtime, Station,
+    Tell, WORKERS, time_asks,
 };
 
 pub(crate) static SYSTEM: Peer = Peer {
@@ -21,10 +21,13 @@ pub(crate) static SYSTEM: Peer = Peer {
     fan,
     ring,
     ask,
+    ask_deadline: Some(ask_deadline),
     ask_outside,
     spawn,
     memory,
     register_ready: None,
+    timers: None,
+    idle_cpu: None,
     heavy: false,
 };
 
@@ -270,6 +273,23 @@ fn ask(runtime: Runtime, mut asks: u64) -> Timed {
         let clock = Clock::start();
         for i in 1..=asks {
             assert_eq!(target.send(Ask).await, Ok(i));
+        }
+        clock.stop(asks)
+    });
+    place.stop();
+    timed
+}
+
+fn ask_deadline(runtime: Runtime, mut asks: u64) -> Timed {
+    if runtime == Runtime::Mt {
+        asks /= MT_SLOWDOWN;
+    }
+    let place = Place::new(runtime);
+    let target = place.start(1, Answerer { asked: 0 });
+    let timed = place.run(async move {
+        let clock = Clock::start();
+        for i in 1..=asks {
+            assert_eq!(target.send(Ask).timeout(DEADLINE).await, Ok(i));
         }
         clock.stop(asks)
     });

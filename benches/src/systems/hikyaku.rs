@@ -1,13 +1,16 @@
 //! Hikyaku: senders are actors too, and yield in the middle of a handler.
 
+use std::time::Duration;
+
 use hikyaku::prelude::*;
 use hikyaku::{Builder, CurrentThread, System, block_on};
 
 use super::System as Peer;
 use crate::harness::{Clock, Memory, MemoryProbe, Timed, tokio_runtime};
+use crate::timers::Timers;
 use crate::workload::{
-    Asked, BOUND, CHUNK, Counter, Done, Fan, Handled, Idle, IdleRun, READY, Registered, Ring,
-    Runtime, Station, Tell, WORKERS, Waiter, time_asks,
+    Asked, BOUND, CHUNK, Counter, DEADLINE, Done, Fan, Handled, Idle, IdleRun, READY, Registered,
+    Ring, Runtime, Station, Tell, WORKERS, Waiter, idle_second, time_asks,
 };
 
 pub(crate) static SYSTEM: Peer = Peer {
@@ -17,10 +20,13 @@ pub(crate) static SYSTEM: Peer = Peer {
     fan,
     ring: |runtime, load| ring(Place::new(runtime), load),
     ask: |runtime, asks| ask(Place::new(runtime), asks),
+    ask_deadline: Some(ask_deadline),
     ask_outside,
     spawn: |runtime, count| spawn(Place::new(runtime), count),
     memory,
     register_ready: Some(register_ready),
+    timers: Some(timers),
+    idle_cpu: Some(idle_cpu),
     heavy: false,
 };
 
@@ -357,6 +363,40 @@ fn ask(place: Place, asks: u64) -> Timed {
         .expect("every ask is answered")
 }
 
+struct PunctualAsker(Asker);
+
+impl Actor for PunctualAsker {
+    type Msg = Measure<Timed>;
+
+    async fn handle(
+        &mut self,
+        Measure(reply): Measure<Timed>,
+        _: &mut Context<'_, Self>,
+    ) -> Result<(), Failure> {
+        let Asker { target, asks } = &self.0;
+        let clock = Clock::start();
+        for i in 1..=*asks {
+            assert_eq!(target.ask(AskMsg::Ask).within(DEADLINE).await?, i);
+        }
+        assert!(reply.send(clock.stop(*asks)).is_ok());
+        Ok(())
+    }
+}
+
+fn ask_deadline(runtime: Runtime, asks: u64) -> Timed {
+    let place = Place::new(runtime);
+    let target = place.start(|| Answerer { asked: 0 });
+    let asker = place.start(move || {
+        PunctualAsker(Asker {
+            target: target.clone(),
+            asks,
+        })
+    });
+    place
+        .block_on(asker.ask(Measure))
+        .expect("every ask is answered")
+}
+
 fn ask_outside(asks: u64) -> Asked {
     let place = Place::new(Runtime::Mt);
     let target = place.start(|| Answerer { asked: 0 });
@@ -536,4 +576,45 @@ fn register_ready(runtime: Runtime, rounds: u64) -> Registered {
     place
         .block_on(teller.ask(Measure))
         .expect("all rounds are over")
+}
+
+struct Sleeper(Timers);
+
+impl Actor for Sleeper {
+    type Msg = Measure<Timed>;
+
+    async fn handle(
+        &mut self,
+        Measure(reply): Measure<Timed>,
+        cx: &mut Context<'_, Self>,
+    ) -> Result<(), Failure> {
+        let system = cx.system();
+        let timed = self.0.time(|duration| system.sleep(duration)).await;
+        assert!(reply.send(timed).is_ok());
+        Ok(())
+    }
+}
+
+fn timers(runtime: Runtime, timers: Timers) -> Timed {
+    let place = Place::new(runtime);
+    let sleeper = place.start(move || Sleeper(timers));
+    place
+        .block_on(sleeper.ask(Measure))
+        .expect("all timers do as they should")
+}
+
+fn idle_cpu(runtime: Runtime, count: usize) -> Duration {
+    let place = Place::new(runtime);
+    let mut run = IdleRun::new(count);
+    let mut actors = Vec::with_capacity(count);
+    let spawner = Spawner {
+        system: place.system().clone(),
+        options: SpawnOptions::new(),
+        count,
+    };
+    spawner.spawn(&run, &mut actors);
+    place.block_on(async {
+        run.all_started().await;
+        idle_second().await
+    })
 }

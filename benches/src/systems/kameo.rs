@@ -10,7 +10,8 @@ use tokio::task::yield_now;
 use super::System;
 use crate::harness::{Clock, Memory, MemoryProbe, Timed, tokio_runtime};
 use crate::workload::{
-    Asked, BOUND, CHUNK, Counter, Done, Fan, Idle, IdleRun, Ring, Runtime, Station, Tell, time_asks,
+    Asked, BOUND, CHUNK, Counter, DEADLINE, Done, Fan, Idle, IdleRun, Ring, Runtime, Station, Tell,
+    time_asks,
 };
 
 pub(crate) static SYSTEM: System = System {
@@ -20,10 +21,13 @@ pub(crate) static SYSTEM: System = System {
     fan,
     ring,
     ask,
+    ask_deadline: Some(ask_deadline),
     ask_outside,
     spawn,
     memory,
     register_ready: None,
+    timers: None,
+    idle_cpu: None,
     heavy: true,
 };
 
@@ -188,6 +192,21 @@ fn ask(runtime: Runtime, asks: u64) -> Timed {
             let clock = Clock::start();
             for i in 1..=asks {
                 assert_eq!(target.ask(Ask).await.expect("every ask is answered"), i);
+            }
+            clock.stop(asks)
+        });
+        asker.await.expect("every ask is answered")
+    })
+}
+
+fn ask_deadline(runtime: Runtime, asks: u64) -> Timed {
+    tokio_runtime(runtime).block_on(async {
+        let target = Answerer::spawn_with_mailbox(Answerer { asked: 0 }, mailbox::unbounded());
+        let asker = tokio::spawn(async move {
+            let clock = Clock::start();
+            for i in 1..=asks {
+                let answer = target.ask(Ask).reply_timeout(DEADLINE).await;
+                assert_eq!(answer.expect("every ask is answered"), i);
             }
             clock.stop(asks)
         });

@@ -1,12 +1,13 @@
 //! ractor: state beside the actor, one message enum, `cast` and `call`. It has no bounded mailboxes.
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, call};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, call, call_t};
 use tokio::task::yield_now;
 
 use super::System;
 use crate::harness::{Clock, Memory, MemoryProbe, Timed, tokio_runtime};
 use crate::workload::{
-    Asked, CHUNK, Counter, Done, Fan, Idle, IdleRun, Ring, Runtime, Station, Tell, time_asks,
+    Asked, CHUNK, Counter, DEADLINE, Done, Fan, Idle, IdleRun, Ring, Runtime, Station, Tell,
+    time_asks,
 };
 
 pub(crate) static SYSTEM: System = System {
@@ -16,10 +17,13 @@ pub(crate) static SYSTEM: System = System {
     fan,
     ring,
     ask,
+    ask_deadline: Some(ask_deadline),
     ask_outside,
     spawn,
     memory,
     register_ready: None,
+    timers: None,
+    idle_cpu: None,
     heavy: true,
 };
 
@@ -204,6 +208,22 @@ fn ask(runtime: Runtime, asks: u64) -> Timed {
                     call!(target, AskMsg::Ask).expect("every ask is answered"),
                     i
                 );
+            }
+            clock.stop(asks)
+        });
+        asker.await.expect("every ask is answered")
+    })
+}
+
+fn ask_deadline(runtime: Runtime, asks: u64) -> Timed {
+    let limit = DEADLINE.as_millis() as u64;
+    tokio_runtime(runtime).block_on(async {
+        let (target, _) = Actor::spawn(None, Answerer, ()).await.expect("it starts");
+        let asker = tokio::spawn(async move {
+            let clock = Clock::start();
+            for i in 1..=asks {
+                let answer = call_t!(target, AskMsg::Ask, limit);
+                assert_eq!(answer.expect("every ask is answered"), i);
             }
             clock.stop(asks)
         });

@@ -1,13 +1,17 @@
 //! The yardstick: a task per actor, and Tokio's own channels as mailboxes.
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::yield_now;
+use tokio::task::{unconstrained, yield_now};
+use tokio::time::{sleep, timeout};
 
 use super::System;
 use crate::harness::{Clock, Memory, MemoryProbe, Timed, tokio_runtime};
+use crate::timers::Timers;
 use crate::workload::{
-    Asked, BOUND, CHUNK, Counter, Done, Fan, Handled, Idle, IdleRun, READY, Registered, Ring,
-    Runtime, Station, Tell, Waiter, time_asks,
+    Asked, BOUND, CHUNK, Counter, DEADLINE, Done, Fan, Handled, Idle, IdleRun, READY, Registered,
+    Ring, Runtime, Station, Tell, Waiter, idle_second, time_asks,
 };
 
 pub(crate) static SYSTEM: System = System {
@@ -17,10 +21,13 @@ pub(crate) static SYSTEM: System = System {
     fan,
     ring,
     ask,
+    ask_deadline: Some(ask_deadline),
     ask_outside,
     spawn,
     memory,
     register_ready: Some(register_ready),
+    timers: Some(timers),
+    idle_cpu: Some(idle_cpu),
     heavy: false,
 };
 
@@ -189,6 +196,22 @@ fn ask(runtime: Runtime, asks: u64) -> Timed {
     })
 }
 
+fn ask_deadline(runtime: Runtime, asks: u64) -> Timed {
+    tokio_runtime(runtime).block_on(async {
+        let target = spawn_answerer();
+        let asker = tokio::spawn(async move {
+            let clock = Clock::start();
+            for i in 1..=asks {
+                let (reply, answer) = oneshot::channel();
+                assert!(target.send(Msg::Ask(reply)).is_ok());
+                assert_eq!(timeout(DEADLINE, answer).await, Ok(Ok(i)));
+            }
+            clock.stop(asks)
+        });
+        asker.await.expect("every ask is answered")
+    })
+}
+
 fn ask_outside(asks: u64) -> Asked {
     let rt = tokio_runtime(Runtime::Mt);
     let target = rt.block_on(async { spawn_answerer() });
@@ -292,5 +315,22 @@ fn register_ready(runtime: Runtime, rounds: u64) -> Registered {
             registered
         });
         teller.await.expect("all rounds are over")
+    })
+}
+
+fn timers(runtime: Runtime, timers: Timers) -> Timed {
+    let rt = tokio_runtime(runtime);
+    // Else Tokio would have it stop after every hundred or so.
+    let driver = rt.spawn(unconstrained(timers.time(sleep)));
+    rt.block_on(driver).expect("all timers do as they should")
+}
+
+fn idle_cpu(runtime: Runtime, count: usize) -> Duration {
+    tokio_runtime(runtime).block_on(async {
+        let mut run = IdleRun::new(count);
+        let mut actors = Vec::with_capacity(count);
+        spawn_idle(&run, &mut actors);
+        run.all_started().await;
+        idle_second().await
     })
 }

@@ -16,10 +16,13 @@ pub(crate) static SYSTEM: System = System {
     fan,
     ring,
     ask,
+    ask_deadline: None,
     ask_outside,
     spawn,
     memory,
     register_ready: None,
+    timers: None,
+    idle_cpu: None,
     heavy: false,
 };
 

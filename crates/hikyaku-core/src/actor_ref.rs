@@ -100,7 +100,6 @@ impl<M> ActorRef<M> {
     }
 
     /// The cell it leads to.
-    #[cfg(test)]
     pub(crate) fn cell(&self) -> CellPtr {
         self.cell
     }
@@ -315,6 +314,13 @@ impl<M> WeakRef<M> {
         // SAFETY: revived just now, and of the same type.
         Some(unsafe { ActorRef::from_cell(self.cell) })
     }
+
+    /// A full reference, also if the actor takes no more messages.
+    pub(crate) fn revive(&self) -> ActorRef<M> {
+        self.cell.revive();
+        // SAFETY: revived just now, and of the same type.
+        unsafe { ActorRef::from_cell(self.cell) }
+    }
 }
 
 impl<M> Clone for WeakRef<M> {
@@ -444,6 +450,20 @@ impl<N> Recipient<N> {
     pub fn is_alive(&self) -> bool {
         !self.cell.mailbox().word.is_closed()
     }
+
+    /// As [`ActorRef::downgrade`].
+    pub fn downgrade(&self) -> WeakRecipient<N> {
+        self.cell.retain();
+        WeakRecipient {
+            cell: self.cell,
+            vtable: self.vtable,
+        }
+    }
+
+    /// The cell it leads to.
+    pub(crate) fn cell(&self) -> CellPtr {
+        self.cell
+    }
 }
 
 impl<N> Clone for Recipient<N> {
@@ -480,6 +500,53 @@ impl<N> Hash for Recipient<N> {
 impl<N> fmt::Debug for Recipient<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Recipient({})", self.cell.index())
+    }
+}
+
+/// A [`Recipient`] that does not count for actors that stop when unreferenced.
+pub struct WeakRecipient<N: 'static> {
+    cell: CellPtr,
+    vtable: &'static RecipientVTable<N>,
+}
+
+impl<N> WeakRecipient<N> {
+    /// As [`ActorRef::index`].
+    pub fn index(&self) -> MailboxIndex {
+        self.cell.index()
+    }
+
+    /// A full reference, if the actor still takes messages.
+    pub fn upgrade(&self) -> Option<Recipient<N>> {
+        if self.cell.mailbox().word.is_closed() {
+            return None;
+        }
+        self.cell.revive();
+        Some(Recipient {
+            cell: self.cell,
+            vtable: self.vtable,
+        })
+    }
+}
+
+impl<N> Clone for WeakRecipient<N> {
+    fn clone(&self) -> Self {
+        self.cell.retain();
+        Self {
+            cell: self.cell,
+            vtable: self.vtable,
+        }
+    }
+}
+
+impl<N> Drop for WeakRecipient<N> {
+    fn drop(&mut self) {
+        self.cell.release();
+    }
+}
+
+impl<N> fmt::Debug for WeakRecipient<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WeakRecipient({})", self.cell.index())
     }
 }
 

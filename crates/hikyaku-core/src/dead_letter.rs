@@ -1,9 +1,12 @@
 //! Messages that nobody will handle.
 
+use crate::event_stream::{Event, EventStream};
 use crate::registry::MailboxIndex;
-use crate::sync::{self, AtomicUsize, Ordering};
+use crate::sync::{self, Arc, AtomicUsize, Mutex, Ordering};
+use crate::system::System;
 use alloc::boxed::Box;
-use core::any::Any;
+use alloc::collections::BTreeMap;
+use core::any::{Any, TypeId};
 use core::fmt;
 
 /// A message that was accepted and will not be handled.
@@ -29,17 +32,25 @@ pub enum DeadLetterReason {
 
 type Listener = Box<dyn Fn(&DeadLetter<'_>) + Send + Sync>;
 
-/// Counts dead letters and shows them to the listener.
+/// Is this message, of a certain type, not worth a report?
+type IsTrivial = Box<dyn Fn(&dyn Any) -> bool + Send + Sync>;
+
+/// Counts dead letters and shows them to those who listen.
 pub(crate) struct DeadLetters {
     count: AtomicUsize,
     listener: Option<Listener>,
+    events: Arc<EventStream>,
+    /// By the type of the message; `None` once the system has stopped.
+    trivial: Mutex<Option<BTreeMap<TypeId, Arc<IsTrivial>>>>,
 }
 
 impl DeadLetters {
-    pub(crate) fn new(listener: Option<Listener>) -> Self {
+    pub(crate) fn new(listener: Option<Listener>, events: Arc<EventStream>) -> Self {
         Self {
             count: AtomicUsize::new(0),
             listener,
+            events,
+            trivial: Mutex::new(Some(BTreeMap::new())),
         }
     }
 
@@ -53,22 +64,54 @@ impl DeadLetters {
     ) {
         // Relaxed: a statistic.
         self.count.fetch_add(1, Ordering::Relaxed);
-        if let Some(listener) = &self.listener {
-            sync::quietly(|| {
-                listener(&DeadLetter {
-                    target,
-                    message: &message,
-                    type_name: core::any::type_name::<M>(),
-                    reason,
-                });
+        if (self.listener.is_some() || self.events.is_listening()) && !self.is_trivial(&message) {
+            self.report(&DeadLetter {
+                target,
+                message: &message,
+                type_name: core::any::type_name::<M>(),
+                reason,
             });
         }
         sync::quietly(|| drop(message));
     }
 
+    fn report(&self, letter: &DeadLetter<'_>) {
+        if let Some(listener) = &self.listener {
+            sync::quietly(|| listener(letter));
+        }
+        self.events.publish(|| Event::DeadLetter {
+            target: letter.target,
+            message_type: letter.type_name,
+            reason: letter.reason,
+        });
+    }
+
+    /// A panic of the user's code means: no.
+    fn is_trivial<M: 'static>(&self, message: &M) -> bool {
+        let is_trivial = self
+            .trivial
+            .with(|trivial| trivial.as_ref()?.get(&TypeId::of::<M>()).cloned());
+        let mut answer = false;
+        if let Some(is_trivial) = is_trivial {
+            sync::quietly(|| {
+                answer = is_trivial(message);
+                drop(is_trivial);
+            });
+        }
+        answer
+    }
+
     pub(crate) fn count(&self) -> usize {
         // Relaxed: a statistic.
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// The system has stopped. The user's code may hold the system, so it must go.
+    pub(crate) fn end(&self) {
+        let trivial = self.trivial.with(Option::take);
+        for (_, is_trivial) in trivial.into_iter().flatten() {
+            sync::quietly(|| drop(is_trivial));
+        }
     }
 }
 
@@ -77,5 +120,39 @@ impl fmt::Debug for DeadLetters {
         f.debug_struct("DeadLetters")
             .field("count", &self.count())
             .finish_non_exhaustive()
+    }
+}
+
+impl System {
+    /// Marks messages of type `M` whose loss is not worth a report: those for which `is_trivial` holds.
+    /// As dead letters they are counted, and shown neither to
+    /// [`on_dead_letter`](crate::SystemBuilder::on_dead_letter) nor on the [event stream](Self::events).
+    ///
+    /// For messages that are expected to be lost, such as the ticks of a timer. An actor may mark its own
+    /// in `started`. The last call for a type counts.
+    ///
+    /// ```
+    /// # use hikyaku_core::System;
+    /// enum PumpMsg { Tick, Order(u32) }
+    ///
+    /// let (system, _workers) = System::builder("demo").build()?;
+    /// system.ignore_dead_letters(|msg: &PumpMsg| matches!(msg, PumpMsg::Tick));
+    /// # let _ = PumpMsg::Order(1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn ignore_dead_letters<M: 'static>(
+        &self,
+        is_trivial: impl Fn(&M) -> bool + Send + Sync + 'static,
+    ) {
+        let erased: IsTrivial =
+            Box::new(move |message| message.downcast_ref().is_some_and(&is_trivial));
+        let erased = Arc::new(erased);
+        let letters = &self.home().shared.dead_letters;
+        let before = letters.trivial.with(|trivial| {
+            let trivial = trivial.as_mut()?;
+            trivial.insert(TypeId::of::<M>(), Arc::clone(&erased))
+        });
+        // Outside the lock, as `erased` is: they are the user's.
+        drop(before);
     }
 }

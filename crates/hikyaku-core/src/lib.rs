@@ -64,6 +64,8 @@ mod cell;
 mod clock;
 mod dead_letter;
 mod dispatcher;
+mod event_stream;
+mod extension;
 mod failure;
 mod foreman;
 mod invoker;
@@ -71,6 +73,7 @@ mod mailbox;
 mod pipe;
 mod pool;
 mod ready;
+mod receptionist;
 mod registry;
 mod state;
 mod sync;
@@ -83,7 +86,7 @@ pub use crate::actor::{
     Actor, Context, Deadline, Local, LocalActor, NotInfluenceReceiveTimeout, YieldNow, once,
 };
 pub use crate::actor_ref::{
-    ActorRef, Recipient, SendError, Sending, Started, Stopped, WeakRef, Wrap,
+    ActorRef, Recipient, SendError, Sending, Started, Stopped, WeakRecipient, WeakRef, Wrap,
 };
 pub use crate::ask::{Ask, AskError, Cancelled, Reply, Within};
 pub use crate::blocking::{Blocking, BlockingError, BlockingPool, Job};
@@ -91,10 +94,13 @@ pub use crate::cell::cell_size;
 pub use crate::clock::Clock;
 pub use crate::dead_letter::{DeadLetter, DeadLetterReason};
 pub use crate::dispatcher::{Dispatcher, DispatcherBuilder};
+pub use crate::event_stream::{Event, Events, SubscribeError, Subscription};
+pub use crate::extension::Extension;
 pub use crate::failure::{Failure, FailureReport, StartError, StopCause};
 pub use crate::foreman::{Foreman, Staffing};
 pub use crate::invoker::{InvokeResult, ResumeCondition, SuspendReason};
 pub use crate::mailbox::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
+pub use crate::receptionist::{Listing, Receptionist, RegisterError, ServiceKey};
 pub use crate::registry::MailboxIndex;
 pub use crate::system::{
     BuildError, Metrics, SpawnError, SpawnOptions, System, SystemBuilder, SystemState, Terminated,

@@ -104,15 +104,18 @@ impl Packed {
     }
 }
 
-/// Slots side by side: twelve bytes each on a 64-bit machine.
+/// Slots side by side: thirteen bytes each on a 64-bit machine.
 struct Segment {
     contents: [Packed; SEGMENT],
     generations: [u32; SEGMENT],
+    /// Whose end is awaited in some list of the system.
+    listed: [bool; SEGMENT],
 }
 
 struct Slot<'a> {
     content: &'a mut Packed,
     generation: &'a mut u32,
+    listed: &'a mut bool,
 }
 
 const NO_SLOT: u32 = u32::MAX;
@@ -158,6 +161,7 @@ impl Shard {
         Some(Slot {
             content: &mut segment.contents[number % SEGMENT],
             generation: &mut segment.generations[number % SEGMENT],
+            listed: &mut segment.listed[number % SEGMENT],
         })
     }
 
@@ -172,6 +176,7 @@ impl Shard {
             self.segments.push(Box::new(Segment {
                 contents: [Packed::new(Content::Free(NO_SLOT)); SEGMENT],
                 generations: [1; SEGMENT],
+                listed: [false; SEGMENT],
             }));
         }
         self.used += 1;
@@ -195,14 +200,13 @@ impl Shard {
         Ok((number, generation))
     }
 
-    fn remove(&mut self, number: u32, generation: u32) -> bool {
+    fn remove(&mut self, number: u32, generation: u32) -> Option<bool> {
         let free = self.free;
-        let Some(slot) = self.slot(number) else {
-            return false;
-        };
+        let slot = self.slot(number)?;
         if *slot.generation != generation || !matches!(slot.content.content(), Content::Cell(_)) {
-            return false;
+            return None;
         }
+        let listed = core::mem::take(slot.listed);
         match slot.generation.checked_add(1) {
             Some(next) => {
                 *slot.generation = next;
@@ -212,7 +216,7 @@ impl Shard {
             None => *slot.content = Packed::RETIRED,
         }
         self.live -= 1;
-        true
+        Some(listed)
     }
 }
 
@@ -259,8 +263,25 @@ impl MailboxRegistry {
         )
     }
 
-    /// Removes a cell. *Any thread.* False if the index is stale.
-    pub(crate) fn unregister(&self, index: MailboxIndex) -> bool {
+    /// Notes that a living actor is in some list, which it has to leave when it ends. *Any thread.*
+    /// False if it has ended. Who lists an actor does so first, and takes it back if this is false: an
+    /// end that comes later finds it in the list.
+    pub(crate) fn note_listed(&self, index: MailboxIndex) -> bool {
+        let (shard, number) = self.place(index);
+        shard.with(|slots| match slots.slot(number) {
+            Some(slot)
+                if *slot.generation == index.generation
+                    && matches!(slot.content.content(), Content::Cell(_)) =>
+            {
+                *slot.listed = true;
+                true
+            }
+            _ => false,
+        })
+    }
+
+    /// Removes a cell, and tells whether it is in some list. *Any thread.* `None` if the index is stale.
+    pub(crate) fn unregister(&self, index: MailboxIndex) -> Option<bool> {
         let (shard, number) = self.place(index);
         shard.with(|slots| slots.remove(number, index.generation))
     }

@@ -7,9 +7,12 @@ use crate::cell::CellPtr;
 use crate::clock::Clock;
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::dispatcher::{Dispatcher, DispatcherBuilder, Home, HomePlan};
+use crate::event_stream::{Event, EventStream, name_of};
+use crate::extension::Extensions;
 use crate::failure::{Failure, FailureReport};
 use crate::foreman::Foreman;
 use crate::mailbox::{InvalidOptions, MailboxOptions};
+use crate::receptionist::Directory;
 use crate::registry::{MailboxIndex, MailboxRegistry};
 use crate::state::Orders;
 use crate::sync::{self, Arc, AtomicU8, AtomicUsize, Mutex, Ordering, Weak};
@@ -32,6 +35,9 @@ pub(crate) struct Shared {
     /// What dispatchers that are gone have handled.
     handled_before: AtomicUsize,
     pub(crate) dead_letters: DeadLetters,
+    pub(crate) events: Arc<EventStream>,
+    pub(crate) directory: Directory,
+    pub(crate) extensions: Extensions,
     on_failure: Option<OnFailure>,
     failures: AtomicUsize,
     pub(crate) registry: MailboxRegistry,
@@ -118,19 +124,37 @@ impl Shared {
             .with(|homes| homes.iter().filter_map(Weak::upgrade).collect())
     }
 
-    /// Are all living actors on other dispatchers than the main one?
+    /// Are all living actors on other dispatchers than the main one? Asked at the end only: the actors of the main
+    /// dispatcher are not counted, and a difference of two counts would be wrong while one of them changes.
     pub(crate) fn is_main_empty(&self) -> bool {
-        let elsewhere: usize = self.homes().iter().map(|home| home.population()).sum();
-        self.registry.live() <= elsewhere
+        let mut empty = true;
+        self.registry
+            .for_each(|cell| empty &= !cell.home().is_main());
+        empty
     }
 
-    /// Takes an ended actor out of the registry and frees its name. *The runner of `cell`.*
+    /// Does the actor belong to this system?
+    pub(crate) fn is_of(&self, cell: CellPtr) -> bool {
+        core::ptr::eq(self, Arc::as_ptr(&cell.home().shared))
+    }
+
+    /// Takes an ended actor out of the registry and out of all lists, and frees its name. *The runner of
+    /// `cell`.*
     pub(crate) fn unregister(&self, cell: CellPtr) {
         let known = self.registry.unregister(cell.index());
-        debug_assert!(known, "a living actor is registered");
+        debug_assert!(known.is_some(), "a living actor is registered");
         if let Some(name) = cell.cold_if_any().and_then(|cold| cold.name.as_ref()) {
             self.names.with(|names| names.remove(name));
         }
+        if known == Some(true) {
+            self.events.forget(cell.index());
+            self.directory.forget(cell.index());
+        }
+        self.events.publish(|| Event::Stopped {
+            actor: cell.index(),
+            name: name_of(cell),
+            cause: cell.cause(),
+        });
     }
 
     /// An actor has failed. *Its runner.* Panics of the listener end here.
@@ -147,6 +171,11 @@ impl Shared {
                 });
             });
         }
+        self.events.publish(|| Event::Failed {
+            actor: cell.index(),
+            name: name_of(cell),
+            failure: failure.clone(),
+        });
     }
 
     /// An actor has ended.
@@ -184,6 +213,9 @@ impl Shared {
 
     fn stop_if_empty(&self) {
         if self.registry.live() == 0 && self.raise(SystemState::Stopped) {
+            self.events.end();
+            self.dead_letters.end();
+            self.extensions.end();
             let waiting = self.waiting.with(|(_, waiting)| core::mem::take(waiting));
             for waker in waiting.into_values() {
                 sync::wake(waker);
@@ -657,10 +689,14 @@ impl SystemBuilder {
             let stop = handle.stop_token();
             driver.start(handle, stop).map_err(BuildError::TickDriver)?;
         }
+        let events = Arc::new(EventStream::new());
         let shared = Arc::new(Shared {
             homes: Mutex::new(Vec::new()),
             handled_before: AtomicUsize::new(0),
-            dead_letters: DeadLetters::new(self.listener),
+            dead_letters: DeadLetters::new(self.listener, Arc::clone(&events)),
+            events,
+            directory: Directory::new(),
+            extensions: Extensions::new(),
             on_failure: self.on_failure,
             failures: AtomicUsize::new(0),
             registry: MailboxRegistry::new(self.workers.1 + 1),

@@ -55,9 +55,11 @@ mod builder;
 mod clock;
 mod crew;
 mod current_thread;
+mod dead_letter_log;
 mod park;
 mod pinned;
 mod settings;
+mod shutdown;
 mod sink;
 mod system;
 mod threads;
@@ -69,7 +71,12 @@ pub use crate::block_on::block_on;
 pub use crate::builder::{BuildError, Builder, Workers};
 pub use crate::clock::StdClock;
 pub use crate::current_thread::CurrentThread;
+pub use crate::dead_letter_log::DeadLetterLog;
 pub use crate::settings::Settings;
+pub use crate::shutdown::{
+    AddTaskError, CoordinatedShutdown, Phase, Phases, PhasesError, ShutdownError, ShutdownReason,
+    ShutdownRun, TaskFailure, TaskKey, UnknownPhase,
+};
 pub use crate::sink::MetricsSink;
 pub use crate::system::ActorSystem;
 pub use crate::ticks::ThreadDriver;
@@ -78,12 +85,13 @@ pub use crate::tokio::TokioDriver;
 
 pub use hikyaku_core::{
     Actor, ActorRef, Ask, AskError, Blocking, BlockingError, Cancelled, Clock, Context, DeadLetter,
-    DeadLetterReason, Deadline, Dispatcher, DispatcherBuilder, Failure, FailureReport,
-    InvalidOptions, Local, LocalActor, MailboxIndex, MailboxOptions, MailboxOverflowPolicy,
-    ManualDriver, Metrics, NotInfluenceReceiveTimeout, PileUp, Recipient, Reply, SendError,
-    Sending, Sleep, SleepError, SpawnError, SpawnOptions, StartError, Started, StopCause, Stopped,
-    System, SystemState, Terminated, Timer, TimerError, TimerKey, WeakRef, Within, Wrap, YieldNow,
-    cell_size, once,
+    DeadLetterReason, Deadline, Dispatcher, DispatcherBuilder, Event, Events, Extension, Failure,
+    FailureReport, InvalidOptions, Listing, Local, LocalActor, MailboxIndex, MailboxOptions,
+    MailboxOverflowPolicy, ManualDriver, Metrics, NotInfluenceReceiveTimeout, PileUp, Receptionist,
+    Recipient, RegisterError, Reply, SendError, Sending, ServiceKey, Sleep, SleepError, SpawnError,
+    SpawnOptions, StartError, Started, StopCause, Stopped, SubscribeError, Subscription, System,
+    SystemState, Terminated, Timer, TimerError, TimerKey, WeakRecipient, WeakRef, Within, Wrap,
+    YieldNow, cell_size, once,
 };
 
 /// What an executor of one's own needs. A program that only uses actors does not.

@@ -4,6 +4,7 @@
 
 use hikyaku::{Actor, ActorSystem, Context, CurrentThread, Failure, Reply, SpawnOptions, block_on};
 use std::fs;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -89,6 +90,13 @@ fn entries(folder: &str) -> usize {
     fs::read_dir(folder).unwrap().count()
 }
 
+/// What is there: the names of threads, or nothing of descriptors.
+fn names(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let name = |path: PathBuf| fs::read_to_string(path.join("comm")).unwrap_or_default();
+    entries.map(|entry| name(entry.unwrap().path())).collect()
+}
+
 /// In kilobytes.
 fn resident() -> usize {
     let status = fs::read_to_string("/proc/self/status").unwrap();
@@ -103,11 +111,8 @@ fn resident() -> usize {
 fn settles(what: &str, folder: &str, to: usize) {
     let begin = Instant::now();
     while entries(folder) > to {
-        let left = entries(folder);
-        assert!(
-            begin.elapsed() < Duration::from_secs(20),
-            "{left} {what} instead of {to}"
-        );
+        let late = begin.elapsed() > Duration::from_secs(20);
+        assert!(!late, "{what}: {to} before, now {:?}", names(folder));
         thread::yield_now();
     }
 }

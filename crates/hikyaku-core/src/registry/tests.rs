@@ -43,9 +43,9 @@ fn what_was_registered_is_found_until_it_is_gone() {
     assert_eq!(registry.live(), 9);
     for (at, index) in indices.iter().enumerate() {
         assert_eq!(found(&registry, *index), Some(cell(at + 1)));
-        assert!(registry.unregister(*index));
+        assert_eq!(registry.unregister(*index), Some(false));
         assert_eq!(found(&registry, *index), None);
-        assert!(!registry.unregister(*index), "twice");
+        assert_eq!(registry.unregister(*index), None, "twice");
         assert_eq!(registry.live(), 8 - at);
     }
     assert_eq!(indices.iter().collect::<BTreeSet<_>>().len(), 9);
@@ -56,14 +56,14 @@ fn a_slot_is_used_again_under_a_new_generation() {
     let registry = MailboxRegistry::new(1);
     let mut last = register(&registry, 0, cell(1)).unwrap();
     for n in 2..50 {
-        assert!(registry.unregister(last));
+        assert_eq!(registry.unregister(last), Some(false));
         let next = register(&registry, 0, cell(n)).unwrap();
         assert_eq!(
             (next.slot, next.generation),
             (last.slot, last.generation + 1)
         );
         assert_eq!(found(&registry, last), None);
-        assert!(!registry.unregister(last), "stale");
+        assert_eq!(registry.unregister(last), None, "stale");
         assert_eq!(found(&registry, next), Some(cell(n)));
         last = next;
     }
@@ -101,7 +101,7 @@ fn unknown_indices_reach_nobody() {
         },
     ] {
         assert_eq!(found(&registry, stranger), None, "{stranger}");
-        assert!(!registry.unregister(stranger), "{stranger}");
+        assert_eq!(registry.unregister(stranger), None, "{stranger}");
     }
     assert_eq!(found(&registry, index), Some(cell(1)));
 }
@@ -125,7 +125,7 @@ fn a_sealed_registry_takes_nobody_and_lets_go() {
         assert_eq!(register(&registry, shard, cell(2)), Err(Refused::Sealed));
     }
     assert_eq!(found(&registry, index), Some(cell(1)));
-    assert!(registry.unregister(index));
+    assert_eq!(registry.unregister(index), Some(false));
     assert_eq!(registry.live(), 0);
 }
 
@@ -142,7 +142,7 @@ fn slots_are_made_in_segments_that_stay() {
     }
     // The slot freed last is used first.
     for index in &indices[SEGMENT - 1..=SEGMENT] {
-        assert!(registry.unregister(*index));
+        assert_eq!(registry.unregister(*index), Some(false));
     }
     assert_eq!(
         register(&registry, 0, cell(1)).unwrap().slot as usize,
@@ -163,14 +163,14 @@ fn a_slot_whose_generation_would_wrap_is_retired() {
     let mut shard = Shard::new();
     let (number, generation) = shard.insert(cell(1), 8).unwrap();
     assert_eq!((number, generation), (0, 1));
-    assert!(shard.remove(0, 1));
+    assert_eq!(shard.remove(0, 1), Some(false));
     *shard.slot(0).unwrap().generation = u32::MAX;
     assert_eq!(shard.insert(cell(2), 8), Ok((0, u32::MAX)));
-    assert!(shard.remove(0, u32::MAX));
+    assert_eq!(shard.remove(0, u32::MAX), Some(false));
     let slot = shard.slot(0).unwrap();
     assert!(slot.content.content() == Content::Retired);
     assert_eq!(*slot.generation, u32::MAX);
-    assert!(!shard.remove(0, u32::MAX), "gone for good");
+    assert_eq!(shard.remove(0, u32::MAX), None, "gone for good");
     assert_eq!(shard.free, NO_SLOT);
     assert_eq!(shard.insert(cell(3), 8), Ok((1, 1)));
     assert_eq!(shard.live, 1);
@@ -183,11 +183,11 @@ fn the_limit_of_a_shard_holds() {
         assert_eq!(shard.insert(cell(1), 3), Ok((n, 1)));
     }
     assert_eq!(shard.insert(cell(1), 3), Err(Refused::Full));
-    assert!(shard.remove(1, 1));
+    assert_eq!(shard.remove(1, 1), Some(false));
     assert_eq!(shard.insert(cell(1), 3), Ok((1, 2)));
     assert_eq!(shard.insert(cell(1), 3), Err(Refused::Full));
     assert!(shard.slot(u32::MAX).is_none());
-    assert!(!shard.remove(u32::MAX, 1));
+    assert_eq!(shard.remove(u32::MAX, 1), None);
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn everyone_is_visited_once_also_when_they_leave_meanwhile() {
     let mut visited = Vec::new();
     registry.for_each(|cell| {
         visited.push(cell.index());
-        assert!(registry.unregister(indices[&cell.index()]));
+        assert_eq!(registry.unregister(indices[&cell.index()]), Some(false));
     });
     visited.sort_unstable();
     let mut expected: Vec<_> = actors.iter().map(crate::ActorRef::index).collect();
@@ -272,13 +272,13 @@ proptest! {
                 }
                 Step::Unregister(which) if !model.is_empty() => {
                     let index = *model.keys().nth(which % model.len()).unwrap();
-                    prop_assert!(registry.unregister(index));
+                    prop_assert_eq!(registry.unregister(index), Some(false));
                     model.remove(&index);
                     stale.push(index);
                 }
                 Step::Stale(which) if !stale.is_empty() => {
                     let index: MailboxIndex = stale[which % stale.len()];
-                    prop_assert!(!registry.unregister(index));
+                    prop_assert_eq!(registry.unregister(index), None);
                     prop_assert_eq!(found(&registry, index), None);
                 }
                 _ => {}

@@ -15,6 +15,8 @@
 
 mod ask;
 mod deadlines;
+mod events;
+mod extension;
 mod lifecycle;
 mod local;
 mod mailbox;
@@ -22,5 +24,6 @@ mod mailbox;
 mod panics;
 mod pipe;
 mod puppet;
+mod receptionist;
 mod scheduling;
 mod time;

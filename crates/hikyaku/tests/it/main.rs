@@ -2,11 +2,13 @@
 
 mod adaptive;
 mod current_thread;
+mod dead_letter_log;
 mod executors;
 mod ledger;
 #[cfg(feature = "tokio")]
 mod ownership;
 mod rescue;
+mod shutdown;
 mod stress;
 mod threads;
 mod ticks;

@@ -271,27 +271,50 @@ fn a_driver_that_does_not_start_is_an_error_and_leaves_nothing() {
         error.to_string().contains("belongs to another system"),
         "{error}"
     );
-    // Driven by hand, with a coarse resolution.
     block_on(first.terminate());
-    let manual = ManualDriver::new();
-    let clock = StdClock::new();
-    let system = ActorSystem::builder("coarse")
-        .own_threads()
-        .workers(1)
-        .clock(clock)
-        .resolution(Duration::from_millis(20))
-        .tick_driver(manual.clone())
-        .build()
-        .unwrap();
-    let waits = {
-        let sleep = system.sleep(Duration::from_millis(1));
-        thread::spawn(move || (block_on(sleep), clock.now()))
-    };
-    while !waits.is_finished() {
-        manual.tick();
-        thread::yield_now();
+}
+
+#[test]
+fn a_due_time_is_rounded_up_to_the_resolution_that_was_chosen() {
+    /// Set by the test, in milliseconds.
+    #[derive(Clone, Default)]
+    struct Hand(Arc<AtomicUsize>);
+    impl Clock for Hand {
+        fn now(&self) -> Duration {
+            Duration::from_millis(self.0.load(Ordering::SeqCst) as u64)
+        }
     }
-    let (slept, woken) = waits.join().unwrap();
-    assert_eq!(slept, Ok(()));
-    assert!(woken >= Duration::from_millis(20));
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    for (resolution, fires) in [(1, 3), (2, 4), (20, 20)] {
+        let (clock, manual) = (Hand::default(), ManualDriver::new());
+        let system = ActorSystem::builder("coarse")
+            .own_threads()
+            .workers(1)
+            .clock(clock.clone())
+            .resolution(Duration::from_millis(resolution))
+            .tick_driver(manual.clone())
+            .build()
+            .unwrap();
+        let mut sleep = std::pin::pin!(system.sleep(Duration::from_millis(3)));
+        let woken = Arc::new(Woken::default());
+        let waker = std::task::Waker::from(woken.clone());
+        let mut cx = std::task::Context::from_waker(&waker);
+        assert!(sleep.as_mut().poll(&mut cx).is_pending());
+        let mut now = 0;
+        while woken.0.load(Ordering::SeqCst) == 0 {
+            now += 1;
+            clock.0.store(now, Ordering::SeqCst);
+            manual.tick();
+            assert!(now <= fires, "{resolution}");
+        }
+        assert!(sleep.as_mut().poll(&mut cx).is_ready());
+        assert_eq!(now, fires, "{resolution}");
+        block_on(system.terminate());
+    }
 }
