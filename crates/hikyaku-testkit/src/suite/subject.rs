@@ -1,8 +1,7 @@
 //! The actor that the scenarios are played with, and what they need around it.
 
-use hikyaku_core::{
-    Actor, ActorRef, Context, Failure, SendError, SpawnOptions, StopCause, System, once,
-};
+use super::Runtime;
+use hikyaku_core::{Actor, ActorRef, Context, Failure, SendError, SpawnOptions, StopCause, once};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -203,19 +202,19 @@ impl Actor for Subject {
 }
 
 /// A subject with default options.
-pub(super) fn spawn(system: &System, name: &str, log: &Log) -> ActorRef<Act> {
-    spawn_with(system, SpawnOptions::new(), name, log)
+pub(super) fn spawn(runtime: &impl Runtime, name: &str, log: &Log) -> ActorRef<Act> {
+    spawn_with(runtime, SpawnOptions::new(), name, log)
 }
 
 /// A subject.
 pub(super) fn spawn_with(
-    system: &System,
+    runtime: &impl Runtime,
     options: SpawnOptions,
     name: &str,
     log: &Log,
 ) -> ActorRef<Act> {
-    system
-        .spawn_with(options, once(Subject::new(name, log)))
+    runtime
+        .spawn(options, once(Subject::new(name, log)))
         .unwrap()
 }
 
