@@ -144,7 +144,9 @@ pub(crate) struct Case {
 
 impl Case {
     fn exists(self) -> bool {
+        let core = self.workload.is_core() && self.runtime == Runtime::Mt;
         self.workload.runs_on(self.runtime)
+            && (core || !self.system.is_executor())
             && match self.workload {
                 Workload::TellBounded => self.system.tell_bounded.is_some(),
                 Workload::AskDeadline => self.system.ask_deadline.is_some(),

@@ -24,7 +24,8 @@ Numbers are median and minimum over the rounds. The ratio is to `tokio` in the s
   --quick       tiny counts, one round: checks that everything runs
   --rounds N    rounds per workload (5)
   --workload W  only this one; may be repeated, or a comma list
-  --system S    only this one; may be repeated, or a comma list
+  --system S    only this one; may be repeated, or a comma list. hikyaku-EXECUTOR, which runs only if named,
+                is Hikyaku on another executor: tell, pingpong, ask and spawn, mt
   --runtime R   only st (one thread) or mt (two workers)
 ";
 
@@ -134,6 +135,9 @@ fn print_json(rows: &[Row]) {
 }
 
 fn print_table(workload: Workload, runtime: Runtime, rows: &[Row]) {
+    if rows.is_empty() {
+        return;
+    }
     println!(
         "\n{} {} ({})",
         workload.name(),
@@ -149,7 +153,7 @@ fn print_table(workload: Workload, runtime: Runtime, rows: &[Row]) {
             ratio,
             ..
         } = row;
-        println!("  {system:<8} {metric:<20} {median:>10.1} / {min:<10.1} ({ratio:.2}x)");
+        println!("  {system:<16} {metric:<20} {median:>10.1} / {min:<10.1} ({ratio:.2}x)");
     }
 }
 
@@ -174,9 +178,12 @@ fn parse(args: impl Iterator<Item = String>) -> Result<Options, String> {
                 Workload::ALL,
                 Workload::name,
             )?,
-            "--system" => add(&mut options.systems, &value()?, systems::ALL, |system| {
-                system.name
-            })?,
+            "--system" => add(
+                &mut options.systems,
+                &value()?,
+                systems::named(),
+                |system| system.name,
+            )?,
             "--runtime" => add(
                 &mut options.runtimes,
                 &value()?,
@@ -192,9 +199,12 @@ fn parse(args: impl Iterator<Item = String>) -> Result<Options, String> {
                     Workload::ALL,
                     Workload::name,
                 )?;
-                add(&mut options.systems, &value()?, systems::ALL, |system| {
-                    system.name
-                })?;
+                add(
+                    &mut options.systems,
+                    &value()?,
+                    systems::named(),
+                    |system| system.name,
+                )?;
                 add(
                     &mut options.runtimes,
                     &value()?,
@@ -210,12 +220,13 @@ fn parse(args: impl Iterator<Item = String>) -> Result<Options, String> {
 }
 
 /// Adds what a comma list names.
-fn add<T: Copy, const N: usize>(
+fn add<T: Copy>(
     to: &mut Vec<T>,
     list: &str,
-    all: [T; N],
+    all: impl IntoIterator<Item = T>,
     name: impl Fn(T) -> &'static str,
 ) -> Result<(), String> {
+    let all: Vec<T> = all.into_iter().collect();
     for wanted in list.split(',') {
         let found = all.iter().find(|&&item| name(item) == wanted);
         to.push(*found.ok_or(format!("there is no {wanted}"))?);
@@ -228,7 +239,7 @@ fn names() -> String {
         .iter()
         .map(|workload| workload.name())
         .collect();
-    let systems: Vec<_> = systems::ALL.iter().map(|system| system.name).collect();
+    let systems: Vec<_> = systems::named().map(|system| system.name).collect();
     format!(
         "\nWorkloads: {}\nSystems: {}",
         workloads.join(", "),

@@ -45,6 +45,27 @@ pub(crate) static ALL: [&System; 6] = [
     &hikyaku::SYSTEM,
 ];
 
+/// Hikyaku with its actors elsewhere than on two threads: run if named, on the core workloads.
+pub(crate) static EXECUTORS: [&System; 5] = [
+    &hikyaku::TOKIO,
+    &hikyaku::ADAPTIVE,
+    &hikyaku::ONE,
+    &hikyaku::PINNED,
+    &hikyaku::BLOCKING,
+];
+
+/// All that can be named.
+pub(crate) fn named() -> impl Iterator<Item = &'static System> {
+    ALL.into_iter().chain(EXECUTORS)
+}
+
+impl System {
+    /// Has it the core workloads only, on two workers?
+    pub(crate) fn is_executor(&self) -> bool {
+        EXECUTORS.iter().any(|system| system.name == self.name)
+    }
+}
+
 /// What every other system is compared with.
 pub(crate) fn yardstick() -> &'static System {
     &tokio::SYSTEM

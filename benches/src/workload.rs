@@ -132,6 +132,12 @@ impl Workload {
         runtime == Runtime::Mt || !matches!(self, Workload::Tell4To1 | Workload::AskOutside)
     }
 
+    /// What the executors of Hikyaku are compared by.
+    pub(crate) fn is_core(self) -> bool {
+        use Workload::{Ask, PingPong, Spawn, Tell};
+        matches!(self, Tell | PingPong | Ask | Spawn)
+    }
+
     /// A start that isn't counted warms caches and thread pools up. The two about fresh memory must not have one,
     /// and idling needs none.
     pub(crate) fn warms_up(self) -> bool {

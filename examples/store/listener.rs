@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use hikyaku::prelude::*;
+use hikyaku::{RestartPolicy, SpawnError};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::connection::{Connection, Front};
@@ -76,7 +77,8 @@ impl Actor for Listener {
 impl Listener {
     fn open(&self, socket: TcpStream, cx: &mut Context<'_, Self>) -> Result<(), SpawnError> {
         if cx.children() < MAX_CONNECTIONS {
-            cx.spawn(once(Connection::new(socket, self.front.clone())))?;
+            let options = SpawnOptions::new().restart(RestartPolicy::Temporary);
+            cx.spawn_with(options, once(Connection::new(socket, self.front.clone())))?;
         } else {
             // The client is told if there is room for it. Then it is left.
             let _ = socket.try_write(b"-ERR max number of clients reached\r\n");

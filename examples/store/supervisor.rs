@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hikyaku::prelude::*;
+use hikyaku::RestartPolicy;
 use tokio::sync::watch;
 
 use crate::listener::MAX_CONNECTIONS;
@@ -72,7 +73,10 @@ impl Supervisor {
     ) -> Result<ActorRef<ShardMsg>, Failure> {
         let stats = self.stats.clone();
         // A connection has at most one message here at a time, so there is room for all of them.
-        let options = SpawnOptions::new().mailbox(MailboxOptions::bounded(MAX_CONNECTIONS));
+        // Not restarted in place: what is queued for the lost keys is lost with them.
+        let options = SpawnOptions::new()
+            .mailbox(MailboxOptions::bounded(MAX_CONNECTIONS))
+            .restart(RestartPolicy::Temporary);
         let shard = cx.spawn_with(options, move || Shard::new(index, stats.clone()))?;
         cx.pipe_to_self(shard.stopped(), move |cause| ShardStopped { index, cause })?;
         Ok(shard)

@@ -125,10 +125,13 @@ fn no_std() -> Outcome {
 fn features() -> Outcome {
     run_tests(&mut cargo("test -p hikyaku-core"))?;
     shell::run(&mut cargo("build -p hikyaku --no-default-features"))?;
-    // Stress is the same without them, and has a job.
-    run_tests(&mut cargo(
-        "test -p hikyaku --no-default-features -- --skip stress",
-    ))
+    // Stress is the same with any of them, and has a job.
+    for features in ["--no-default-features", "--all-features"] {
+        run_tests(&mut cargo(&format!(
+            "test -p hikyaku {features} -- --skip stress"
+        )))?;
+    }
+    Ok(())
 }
 
 /// Every interleaving of the core's races, within a bound on preemptions.

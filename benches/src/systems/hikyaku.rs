@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use hikyaku::prelude::*;
-use hikyaku::{CurrentThread, System, block_on};
+use hikyaku::{Builder, CurrentThread, System, block_on};
 
 use super::System as Peer;
-use crate::harness::{Clock, Memory, MemoryProbe, Timed};
+use crate::harness::{Clock, Memory, MemoryProbe, Timed, tokio_runtime};
 use crate::timers::Timers;
 use crate::workload::{
     Asked, BOUND, CHUNK, Counter, DEADLINE, Done, Fan, Handled, Idle, IdleRun, READY, Registered,
@@ -15,14 +15,14 @@ use crate::workload::{
 
 pub(crate) static SYSTEM: Peer = Peer {
     name: "hikyaku",
-    tell,
+    tell: |runtime, load| tell(Place::new(runtime), load),
     tell_bounded: Some(tell_bounded),
     fan,
-    ring,
-    ask,
+    ring: |runtime, load| ring(Place::new(runtime), load),
+    ask: |runtime, asks| ask(Place::new(runtime), asks),
     ask_deadline: Some(ask_deadline),
     ask_outside,
-    spawn,
+    spawn: |runtime, count| spawn(Place::new(runtime), count),
     memory,
     register_ready: Some(register_ready),
     timers: Some(timers),
@@ -30,38 +30,104 @@ pub(crate) static SYSTEM: Peer = Peer {
     heavy: false,
 };
 
+/// The same with the actors elsewhere. What [`systems::EXECUTORS`](super::EXECUTORS) are not asked for is as in
+/// [`SYSTEM`].
+macro_rules! elsewhere {
+    ($name:literal, $place:expr) => {
+        Peer {
+            name: $name,
+            tell: |_, load| tell($place, load),
+            ring: |_, load| ring($place, load),
+            ask: |_, asks| ask($place, asks),
+            spawn: |_, count| spawn($place, count),
+            ..SYSTEM
+        }
+    };
+}
+
+/// The workers are tasks of a Tokio runtime.
+pub(crate) static TOKIO: Peer = elsewhere!(
+    "hikyaku-tokio",
+    Place::workers(|system| system.own_runtime(tokio_runtime(Runtime::Mt)))
+);
+
+/// One worker, and one more while there is too much for it.
+pub(crate) static ADAPTIVE: Peer = elsewhere!(
+    "hikyaku-adaptive",
+    Place::workers(|system| system.workers(1..=WORKERS))
+);
+
+/// One worker, which [`ADAPTIVE`] starts with.
+pub(crate) static ONE: Peer = elsewhere!("hikyaku-one", Place::workers(|system| system.workers(1)));
+
+/// A thread for each actor; one for all that `spawn` spawns.
+pub(crate) static PINNED: Peer = elsewhere!(
+    "hikyaku-pinned",
+    Place::beside(|system| {
+        let dispatcher = system.start_dispatcher(1).expect("a thread starts");
+        SpawnOptions::new().dispatcher(&dispatcher)
+    })
+);
+
+/// The threads for actors that block.
+pub(crate) static BLOCKING: Peer = elsewhere!(
+    "hikyaku-blocking",
+    Place::beside(|system| {
+        let dispatcher = system.blocking_dispatcher().expect("a thread starts");
+        SpawnOptions::new().dispatcher(&dispatcher)
+    })
+);
+
 enum Place {
     St(CurrentThread),
-    Mt(ActorSystem),
+    /// With what says where in the system the next actors go.
+    Mt(ActorSystem, fn(&ActorSystem) -> SpawnOptions),
 }
 
 impl Place {
     fn new(runtime: Runtime) -> Place {
         match runtime {
             Runtime::St => Place::St(CurrentThread::new("bench")),
-            Runtime::Mt => {
-                let system = ActorSystem::builder("bench").workers(WORKERS).build();
-                Place::Mt(system.expect("it starts"))
-            }
+            Runtime::Mt => Place::workers(|system| system.workers(WORKERS)),
+        }
+    }
+
+    fn workers(choose: fn(Builder) -> Builder) -> Place {
+        let system = choose(ActorSystem::builder("bench")).build();
+        Place::Mt(system.expect("it starts"), |_| SpawnOptions::new())
+    }
+
+    /// Not on the one worker of the system.
+    fn beside(options: fn(&ActorSystem) -> SpawnOptions) -> Place {
+        let system = ActorSystem::builder("bench").workers(1).build();
+        Place::Mt(system.expect("it starts"), options)
+    }
+
+    fn options(&self) -> SpawnOptions {
+        match self {
+            Place::St(_) => SpawnOptions::new(),
+            Place::Mt(system, options) => options(system),
         }
     }
 
     fn system(&self) -> &System {
         match self {
             Place::St(here) => here,
-            Place::Mt(system) => system,
+            Place::Mt(system, _) => system,
         }
     }
 
     fn start<A: Actor>(&self, factory: impl FnMut() -> A + Send + 'static) -> ActorRef<A::Msg> {
-        self.system().spawn(factory).expect("there is room")
+        self.system()
+            .spawn_with(self.options(), factory)
+            .expect("there is room")
     }
 
     /// On one thread, this is what runs the actors.
     fn block_on<F: Future>(&self, future: F) -> F::Output {
         match self {
             Place::St(here) => here.block_on(future),
-            Place::Mt(_) => block_on(future),
+            Place::Mt(..) => block_on(future),
         }
     }
 }
@@ -103,8 +169,7 @@ impl Actor for Teller {
     }
 }
 
-fn tell(runtime: Runtime, load: Tell) -> Timed {
-    let place = Place::new(runtime);
+fn tell(place: Place, load: Tell) -> Timed {
     let (done, finished) = Done::new(1);
     let target = place.start(move || CounterActor(Counter::new(load.messages(), done.clone())));
     let clock = Clock::start();
@@ -221,8 +286,7 @@ impl Actor for StationActor {
     }
 }
 
-fn ring(runtime: Runtime, load: Ring) -> Timed {
-    let place = Place::new(runtime);
+fn ring(place: Place, load: Ring) -> Timed {
     let (done, finished) = Done::new(1);
     let stations: Vec<_> = (0..load.actors)
         .map(|_| {
@@ -288,8 +352,7 @@ impl Actor for Asker {
     }
 }
 
-fn ask(runtime: Runtime, asks: u64) -> Timed {
-    let place = Place::new(runtime);
+fn ask(place: Place, asks: u64) -> Timed {
     let target = place.start(|| Answerer { asked: 0 });
     let asker = place.start(move || Asker {
         target: target.clone(),
@@ -362,6 +425,7 @@ impl Actor for IdleActor {
 /// Spawns from inside the system, as a Tokio task does in its runtime.
 struct Spawner {
     system: System,
+    options: SpawnOptions,
     count: usize,
 }
 
@@ -369,7 +433,9 @@ impl Spawner {
     fn spawn(&self, run: &IdleRun, actors: &mut Vec<ActorRef<Msg>>) {
         for _ in 0..run.actors {
             let nursery = run.nursery.clone();
-            let actor = self.system.spawn(move || IdleActor(nursery.actor()));
+            let actor = self
+                .system
+                .spawn_with(self.options.clone(), move || IdleActor(nursery.actor()));
             actors.push(actor.expect("there is room"));
         }
     }
@@ -396,11 +462,11 @@ impl Actor for Spawner {
 }
 
 /// The process ends after `spawn` and `memory`, so nothing takes their actors down.
-fn spawn(runtime: Runtime, count: usize) -> Timed {
-    let place = Place::new(runtime);
-    let system = place.system().clone();
+fn spawn(place: Place, count: usize) -> Timed {
+    let (system, options) = (place.system().clone(), place.options());
     let spawner = place.start(move || Spawner {
         system: system.clone(),
+        options: options.clone(),
         count,
     });
     place
@@ -444,6 +510,7 @@ fn memory(runtime: Runtime, count: usize) -> Memory {
     let driver = place.start(move || {
         MemoryDriver(Spawner {
             system: system.clone(),
+            options: SpawnOptions::new(),
             count,
         })
     });
@@ -542,6 +609,7 @@ fn idle_cpu(runtime: Runtime, count: usize) -> Duration {
     let mut actors = Vec::with_capacity(count);
     let spawner = Spawner {
         system: place.system().clone(),
+        options: SpawnOptions::new(),
         count,
     };
     spawner.spawn(&run, &mut actors);

@@ -14,7 +14,7 @@ pub mod turns;
 mod subject;
 
 use crate::seeds::explore;
-use hikyaku_core::{System, SystemState};
+use hikyaku_core::{Actor, ActorRef, SpawnError, SpawnOptions, System, SystemState};
 use std::future::Future;
 
 /// A system together with what runs it.
@@ -24,6 +24,29 @@ pub trait Runtime {
 
     /// Runs a future to its end on the calling thread, while the actors run too.
     fn block_on<F: Future>(&self, future: F) -> F::Output;
+
+    /// Spawns an actor where the scenarios' actors are to run. Default: on the system's main workers.
+    ///
+    /// # Errors
+    /// As [`System::spawn_with`].
+    fn spawn<A: Actor>(
+        &self,
+        options: SpawnOptions,
+        factory: impl FnMut() -> A + Send + 'static,
+    ) -> Result<ActorRef<A::Msg>, SpawnError> {
+        self.system().spawn_with(options, factory)
+    }
+
+    /// Does one worker run all actors, from first to last? What is said of the order of turns holds there only.
+    /// Default: if there is one now.
+    fn has_one_worker(&self) -> bool {
+        self.system().metrics().workers == 1
+    }
+
+    /// How many actors there can be at once; at least 100. Default: as many as there is memory for.
+    fn most_actors(&self) -> u64 {
+        u64::MAX
+    }
 
     /// Takes down what ran the system, which has stopped by now, and waits until that is done.
     fn shutdown(self);

@@ -10,8 +10,8 @@ use crate::system::{ActorSystem, Owner};
 use crate::threads::ThreadExecutor;
 use crate::ticks::CrewDriver;
 use hikyaku_core::{
-    Clock, DeadLetter, FailureReport, ManualDriver, System, SystemBuilder, TickDriver, Worker,
-    WorkerExecutor,
+    Clock, DeadLetter, Escalation, FailureReport, ManualDriver, Supervision, System, SystemBuilder,
+    TickDriver, Worker, WorkerExecutor,
 };
 use std::fmt;
 use std::io;
@@ -204,6 +204,18 @@ impl Builder {
         listener: impl Fn(&DeadLetter<'_>) + Send + Sync + 'static,
     ) -> Self {
         self.on_dead_letter = Some(Box::new(listener));
+        self
+    }
+
+    /// See [`SystemBuilder::supervision`].
+    pub fn supervision(mut self, supervision: Supervision) -> Self {
+        self.core = self.core.supervision(supervision);
+        self
+    }
+
+    /// See [`SystemBuilder::escalation`].
+    pub fn escalation(mut self, escalation: Escalation) -> Self {
+        self.core = self.core.escalation(escalation);
         self
     }
 

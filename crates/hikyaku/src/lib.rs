@@ -48,6 +48,12 @@
 //! | [`Context::blocking`] | threads that are started when needed | a function that blocks |
 //!
 //! What a message, a reference and a stop mean is the same on all of them.
+//!
+//! # Around the actors
+//!
+//! [`System::events`] tells of failures, ends and dead letters; [`DeadLetterLog`] logs the latter.
+//! [`System::receptionist`] finds actors by what they do. [`System::extension`] attaches a value to a
+//! system. [`CoordinatedShutdown`] ends a system in phases.
 
 mod block_on;
 mod blocking;

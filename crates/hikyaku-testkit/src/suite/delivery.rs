@@ -1,7 +1,9 @@
 //! What becomes of a message.
 
 use super::Runtime;
-use super::subject::{Act, Count, Gate, Log, all, closed, occupy, settle, spawn, spawn_with, text};
+use super::subject::{
+    Act, Count, Gate, Log, Subject, all, closed, occupy, settle, spawn, spawn_with, text,
+};
 use hikyaku_core::{
     MailboxOptions, Recipient, SendError, SpawnError, SpawnOptions, SystemState, Wrap, once,
 };
@@ -12,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub fn row01_messages_of_one_sender_keep_their_order(runtime: &impl Runtime) {
     runtime.block_on(async {
         let log = Log::default();
-        let actor = spawn(runtime.system(), "a", &log);
+        let actor = spawn(runtime, "a", &log);
         for n in (0..400).step_by(4) {
             actor.tell(Act::Note(n)).unwrap();
             actor.try_send(Act::Note(n + 1)).unwrap();
@@ -33,7 +35,7 @@ pub fn row01_of_many_senders_none_loses_or_doubles_a_message(runtime: &impl Runt
         runtime.block_on(async {
             let log = Log::default();
             let options = SpawnOptions::new().mailbox(mailbox);
-            let actor = spawn_with(runtime.system(), options, "", &log);
+            let actor = spawn_with(runtime, options, "", &log);
             let send = |sender: u64| {
                 let actor = actor.clone();
                 async move {
@@ -44,7 +46,7 @@ pub fn row01_of_many_senders_none_loses_or_doubles_a_message(runtime: &impl Runt
             };
             let senders: Vec<_> = (1..SENDERS)
                 .map(|number| {
-                    let sender = spawn(runtime.system(), "s", &Log::default());
+                    let sender = spawn(runtime, "s", &Log::default());
                     sender.tell(Act::run(send(number))).unwrap();
                     sender
                 })
@@ -77,7 +79,7 @@ pub fn row01_tell_all_keeps_the_order(runtime: &impl Runtime) {
         for (mailbox, fits) in cases {
             let log = Log::default();
             let options = SpawnOptions::new().mailbox(mailbox);
-            let actor = spawn_with(runtime.system(), options, "a", &log);
+            let actor = spawn_with(runtime, options, "a", &log);
             let gate = occupy(&actor).await;
             let told = actor.tell_all((0..9).map(Act::Note));
             let left = match told {
@@ -104,7 +106,7 @@ pub fn row09_a_stop_makes_dead_letters_of_what_is_queued(runtime: &impl Runtime)
     runtime.block_on(async {
         let (log, count) = (Log::default(), Count::default());
         let before = runtime.system().metrics().dead_letters;
-        let actor = spawn(runtime.system(), "a", &log);
+        let actor = spawn(runtime, "a", &log);
         let gate = occupy(&actor).await;
         for _ in 0..5 {
             let (one, log) = (count.one(), log.clone());
@@ -147,7 +149,7 @@ pub fn row20_a_graceful_shutdown_under_load_loses_nothing(runtime: &impl Runtime
         let receivers: Vec<_> = (0..3)
             .map(|_| {
                 let options = SpawnOptions::new().mailbox(MailboxOptions::bounded(8));
-                spawn_with(system, options, "r", &Log::default())
+                spawn_with(runtime, options, "r", &Log::default())
             })
             .collect();
         for _ in 0..4 {
@@ -167,7 +169,7 @@ pub fn row20_a_graceful_shutdown_under_load_loses_nothing(runtime: &impl Runtime
                     Tally::add(&tally.accepted);
                 }
             };
-            let sender = spawn(system, "s", &Log::default());
+            let sender = spawn(runtime, "s", &Log::default());
             sender.tell(Act::run(sending)).unwrap();
         }
         enough.pass().await;
@@ -190,7 +192,7 @@ pub fn row20_a_forced_stop_leaves_nothing(runtime: &impl Runtime) {
         let (log, count) = (Log::default(), Count::default());
         let mut actors = Vec::new();
         for _ in 0..3 {
-            let actor = spawn(system, "a", &log);
+            let actor = spawn(runtime, "a", &log);
             let (one, entered) = (count.one(), Gate::default());
             let inside = entered.clone();
             let hanging = async move {
@@ -217,7 +219,8 @@ pub fn row20_a_forced_stop_leaves_nothing(runtime: &impl Runtime) {
             assert_eq!(closed(actor.tell(Act::Note(7))), Some(7));
             assert_eq!(text(&actor.stopped().await), "the system shut down");
         }
-        let late = system.spawn(once(super::subject::Subject::new("late", &log)));
+        let late = once(Subject::new("late", &log));
+        let late = runtime.spawn(SpawnOptions::new(), late);
         assert_eq!(late.unwrap_err(), SpawnError::ShuttingDown);
     });
 }
@@ -237,7 +240,7 @@ pub fn recipients_wrap_and_hand_back_what_they_were_given(runtime: &impl Runtime
     runtime.block_on(async {
         let log = Log::default();
         let options = SpawnOptions::new().mailbox(MailboxOptions::bounded(1));
-        let actor = spawn_with(runtime.system(), options, "a", &log);
+        let actor = spawn_with(runtime, options, "a", &log);
         let recipient: Recipient<u64> = actor.recipient();
         assert!(recipient.is_alive() && recipient.index() == actor.index());
         let gate = occupy(&actor).await;

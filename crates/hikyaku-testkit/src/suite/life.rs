@@ -12,9 +12,9 @@ fn one_fails(runtime: &impl Runtime, fail: Act, cause: &str) {
     let before = system.metrics();
     runtime.block_on(async {
         let (log, other) = (Log::default(), Log::default());
-        let others: Vec<_> = (0..4).map(|_| spawn(system, "o", &other)).collect();
+        let others: Vec<_> = (0..4).map(|_| spawn(runtime, "o", &other)).collect();
         let busy = occupy(&others[0]).await;
-        let actor = spawn(system, "a", &log);
+        let actor = spawn(runtime, "a", &log);
         let gate = occupy(&actor).await;
         actor.tell(fail).unwrap();
         actor.tell_all([Act::Note(1), Act::Note(2)]).unwrap();
@@ -63,12 +63,12 @@ pub fn row22_nothing_is_handled_before_started(runtime: &impl Runtime) {
             wait.pass().await;
         });
         let subject = Subject::new("a", &log).on_start(start);
-        let actor = runtime.system().spawn(once(subject)).unwrap();
+        let actor = runtime.spawn(SpawnOptions::new(), once(subject)).unwrap();
         actor.tell_all([Act::Note(0), Act::Note(1)]).unwrap();
         entered.pass().await;
         actor.tell(Act::Note(2)).unwrap();
         // The others run meanwhile.
-        settle(&spawn(runtime.system(), "b", &Log::default())).await;
+        settle(&spawn(runtime, "b", &Log::default())).await;
         assert_eq!(log.line(), "a+");
         gate.open();
         assert!(actor.started().await.is_ok());
@@ -101,8 +101,8 @@ pub fn row24_failing_starts_are_reported(runtime: &impl Runtime) {
             let log = Log::default();
             let mut subject = start.map(|start| Subject::new("a", &log).on_start(start));
             let options = SpawnOptions::new().name("named");
-            let actor = system
-                .spawn_with(options, move || subject.take().expect("as asked"))
+            let actor = runtime
+                .spawn(options, move || subject.take().expect("as asked"))
                 .unwrap();
             // It may have ended already.
             let accepted = usize::from(actor.tell(Act::Note(1)).is_ok());
@@ -120,7 +120,7 @@ pub fn row24_failing_starts_are_reported(runtime: &impl Runtime) {
             std::future::pending().await
         });
         let subject = Subject::new("a", &Log::default()).on_start(hanging);
-        let actor = system.spawn(once(subject)).unwrap();
+        let actor = runtime.spawn(SpawnOptions::new(), once(subject)).unwrap();
         entered.pass().await;
         actor.kill();
         let error = actor.started().await.unwrap_err();
@@ -136,7 +136,7 @@ pub fn row25_a_graceful_stop_handles_what_is_queued(runtime: &impl Runtime) {
     let before = runtime.system().metrics().dead_letters;
     runtime.block_on(async {
         let log = Log::default();
-        let actor = spawn(runtime.system(), "a", &log);
+        let actor = spawn(runtime, "a", &log);
         let gate = occupy(&actor).await;
         let answer = |reply: Reply<u64>| {
             Act::call(move |_| {
@@ -164,7 +164,7 @@ pub fn row25_a_graceful_stop_handles_what_is_queued(runtime: &impl Runtime) {
 pub fn row26_a_stop_lets_the_handler_in_hand_finish(runtime: &impl Runtime) {
     runtime.block_on(async {
         let (log, entered, gate) = (Log::default(), Gate::default(), Gate::default());
-        let actor = spawn(runtime.system(), "a", &log);
+        let actor = spawn(runtime, "a", &log);
         let (notes, inside, wait) = (log.clone(), entered.clone(), gate.clone());
         let handler = async move {
             inside.open();
@@ -175,7 +175,7 @@ pub fn row26_a_stop_lets_the_handler_in_hand_finish(runtime: &impl Runtime) {
         actor.tell(Act::Note(1)).unwrap();
         entered.pass().await;
         actor.stop();
-        settle(&spawn(runtime.system(), "b", &Log::default())).await;
+        settle(&spawn(runtime, "b", &Log::default())).await;
         assert_eq!(log.line(), "a+");
         gate.open();
         assert_eq!(text(&actor.stopped().await), "stopped");
@@ -187,7 +187,7 @@ pub fn row26_a_stop_lets_the_handler_in_hand_finish(runtime: &impl Runtime) {
 pub fn row26_a_kill_drops_the_handler_in_flight(runtime: &impl Runtime) {
     runtime.block_on(async {
         let (log, count, entered) = (Log::default(), Count::default(), Gate::default());
-        let actor = spawn(runtime.system(), "a", &log);
+        let actor = spawn(runtime, "a", &log);
         let (one, inside) = (count.one(), entered.clone());
         let hanging = async move {
             let _one = one;
@@ -231,7 +231,7 @@ pub fn row27_children_stop_first_in_reverse_order(runtime: &impl Runtime) {
                 inside.open();
                 wait.pass().await;
             });
-            let parent = spawn(runtime.system(), "p", &log);
+            let parent = spawn(runtime, "p", &log);
             let oldest = child(&parent, Subject::new("o", &log)).await;
             let middle = child(&parent, Subject::new("m", &log)).await;
             child(&middle, Subject::new("g", &log)).await;
@@ -240,7 +240,7 @@ pub fn row27_children_stop_first_in_reverse_order(runtime: &impl Runtime) {
 
             end(&parent);
             entered.pass().await;
-            settle(&spawn(runtime.system(), "b", &Log::default())).await;
+            settle(&spawn(runtime, "b", &Log::default())).await;
             assert_eq!(log.line(), "y-");
             assert!(oldest.is_alive() && middle.is_alive());
             gate.open();
@@ -254,7 +254,7 @@ pub fn row27_children_stop_first_in_reverse_order(runtime: &impl Runtime) {
 pub fn row27_a_kill_takes_the_children_along(runtime: &impl Runtime) {
     runtime.block_on(async {
         let log = Log::default();
-        let parent = spawn(runtime.system(), "p", &log);
+        let parent = spawn(runtime, "p", &log);
         let busy = child(&parent, Subject::new("c", &log)).await;
         let idle = child(&parent, Subject::new("c", &log)).await;
         let grandchild = child(&busy, Subject::new("g", &log)).await;
@@ -272,8 +272,8 @@ pub fn row28_an_unreferenced_actor_ends_after_what_is_queued(runtime: &impl Runt
     runtime.block_on(async {
         let log = Log::default();
         let options = SpawnOptions::new().stop_when_unreferenced();
-        let actor = spawn_with(runtime.system(), options, "a", &log);
-        let other = spawn(runtime.system(), "b", &Log::default());
+        let actor = spawn_with(runtime, options, "a", &log);
+        let other = spawn(runtime, "b", &Log::default());
         let index = other.index();
         let (stopped, clone) = (actor.stopped(), actor.recipient::<Act>());
         actor.tell_all((0..3).map(Act::Note)).unwrap();
@@ -292,7 +292,7 @@ pub fn row28_an_unreferenced_actor_ends_after_what_is_queued(runtime: &impl Runt
 pub fn row28_weak_references_keep_nobody(runtime: &impl Runtime) {
     runtime.block_on(async {
         let log = Log::default();
-        let actor = spawn(runtime.system(), "a", &log);
+        let actor = spawn(runtime, "a", &log);
         let weak = actor.downgrade();
         drop(actor);
         let again = weak.upgrade().unwrap();
@@ -305,7 +305,7 @@ pub fn row28_weak_references_keep_nobody(runtime: &impl Runtime) {
         assert!(weak.upgrade().is_none());
 
         let options = SpawnOptions::new().stop_when_unreferenced();
-        let actor = spawn_with(runtime.system(), options, "b", &log);
+        let actor = spawn_with(runtime, options, "b", &log);
         let (weak, stopped) = (actor.downgrade(), actor.stopped());
         drop(actor);
         stopped.await;
@@ -320,8 +320,8 @@ pub fn row29_a_name_is_unique_and_free_again(runtime: &impl Runtime) {
     let named = || SpawnOptions::new().name("one");
     runtime.block_on(async {
         let log = Log::default();
-        let first = spawn_with(system, named(), "a", &log);
-        let taken = || system.spawn_with(named(), once(Subject::new("b", &log)));
+        let first = spawn_with(runtime, named(), "a", &log);
+        let taken = || runtime.spawn(named(), once(Subject::new("b", &log)));
         assert_eq!(taken().unwrap_err(), SpawnError::NameTaken);
         assert_eq!(system.lookup("one").as_ref(), Some(&first));
         assert!(system.lookup::<u64>("one").is_none(), "of another type");
@@ -332,7 +332,7 @@ pub fn row29_a_name_is_unique_and_free_again(runtime: &impl Runtime) {
         first.stopped().await;
         assert!(system.lookup::<Act>("one").is_none());
 
-        let second = spawn_with(system, named(), "c", &log);
+        let second = spawn_with(runtime, named(), "c", &log);
         assert!(first != second && first.index() != second.index());
         assert!(system.resolve::<Act>(first.index()).is_none());
         assert_eq!(closed(first.tell(Act::Note(1))), Some(1));

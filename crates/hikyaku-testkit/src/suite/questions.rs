@@ -17,7 +17,7 @@ fn answer(n: u64) -> impl FnOnce(Reply<u64>) -> Act {
 pub fn row58_questions_are_answered(runtime: &impl Runtime) {
     runtime.block_on(async {
         let actors: Vec<_> = (0..3)
-            .map(|_| spawn(runtime.system(), "a", &Log::default()))
+            .map(|_| spawn(runtime, "a", &Log::default()))
             .collect();
         let asks = (0..90).map(|n| actors[n as usize % 3].ask(answer(n * n)));
         let expected: Vec<_> = (0..90).map(|n| Ok(n * n)).collect();
@@ -41,7 +41,7 @@ fn forward(to: &hikyaku_core::ActorRef<Act>, reply: Reply<u64>) {
 /// It is not asked any more, and never by timeout.
 pub fn row59_a_stopped_actor_answers_at_once(runtime: &impl Runtime) {
     runtime.block_on(async {
-        let actor = spawn(runtime.system(), "a", &Log::default());
+        let actor = spawn(runtime, "a", &Log::default());
         let gate = occupy(&actor).await;
         actor.stop();
         assert_eq!(actor.ask(answer(1)).await, Err(AskError::Closed));
@@ -55,7 +55,7 @@ pub fn row59_a_stopped_actor_answers_at_once(runtime: &impl Runtime) {
 pub fn row59_a_late_answer_comes_back(runtime: &impl Runtime) {
     runtime.block_on(async {
         let log = Log::default();
-        let actor = spawn(runtime.system(), "a", &log);
+        let actor = spawn(runtime, "a", &log);
         let gate = occupy(&actor).await;
         let notes = log.clone();
         let given_up = actor.ask(|reply: Reply<u64>| {
@@ -76,7 +76,7 @@ pub fn row59_a_late_answer_comes_back(runtime: &impl Runtime) {
 pub fn row60_answers_come_in_the_order_of_the_questions(runtime: &impl Runtime) {
     runtime.block_on(async {
         let log = Log::default();
-        let actor = spawn(runtime.system(), "", &log);
+        let actor = spawn(runtime, "", &log);
         settle(&actor).await;
         log.line();
         all((0..50).map(|n| {
@@ -92,8 +92,7 @@ pub fn row60_answers_come_in_the_order_of_the_questions(runtime: &impl Runtime) 
 /// By the handler, by the end of the actor, and by a panic.
 pub fn row61_a_dropped_question_is_answered_at_once(runtime: &impl Runtime) {
     runtime.block_on(async {
-        let system = runtime.system();
-        let actor = spawn(system, "a", &Log::default());
+        let actor = spawn(runtime, "a", &Log::default());
         let dropped = actor.ask(|reply: Reply<u64>| Act::call(move |_| drop(reply)));
         assert_eq!(dropped.await, Err(AskError::Dropped), "by the handler");
 
@@ -114,7 +113,7 @@ pub fn row61_a_dropped_question_is_answered_at_once(runtime: &impl Runtime) {
 
         // Nothing catches a panic without `std`.
         if cfg!(feature = "std") {
-            let actor = spawn(system, "a", &Log::default());
+            let actor = spawn(runtime, "a", &Log::default());
             let asked = actor.ask(|reply: Reply<u64>| {
                 Act::call(move |_| {
                     let _reply = reply;

@@ -7,7 +7,7 @@ use std::pin::pin;
 
 fn bounded(runtime: &impl Runtime, capacity: usize, log: &Log) -> ActorRef<Act> {
     let options = SpawnOptions::new().mailbox(MailboxOptions::bounded(capacity));
-    spawn_with(runtime.system(), options, "a", log)
+    spawn_with(runtime, options, "a", log)
 }
 
 /// The number of a note that was refused for want of room.

@@ -1,8 +1,8 @@
 //! The actor that the scenarios are played with, and what they need around it.
 
+use super::Runtime;
 use hikyaku_core::{
-    Actor, ActorRef, Context, Failure, RestartPolicy, SendError, SpawnOptions, StopCause, System,
-    once,
+    Actor, ActorRef, Context, Failure, RestartPolicy, SendError, SpawnOptions, StopCause, once,
 };
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -204,20 +204,20 @@ impl Actor for Subject {
 }
 
 /// A subject with default options. It ends when it fails.
-pub(super) fn spawn(system: &System, name: &str, log: &Log) -> ActorRef<Act> {
-    spawn_with(system, SpawnOptions::new(), name, log)
+pub(super) fn spawn(runtime: &impl Runtime, name: &str, log: &Log) -> ActorRef<Act> {
+    spawn_with(runtime, SpawnOptions::new(), name, log)
 }
 
 /// A subject.
 pub(super) fn spawn_with(
-    system: &System,
+    runtime: &impl Runtime,
     options: SpawnOptions,
     name: &str,
     log: &Log,
 ) -> ActorRef<Act> {
     let options = options.restart(RestartPolicy::Temporary);
-    system
-        .spawn_with(options, once(Subject::new(name, log)))
+    runtime
+        .spawn(options, once(Subject::new(name, log)))
         .unwrap()
 }
 

@@ -21,7 +21,7 @@ fn hit(from: ActorRef<Act>, to: ActorRef<Act>, left: u64, done: Reply<()>) -> Ac
 /// Message by message, and question by question, none of the many wake-ups is missed.
 pub fn row08_ping_pong(runtime: &impl Runtime) {
     runtime.block_on(async {
-        let [left, right] = ["l", "r"].map(|name| spawn(runtime.system(), name, &Log::default()));
+        let [left, right] = ["l", "r"].map(|name| spawn(runtime, name, &Log::default()));
         let (from, to) = (left.clone(), right.clone());
         let done = left.ask(|reply| hit(from, to, 2 * MANY, reply));
         assert_eq!(done.await, Ok(()));
@@ -86,8 +86,7 @@ pub fn row13_handlers_of_one_actor_never_overlap(runtime: &impl Runtime) {
     const EACH: u64 = if cfg!(miri) { 20 } else { 200 };
     runtime.block_on(async {
         let counter = runtime
-            .system()
-            .spawn(|| Counter {
+            .spawn(SpawnOptions::new(), || Counter {
                 inside: false,
                 total: 0,
                 overlaps: 0,
@@ -95,7 +94,7 @@ pub fn row13_handlers_of_one_actor_never_overlap(runtime: &impl Runtime) {
             .unwrap();
         let senders: Vec<_> = (0..SENDERS)
             .map(|_| {
-                let sender = spawn(runtime.system(), "s", &Log::default());
+                let sender = spawn(runtime, "s", &Log::default());
                 for n in 0..EACH {
                     let counter = counter.clone();
                     let add = move |_: &mut Context<'_, Subject>| {
@@ -116,12 +115,12 @@ pub fn row13_handlers_of_one_actor_never_overlap(runtime: &impl Runtime) {
 pub fn row16_a_handler_that_awaits_lets_others_run(runtime: &impl Runtime) {
     runtime.block_on(async {
         let log = Log::default();
-        let waiting: Vec<_> = (0..8).map(|_| spawn(runtime.system(), "a", &log)).collect();
+        let waiting: Vec<_> = (0..8).map(|_| spawn(runtime, "a", &log)).collect();
         let mut gates = Vec::new();
         for actor in &waiting {
             gates.push(occupy(actor).await);
         }
-        let other = spawn(runtime.system(), "b", &Log::default());
+        let other = spawn(runtime, "b", &Log::default());
         let opening = Act::call(move |_| gates.iter().for_each(Gate::open));
         other.tell(opening).unwrap();
         all(waiting.iter().map(settle)).await;
@@ -133,12 +132,12 @@ pub fn row16_a_handler_that_yields_lets_others_run(runtime: &impl Runtime) {
     runtime.block_on(async {
         let gate = Gate::default();
         let yielding: Vec<_> = (0..8)
-            .map(|_| spawn(runtime.system(), "a", &Log::default()))
+            .map(|_| spawn(runtime, "a", &Log::default()))
             .collect();
         for actor in &yielding {
             actor.tell(Act::YieldUntil(gate.clone())).unwrap();
         }
-        let other = spawn(runtime.system(), "b", &Log::default());
+        let other = spawn(runtime, "b", &Log::default());
         other.tell(Act::call(move |_| gate.open())).unwrap();
         all(yielding.iter().map(settle)).await;
     });
@@ -161,30 +160,29 @@ pub fn row16_an_actor_that_never_runs_dry_makes_way(runtime: &impl Runtime) {
             let busy: Vec<_> = (0..4)
                 .map(|_| {
                     let options = SpawnOptions::new().throughput(throughput);
-                    spawn_with(runtime.system(), options, "a", &Log::default())
+                    spawn_with(runtime, options, "a", &Log::default())
                 })
                 .collect();
             for actor in &busy {
                 actor.tell(again(gate.clone())).unwrap();
             }
-            let other = spawn(runtime.system(), "b", &Log::default());
+            let other = spawn(runtime, "b", &Log::default());
             other.tell(Act::call(move |_| gate.open())).unwrap();
             all(busy.iter().map(settle)).await;
         }
     });
 }
 
-/// A throughput of one is round robin. Where there is one worker: with several the order is nobody's to
+/// A throughput of one is round robin. Where one worker runs them all: with several the order is nobody's to
 /// say.
 pub fn row16_turns_are_no_longer_than_the_throughput(runtime: &impl Runtime) {
     const EACH: u64 = 700;
-    let system = runtime.system();
     runtime.block_on(async {
         for throughput in [1, 32, 300] {
             let log = Log::default();
             let [left, right, driver] = ["l", "r", "d"].map(|name| {
                 let options = SpawnOptions::new().throughput(throughput);
-                spawn_with(system, options, name, &log)
+                spawn_with(runtime, options, name, &log)
             });
             all([settle(&left), settle(&right), settle(&driver)]).await;
             log.line();
@@ -206,7 +204,7 @@ pub fn row16_turns_are_no_longer_than_the_throughput(runtime: &impl Runtime) {
 
             let line = log.line();
             assert_eq!(line.split(' ').count() as u64, 2 * EACH);
-            if system.metrics().workers == 1 {
+            if runtime.has_one_worker() {
                 let turn = longest_turn(&line, EACH);
                 assert!(turn <= throughput, "{turn} at {throughput}");
             }
@@ -231,15 +229,16 @@ fn longest_turn(line: &str, each: u64) -> u32 {
     longest
 }
 
-/// Thousands of actors, each told to stop, all end.
+/// Thousands of actors, where there can be so many, each told to stop, all end.
 pub fn row17_a_storm_of_spawns_ends(runtime: &impl Runtime) {
     let system = runtime.system();
     let handled = Arc::new(AtomicU64::new(0));
+    let many = MANY.min(runtime.most_actors());
     runtime.block_on(async {
         let mut ends = Vec::new();
-        for _ in 0..MANY {
+        for _ in 0..many {
             let (log, handled) = (Log::default(), Arc::clone(&handled));
-            let actor = spawn(system, "a", &log);
+            let actor = spawn(runtime, "a", &log);
             let act = Act::call(move |cx| {
                 handled.fetch_add(1, Ordering::Relaxed);
                 cx.stop();
@@ -251,7 +250,7 @@ pub fn row17_a_storm_of_spawns_ends(runtime: &impl Runtime) {
             end.await;
         }
     });
-    assert_eq!(handled.load(Ordering::Relaxed), MANY);
+    assert_eq!(handled.load(Ordering::Relaxed), many);
     assert_eq!(system.metrics().live_actors, 0);
 }
 
@@ -260,12 +259,13 @@ pub fn handlers_spawn(runtime: &impl Runtime) {
     let system = runtime.system();
     runtime.block_on(async {
         let log = Log::default();
-        let parent = spawn(system, "p", &log);
+        let parent = spawn(runtime, "p", &log);
         let spawned = parent.ask(|reply| {
             let (system, log) = (system.clone(), log.clone());
             Act::call(move |cx| {
                 let child = cx.spawn(once(Subject::new("c", &log))).unwrap();
-                let free = spawn(&system, "f", &Log::default());
+                let free = once(Subject::new("f", &Log::default()));
+                let free = system.spawn(free).unwrap();
                 child.tell(Act::Note(1)).unwrap();
                 let _ = reply.send((child, free, cx.children()));
             })

@@ -1,5 +1,7 @@
 //! The runtime on real threads and inside real runtimes.
 
+#![allow(clippy::too_many_lines, reason = "a table of cases is long")]
+
 mod adaptive;
 mod current_thread;
 mod dead_letter_log;

@@ -126,20 +126,20 @@ fn changes_of_two_threads_arrive_in_order() {
         desk.subscribe(&KEY, &ear.recipient()).unwrap();
         while matches!(worker.poll(100, Waker::noop()), Turn::Ready) {}
         let other = {
-            let (system, one) = (system.clone(), one.clone());
-            thread::spawn(move || {
-                system.receptionist().join(&KEY, &one).unwrap();
-                system.receptionist().leave(&KEY, &one)
-            })
+            let (system, two) = (system.clone(), two.clone());
+            thread::spawn(move || system.receptionist().join(&KEY, &two).unwrap())
         };
-        desk.join(&KEY, &two).unwrap();
-        assert!(other.join().unwrap());
+        // The other one may come to send what this one has changed.
+        desk.join(&KEY, &one).unwrap();
+        assert!(desk.leave(&KEY, &one));
+        other.join().unwrap();
         // Whoever was sending has sent everything by now.
         while matches!(worker.poll(100, Waker::noop()), Turn::Ready) {}
         heard.with(|heard| {
             assert_eq!(heard.len(), 3);
             let of_one = heard.iter().filter(|(_, member)| *member == one);
-            assert!(of_one.map(|(joined, _)| *joined).eq([true, false]));
+            let of_one: Vec<bool> = of_one.map(|(joined, _)| *joined).collect();
+            assert_eq!(of_one, [true, false], "{heard:?} {one:?}");
         });
         heard.with(Vec::clear);
         system.force_stop();
