@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hikyaku::prelude::*;
 use hikyaku::RestartPolicy;
+use hikyaku::prelude::*;
 use tokio::sync::watch;
 
 use crate::listener::MAX_CONNECTIONS;

@@ -3,6 +3,8 @@
 //!
 //! `cargo run --release --example supervision`
 
+#![allow(clippy::print_stdout, reason = "the output is what it is for")]
+
 use hikyaku::prelude::*;
 use hikyaku::{Backoff, Supervision, System};
 use std::time::{Duration, Instant};

@@ -113,7 +113,7 @@ pub(crate) struct Cold {
     /// When the handler in flight is dropped that a restart or a stop waits for.
     pub(crate) hurry: Option<Duration>,
     /// How it supervises its children.
-    pub(crate) supervision: Option<Supervision>,
+    pub(crate) supervision: Option<Box<Supervision>>,
     /// What is remembered of children that failed; of the actor itself, if it has no parent.
     pub(crate) tallies: BTreeMap<MailboxIndex, Tally>,
     /// Who is told when it ends, and tells it.
@@ -379,7 +379,7 @@ pub(crate) struct Birth {
     pub(crate) throughput: Option<u32>,
     pub(crate) stop_unreferenced: bool,
     pub(crate) owned: bool,
-    pub(crate) supervision: Option<Supervision>,
+    pub(crate) supervision: Option<Box<Supervision>>,
     pub(crate) policy: RestartPolicy,
 }
 

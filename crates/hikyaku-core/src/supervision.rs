@@ -352,7 +352,6 @@ pub enum Escalation {
 mod tests {
     use super::*;
     use alloc::vec::Vec;
-    use std::format;
 
     fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
@@ -495,8 +494,7 @@ mod tests {
             assert_eq!(
                 supervision.judge(&mut tally, policy, &failure, ms(0), 0),
                 verdict,
-                "{}",
-                format!("{directive:?} {policy:?} {start}")
+                "{directive:?} {policy:?} {start}"
             );
         }
     }

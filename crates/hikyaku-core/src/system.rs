@@ -870,7 +870,7 @@ pub struct SpawnOptions {
     pub(crate) throughput: Option<u32>,
     pub(crate) stop_unreferenced: bool,
     pub(crate) dispatcher: Option<Dispatcher>,
-    pub(crate) supervision: Option<Supervision>,
+    pub(crate) supervision: Option<Box<Supervision>>,
     pub(crate) restart: RestartPolicy,
 }
 
@@ -900,7 +900,7 @@ impl SpawnOptions {
 
     /// How the actor supervises its children. Default: [`Supervision::one_for_one`].
     pub fn supervision(mut self, supervision: Supervision) -> Self {
-        self.supervision = Some(supervision);
+        self.supervision = Some(Box::new(supervision));
         self
     }
 

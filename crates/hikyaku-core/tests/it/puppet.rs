@@ -26,8 +26,7 @@ pub(crate) fn within<T: Send + 'static>(
     let out = Arc::clone(&slot);
     let _ = actor.tell(Do::call(move |cx| *out.lock().unwrap() = Some(call(cx))));
     sim.run_until_idle();
-    let value = slot.lock().unwrap().take();
-    value
+    slot.lock().unwrap().take()
 }
 
 /// Spawns a child of `parent`.

@@ -177,7 +177,8 @@ fn row32_a_permanent_actor_that_stops_in_a_hook() {
 
 #[test]
 fn row31_strategies_affect_whom_they_say() {
-    let cases: [(&str, fn() -> Supervision, [&str; 4]); 3] = [
+    type Strategy = fn() -> Supervision;
+    let cases: [(&str, Strategy, [&str; 4]); 3] = [
         ("one", Supervision::one_for_one, ["a", "b", "c", "d"]),
         ("all", Supervision::all_for_one, ["abcd"; 4]),
         (
@@ -1354,7 +1355,8 @@ fn row45_many_children_come_and_go() {
         sim.trace().steps() - before
     }
     let (few, many) = if cfg!(miri) { (3, 30) } else { (1_000, 10_000) };
-    let ends: [fn(&ActorRef<Do>, &[ActorRef<Do>]); 4] = [
+    type EndOf = fn(&ActorRef<Do>, &[ActorRef<Do>]);
+    let ends: [EndOf; 4] = [
         |_, children| children.iter().for_each(|child| child.stop()),
         |_, children| {
             children

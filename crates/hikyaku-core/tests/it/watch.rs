@@ -260,7 +260,7 @@ impl<M: Counting> Actor for Watching<M> {
             Some(n) => self.log.push(n.to_string()),
             None => self.log.push("end"),
         }
-        if self.log.len() % 3 == 0 {
+        if self.log.len().is_multiple_of(3) {
             cx.yield_now().await;
         }
         Ok(())

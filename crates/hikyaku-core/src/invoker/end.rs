@@ -1,0 +1,241 @@
+//! How an actor ends.
+//!
+//! ```text
+//!   Fresh ──► Starting ──► Ready ──► Stopping ──► Hook ──► Dead
+//!     │           │                  ▲   children end,      future, actor, queue, factory dropped;
+//!     └───────────┴──── stop, kill, ─┘   youngest first     unregistered; watchers and parent told
+//!                       failure
+//! ```
+//!
+//! A kill skips `Hook` and drops the future that is pending.
+
+use super::fate::{forgive, write_to};
+use super::{Ending, drop_agenda};
+use crate::actor::Actor;
+use crate::cell::{CellPtr, WeakCell};
+use crate::dead_letter::DeadLetterReason;
+use crate::failure::StopCause;
+use crate::mailbox::{self, Drain, Letter, Life, Marks};
+use crate::pipe::broken_link;
+use crate::state::Orders;
+use crate::supervision::Supervision;
+use crate::sync;
+
+/// A kill came: what is pending is dropped.
+///
+/// # Safety
+/// The ticket is held.
+pub(super) unsafe fn cut_short(cell: CellPtr) {
+    let state = cell.mailbox();
+    // SAFETY: the ticket is held.
+    unsafe {
+        drop_live_future(cell);
+        if state.life.get() <= Life::Starting {
+            forgive(cell);
+        }
+        match state.life.get() {
+            Life::Hook | Life::Dead => state.life.set(Life::Dead),
+            _ => state.life.set(Life::Stopping),
+        }
+    }
+}
+
+/// # Safety
+/// The ticket is held.
+pub(super) unsafe fn drop_live_future(cell: CellPtr) {
+    if cell.mailbox().busy.replace(false) {
+        // SAFETY: live until here, and never again: the flag is off before.
+        sync::quietly(|| unsafe { (cell.vtable().drop_future)(cell) });
+    }
+}
+
+/// Tells the children to end, one after the other, the youngest first; all at once for a kill.
+/// True when none is left.
+///
+/// # Safety
+/// The ticket is held.
+pub(super) unsafe fn children_gone(cell: CellPtr) -> bool {
+    if cell.cold_if_any().is_none_or(|cold| cold.children == 0) {
+        return true;
+    }
+    let ending = match cell.mailbox().life.get() {
+        // Before a restart they are held, so they could not handle what they have.
+        Life::Clearing => Ending::Stop,
+        _ => cell.mailbox().ending.get(),
+    };
+    // SAFETY: the ticket is held; children stay until they are buried, which is done here only.
+    let cold = unsafe { cell.cold() };
+    if ending.is_kill() {
+        // Once: the cell itself, which is no child of its own, stands for all of them.
+        let mut child = cold.youngest.filter(|_| cold.leaving != Some(cell));
+        cold.leaving = Some(cell);
+        while let Some(next) = child {
+            next.order(ending.for_children(), true);
+            child = next.older_sibling();
+        }
+    } else if cold.leaving != cold.youngest
+        && let Some(youngest) = cold.youngest
+    {
+        cold.leaving = Some(youngest);
+        youngest.order(ending.for_children(), true);
+        let patience = if cell.mailbox().life.get() == Life::Clearing {
+            let own = cold.supervision.as_ref().map(|by| by.patience);
+            Some(own.unwrap_or(Supervision::default().patience))
+        } else {
+            cold.patience
+        };
+        if let Some(patience) = patience {
+            // Its handler may be waiting for an answer from here.
+            // SAFETY: the ticket is held, so the child is not buried.
+            unsafe { write_to(youngest, Letter::Hurry(patience)) };
+        }
+    }
+    false
+}
+
+/// A hook before the restart needs the slot: a message that waits there goes to the queue, where it
+/// stays the first.
+///
+/// # Safety
+/// As [`run`].
+pub(super) unsafe fn vacate_slot_for_hook<A: Actor>(cell: CellPtr) {
+    // SAFETY: the ticket is held.
+    let mut drain = unsafe { Drain::<A::Msg>::new(cell) };
+    if let Some(message) = drain.first() {
+        drain.put_back(message);
+    }
+}
+
+/// The last hook's future needs the slot: a message that waits there, the first one of an actor that
+/// was idle, becomes a dead letter, before those behind it.
+///
+/// # Safety
+/// As [`run`].
+pub(super) unsafe fn vacate_slot<A: Actor>(cell: CellPtr) {
+    // SAFETY: the ticket is held.
+    if let Some(message) = unsafe { Drain::<A::Msg>::new(cell) }.first() {
+        dead_letter(cell, message);
+    }
+}
+
+fn dead_letter<M: 'static>(cell: CellPtr, message: M) {
+    cell.home()
+        .shared
+        .dead_letters
+        .receive(cell.index(), message, DeadLetterReason::Stopped);
+}
+
+/// Messages left in the queue become dead letters.
+///
+/// # Safety
+/// As [`run`].
+pub(crate) unsafe fn close_mailbox<A: Actor>(cell: CellPtr) {
+    // SAFETY: the ticket is held.
+    unsafe { mailbox::close::<A::Msg>(cell, |message| dead_letter(cell, message)) }
+}
+
+/// Ends the actor: nothing of it is left but the memory, for those who still point to it.
+///
+/// Whatever of the user's runs here is caught where it runs, so that the end happens once.
+///
+/// # Safety
+/// The ticket is held, and goes with the cell.
+pub(super) unsafe fn end(cell: CellPtr) {
+    let state = cell.mailbox();
+    // SAFETY: the ticket is held until the end.
+    unsafe {
+        drop_agenda(cell);
+        if !state.marks.has(Marks::VACANT) {
+            state.marks.set(Marks::VACANT);
+            sync::quietly(|| (cell.vtable().drop_actor)(cell));
+        }
+        (cell.vtable().close_mailbox)(cell);
+        sync::quietly(|| (cell.vtable().drop_factory)(cell));
+        cell.release_spare();
+        let home = cell.home();
+        // All foreign code is behind us or caught. If something panics all the same, ending twice
+        // would touch freed memory: better to end the program.
+        let once = Once;
+        home.shared.unregister(cell);
+        let cause = cell.cause();
+        tell_watchers(cell, &cause);
+        match cell.parent() {
+            Some(parent) => {
+                // The parent may end and be freed as soon as it knows.
+                parent.retain();
+                let queued = parent.mailbox().system.push(cell.obituary());
+                debug_assert!(queued, "a parent ends after its children");
+                parent.order(Orders::LANE, false);
+                parent.release();
+            }
+            None => {
+                let home: *const crate::dispatcher::Home = home;
+                cell.release();
+                // The worker that runs this keeps its dispatcher alive.
+                (*home).one_less();
+                core::mem::forget(once);
+                return;
+            }
+        }
+        home.one_less();
+        core::mem::forget(once);
+    }
+}
+
+/// Dropped by a panic only, it ends the program: a panic while another one unwinds does.
+struct Once;
+
+impl Drop for Once {
+    fn drop(&mut self) {
+        panic!("an actor's end panicked");
+    }
+}
+
+/// Those whom the actor is linked to are told; some of them fail with it.
+fn end_links(cell: CellPtr, links: &[WeakCell], cause: &StopCause) {
+    if links.is_empty() {
+        return;
+    }
+    let failure = broken_link(cell.index(), cause);
+    for linked in links {
+        // SAFETY: the link keeps the cell.
+        unsafe { write_to(linked.cell(), Letter::LinkEnded(cell, failure.clone())) };
+    }
+}
+
+/// # Safety
+/// The ticket is held.
+unsafe fn tell_watchers(cell: CellPtr, cause: &StopCause) {
+    let (watchers, mut links) = if cell.cold_if_any().is_some() {
+        // SAFETY: the ticket is held.
+        let cold = unsafe { cell.cold() };
+        // The user's, so not to be left to the last reference.
+        let (decider, fault) = (cold.supervision.take(), cold.fault.take());
+        sync::quietly(|| drop((decider, fault)));
+        // What stays for those who ask later is text only, so that no destructor of the user runs
+        // when the last reference goes.
+        cold.failure = cold.failure.take().map(|failure| failure.text_only());
+        let links = core::mem::take(&mut cold.links);
+        (core::mem::take(&mut cold.watchers), links)
+    } else {
+        (alloc::vec::Vec::new(), alloc::vec::Vec::new())
+    };
+    // From here on anyone may read how it ended, so the lane ends after the last change.
+    let late = cell.mailbox().system.finish();
+    for watcher in watchers {
+        watcher.tell(Some(cause.clone()));
+    }
+    for node in late {
+        // SAFETY: a taken node is ours. Obituaries are all in: the children are gone.
+        match unsafe { Letter::open(node) } {
+            Letter::Watch(notice) => {
+                let started = notice.start && cell.mailbox().marks.has(Marks::STARTED);
+                notice.tell((!started).then(|| cause.clone()));
+            }
+            Letter::Link(other) => links.push(other),
+            Letter::Unlink(other) => links.retain(|linked| linked.cell() != other),
+            _ => {}
+        }
+    }
+    end_links(cell, &links, cause);
+}

@@ -1,0 +1,561 @@
+//! What becomes of an actor that has failed, and of its kin.
+//!
+//! ```text
+//!                   ┌──────────── resume ──────────┐
+//!                   ▼                              │
+//!   Starting ──► Ready ── failure ───────────► Faulted ── told to end ──► Stopping
+//!      ▲            │    (also of Starting)        │
+//!      │            └── for a sibling's sake ──┐   │ restart
+//!      │                                       ▼   ▼
+//!    Fresh ◄── children gone ── Clearing ◄── Restarting
+//!              actor dropped
+//! ```
+//!
+//! The supervisor writes a letter for a restart. Each carries a number; a failure is sent with the number of
+//! the last restart that the child has been through, so the supervisor knows one that it has dealt with
+//! already. What comes late, a timer or an order, finds nothing to do, because times and marks are
+//! those of one incarnation.
+
+use super::Ending;
+use super::end::drop_live_future;
+use crate::cell::{Awaited, CellPtr, WeakCell};
+use crate::failure::Failure;
+use crate::mailbox::{ChildFailed, Letter, Life, Marks, Restart, rare};
+use crate::pipe::broken_link;
+use crate::state::Orders;
+use crate::supervision::{RestartPolicy, SupervisionStrategy, Verdict};
+use crate::sync;
+use core::time::Duration;
+
+/// Forgets the failure of the actor that was there before.
+///
+/// # Safety
+/// The ticket is held.
+pub(super) unsafe fn forgive(cell: CellPtr) {
+    if cell
+        .cold_if_any()
+        .is_some_and(|cold| cold.failure.is_some())
+    {
+        // SAFETY: the ticket is held.
+        unsafe { cell.cold() }.failure = None;
+    }
+}
+
+/// A handler, a hook or the factory failed: the supervisor is asked, or the actor ends.
+///
+/// # Safety
+/// The ticket is held.
+#[cold]
+pub(super) unsafe fn fail(cell: CellPtr, error: Failure) {
+    let state = cell.mailbox();
+    let life = state.life.get();
+    let error = match life {
+        Life::Fresh | Life::Starting => error.at_start(),
+        _ => error,
+    };
+    // SAFETY: the ticket is held.
+    unsafe {
+        drop_failed_future(cell);
+        let cold = cell.cold();
+        if !is_ill(cell) && (cold.failure.is_none() || life < Life::Stopping) {
+            cold.failure = Some(error.clone());
+        }
+    }
+    if !error.is_exit() {
+        cell.home().shared.report_failure(cell, &error);
+    }
+    match life {
+        Life::Hook | Life::Dead => state.life.set(Life::Dead),
+        Life::Stopping => {}
+        // The hook before a restart has failed: it is restarted all the same.
+        Life::Faulted | Life::Restarting | Life::Clearing => {}
+        Life::Fresh | Life::Starting | Life::Ready if state.ending.get() >= Ending::Stop => {
+            state.life.set(Life::Stopping);
+        }
+        Life::Fresh | Life::Starting | Life::Ready => {
+            state.life.set(Life::Faulted);
+            // SAFETY: the ticket is held.
+            unsafe {
+                hold_children(cell, true);
+                match cell.parent() {
+                    None => supervise_self(cell, &error),
+                    Some(parent) => {
+                        let failed = ChildFailed {
+                            child: cell,
+                            failure: error,
+                            number: cell.cold().restarted,
+                        };
+                        let queued = write_to(parent, Letter::ChildFailed(failed));
+                        debug_assert!(queued, "a parent ends after its children");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What the actor is to fail with although no handler of its own did.
+///
+/// # Safety
+/// The ticket is held.
+pub(super) unsafe fn fault(cell: CellPtr) -> Option<Failure> {
+    let state = cell.mailbox();
+    let life = state.life.get();
+    if state.marks.has(Marks::FAULT) && matches!(life, Life::Starting | Life::Ready) {
+        state.marks.clear(Marks::FAULT);
+        // SAFETY: the ticket is held.
+        return unsafe { cell.cold() }.fault.take();
+    }
+    if state.marks.has(Marks::EXIT) && life == Life::Ready && !state.busy.get() {
+        state.marks.clear(Marks::EXIT);
+        return Some(Failure::exit());
+    }
+    None
+}
+
+/// The parent says whether it holds its children; whoever is held holds its own.
+///
+/// # Safety
+/// The ticket is held.
+pub(super) unsafe fn look_at_parent(cell: CellPtr) {
+    let state = cell.mailbox();
+    let held = cell
+        .parent()
+        .is_some_and(|parent| parent.mailbox().task.is_holding());
+    let notes = state.rare.get() & !rare::HELD;
+    state
+        .rare
+        .set(if held { notes | rare::HELD } else { notes });
+    // SAFETY: the ticket is held.
+    unsafe { hold_children(cell, held || is_ill(cell)) };
+}
+
+/// Has the actor failed, and is not yet what it was?
+fn is_ill(cell: CellPtr) -> bool {
+    matches!(
+        cell.mailbox().life.get(),
+        Life::Faulted | Life::Restarting | Life::Clearing
+    )
+}
+
+/// # Safety
+/// The ticket is held.
+unsafe fn hold_children(cell: CellPtr, hold: bool) {
+    let task = &cell.mailbox().task;
+    if task.is_holding() != hold {
+        task.hold(hold);
+        let mut child = cell.cold_if_any().and_then(|cold| cold.youngest);
+        while let Some(next) = child {
+            child = next.older_sibling();
+            next.order(Orders::KIN, false);
+        }
+    }
+}
+
+/// The children are told to end; some have to handle what they have first. Those whose failures were
+/// taken over end now: others may be waiting for their answers.
+///
+/// # Safety
+/// The ticket is held.
+pub(super) unsafe fn let_go(cell: CellPtr) {
+    if cell.mailbox().task.is_holding() {
+        // SAFETY: the ticket is held.
+        unsafe {
+            hold_children(cell, false);
+            for tally in cell.cold().tallies.values_mut() {
+                if let Some(child) = tally.escalated.take() {
+                    child.order(Orders::STOP, true);
+                }
+            }
+        }
+    }
+}
+
+/// A failure is over.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn well_again(cell: CellPtr) {
+    // SAFETY: the ticket is held.
+    unsafe {
+        cell.cold().failure = None;
+        hold_children(cell, cell.mailbox().rare.get() & rare::HELD != 0);
+        // What is good enough for the parent is for the children whose failures it took over.
+        for tally in cell.cold().tallies.values_mut() {
+            if let Some(child) = tally.escalated.take() {
+                child.order(Orders::RESUME, false);
+            }
+        }
+    }
+}
+
+/// The supervisor says that the actor goes on.
+///
+/// # Safety
+/// The ticket is held, and the actor has failed.
+pub(super) unsafe fn resume_after_failure(cell: CellPtr) {
+    let state = cell.mailbox();
+    if state.marks.has(Marks::SOUND) {
+        // SAFETY: the ticket is held.
+        unsafe { well_again(cell) };
+        state.life.set(Life::Ready);
+    } else {
+        // It has never started, so there is nothing that could go on.
+        stop_here(cell);
+    }
+}
+
+/// Ends admission, and the actor with its next step. *Runner.*
+fn stop_here(cell: CellPtr) {
+    let state = cell.mailbox();
+    state.ending.set(state.ending.get().max(Ending::Stop));
+    // The ticket is held, so there is nothing to schedule.
+    let _noted = state.word.signal(true);
+}
+
+/// A restart was decided on. One that is awaited already is meant as well, and the later moment counts.
+///
+/// # Safety
+/// The ticket is held.
+pub(super) unsafe fn restart_later(cell: CellPtr, restart: Restart) {
+    if cell.mailbox().life.get() >= Life::Stopping {
+        return;
+    }
+    if cell.mailbox().life.get() == Life::Fresh {
+        // It begins with the next step.
+        // SAFETY: the ticket is held.
+        unsafe { cell.cold() }.restarted = restart.number;
+        return;
+    }
+    let shared = &cell.home().shared;
+    let at = shared.now().saturating_add(restart.after);
+    // SAFETY: the ticket is held.
+    let awaited = unsafe { &mut cell.cold().restart };
+    *awaited = Some(Awaited {
+        number: restart.number,
+        at: awaited.map_or(at, |awaited| awaited.at.max(at)),
+        patience: restart.patience,
+    });
+    if restart.after.is_zero() || !shared.order_at(at, cell, Orders::RESTART) {
+        if !restart.after.is_zero() {
+            // There is no timer: at once.
+            awaited
+                .iter_mut()
+                .for_each(|awaited| awaited.at = Duration::ZERO);
+        }
+        // SAFETY: the ticket is held.
+        unsafe { look_at_restart(cell) };
+    }
+}
+
+/// Has the time of a restart come?
+///
+/// # Safety
+/// The ticket is held.
+pub(super) unsafe fn look_at_restart(cell: CellPtr) {
+    let state = cell.mailbox();
+    // SAFETY: the ticket is held.
+    let Some(awaited) = (unsafe { cell.cold() }).restart else {
+        return;
+    };
+    let here = matches!(
+        state.life.get(),
+        Life::Starting | Life::Ready | Life::Faulted
+    );
+    let due = awaited.at <= cell.home().shared.now();
+    if here && due && !state.marks.has(Marks::RESTART) {
+        state.marks.set(Marks::RESTART);
+        // SAFETY: the ticket is held.
+        unsafe { hurry(cell, awaited.patience) };
+    }
+}
+
+/// A restart or a stop waits for the handler in flight, if there is one: not longer than this.
+///
+/// # Safety
+/// The ticket is held.
+pub(super) unsafe fn hurry(cell: CellPtr, patience: Duration) {
+    if !cell.mailbox().busy.get() {
+        return;
+    }
+    let shared = &cell.home().shared;
+    let at = shared.now().saturating_add(patience);
+    let set = !patience.is_zero() && shared.order_at(at, cell, Orders::HURRY);
+    // SAFETY: the ticket is held.
+    unsafe {
+        cell.cold().hurry = Some(if set { at } else { Duration::ZERO });
+        if !set {
+            // Looked at once more, when the order that it belongs to has been read.
+            cell.order(Orders::HURRY, false);
+        }
+    }
+}
+
+/// Is the time over for the handler in flight, that a restart or a stop waits for?
+///
+/// # Safety
+/// The ticket is held.
+pub(super) unsafe fn look_at_handler(cell: CellPtr) {
+    let state = cell.mailbox();
+    let life = state.life.get();
+    // SAFETY: the ticket is held.
+    let over = (unsafe { cell.cold() }.hurry).is_some_and(|at| at <= cell.home().shared.now());
+    let awaited = state.marks.has(Marks::RESTART) || state.ending.get() >= Ending::Stop;
+    if over && awaited && state.busy.get() && matches!(life, Life::Starting | Life::Ready) {
+        // SAFETY: the ticket is held.
+        unsafe { drop_failed_future(cell) };
+        if life == Life::Starting {
+            state.life.set(Life::Faulted);
+        }
+    }
+}
+
+/// Links two actors: each lists the other.
+///
+/// # Safety
+/// The ticket of `cell` is held; the caller keeps the memory of `other`.
+pub(crate) unsafe fn link(cell: CellPtr, other: CellPtr) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let links = &mut cell.cold().links;
+        if links.iter().any(|linked| linked.cell() == other) {
+            return;
+        }
+        links.push(WeakCell::new(other));
+        if !write_to(other, Letter::Link(WeakCell::new(cell))) {
+            // It has ended already: as if it had told so just now.
+            let failure = broken_link(other.index(), &other.cause());
+            write_to(cell, Letter::LinkEnded(other, failure));
+        }
+    }
+}
+
+/// Takes a link back. False if there is none.
+///
+/// # Safety
+/// As [`link`].
+pub(crate) unsafe fn unlink(cell: CellPtr, other: CellPtr) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let linked = take_link(cell, other);
+        if linked.is_some() {
+            write_to(other, Letter::Unlink(cell));
+        }
+        linked.is_some()
+    }
+}
+
+/// Takes a link out of the list.
+///
+/// # Safety
+/// The ticket is held.
+pub(super) unsafe fn take_link(cell: CellPtr, other: CellPtr) -> Option<WeakCell> {
+    cell.cold_if_any()?;
+    // SAFETY: the ticket is held.
+    let links = unsafe { &mut cell.cold().links };
+    let place = links.iter().position(|linked| linked.cell() == other)?;
+    Some(links.swap_remove(place))
+}
+
+/// The old actor goes; the next step makes the new one.
+///
+/// # Safety
+/// The ticket is held, and no future is live.
+pub(super) unsafe fn begin_anew(cell: CellPtr) {
+    let state = cell.mailbox();
+    if !state.marks.has(Marks::VACANT) {
+        state.marks.set(Marks::VACANT);
+        state.marks.set(Marks::FAILING);
+        // SAFETY: the actor was there until here.
+        sync::quietly(|| unsafe { (cell.vtable().drop_actor)(cell) });
+    }
+    // What was meant for the old one.
+    let old = Marks::SOUND | Marks::RESTART | Marks::EXIT | Marks::FAULT | Marks::FAILING;
+    state.marks.clear(old);
+    // SAFETY: the ticket is held.
+    let cold = unsafe { cell.cold() };
+    cold.fault = None;
+    cold.hurry = None;
+    if let Some(awaited) = cold.restart.take() {
+        cold.restarted = awaited.number;
+    }
+    state.life.set(Life::Fresh);
+    // SAFETY: the ticket is held.
+    unsafe { hold_children(cell, state.rare.get() & rare::HELD != 0) };
+    cell.home().shared.one_restarted(cell);
+}
+
+/// Decides about a child, and has it done.
+///
+/// # Safety
+/// The ticket of `cell` is held; the child is one of its children, and not yet buried.
+pub(super) unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
+    let state = cell.mailbox();
+    let ChildFailed { child, failure, .. } = failed;
+    let child = *child;
+    if state.life.get() >= Life::Stopping {
+        // Others that end now may be waiting for its answers.
+        child.order(Orders::STOP, true);
+        return;
+    }
+    // SAFETY: the ticket is held.
+    let cold = unsafe { cell.cold() };
+    let supervision = cold.supervision.clone().unwrap_or_default();
+    // Out of the box while the decider runs, which is the user's.
+    let mut tally = cold.tallies.remove(&child.index()).unwrap_or_default();
+    if tally.told != failed.number {
+        // It failed before it heard what becomes of it because of another one.
+        cold.tallies.insert(child.index(), tally);
+        return;
+    }
+    let policy = child.policy();
+    let shared = &cell.home().shared;
+    let salt = u64::from(child.index().slot);
+    let verdict = supervision.judge(&mut tally, policy, failure, shared.now(), salt);
+    if verdict == Verdict::Escalate && !is_ill(cell) {
+        tally.escalated = Some(child);
+    }
+    // SAFETY: the ticket is held; the decider's borrows are over.
+    unsafe { cell.cold() }.tallies.insert(child.index(), tally);
+    // A temporary child comes and goes alone.
+    let strategy = if policy == RestartPolicy::Temporary {
+        SupervisionStrategy::OneForOne
+    } else {
+        supervision.strategy
+    };
+    match verdict {
+        Verdict::Resume => child.order(Orders::RESUME, false),
+        Verdict::Restart(after) => for_affected(cell, child, strategy, |other| {
+            // SAFETY: the ticket is held.
+            let number = unsafe { told(cell, other) };
+            if other.policy() == RestartPolicy::Temporary {
+                other.order(Orders::STOP, true);
+                return;
+            }
+            let patience = supervision.patience;
+            let letter = Letter::Restart(Restart {
+                number,
+                after,
+                patience,
+            });
+            // SAFETY: the ticket is held.
+            unsafe { write_to(other, letter) };
+        }),
+        Verdict::Stop => for_affected(cell, child, strategy, |other| {
+            // SAFETY: the ticket is held.
+            unsafe { told(cell, other) };
+            other.order(Orders::STOP, true);
+        }),
+        Verdict::Escalate | Verdict::GiveUp => {
+            // One that has failed itself waits for its own supervisor, who need not hear of two.
+            if verdict == Verdict::GiveUp || is_ill(cell) {
+                child.order(Orders::STOP, true);
+            }
+            if !is_ill(cell) {
+                // SAFETY: the ticket is held.
+                unsafe { cell.cold() }.fault = Some(failure.clone().taken_over());
+                state.marks.set(Marks::FAULT);
+            }
+        }
+    }
+}
+
+/// The number of what a child is told now.
+///
+/// # Safety
+/// The ticket of `cell`, the parent, is held.
+unsafe fn told(cell: CellPtr, child: CellPtr) -> u32 {
+    // SAFETY: the ticket is held.
+    let tally = unsafe { cell.cold() }
+        .tallies
+        .entry(child.index())
+        .or_default();
+    tally.told = tally.told.wrapping_add(1);
+    tally.told
+}
+
+/// Puts a letter into another actor's lane; if it has ended, the letter is dropped.
+///
+/// # Safety
+/// The caller keeps the memory of `cell`.
+pub(super) unsafe fn write_to(cell: CellPtr, letter: Letter) -> bool {
+    let letter = letter.seal();
+    // SAFETY: the letter is ours until it is queued.
+    let queued = unsafe { cell.mailbox().system.push(letter) };
+    if queued {
+        cell.order(Orders::LANE, false);
+    } else {
+        // SAFETY: refused, so it is still ours.
+        drop(unsafe { Letter::open(letter) });
+    }
+    queued
+}
+
+/// Calls `each` with the children that share the fate of one, the oldest last.
+fn for_affected(
+    cell: CellPtr,
+    failed: CellPtr,
+    strategy: SupervisionStrategy,
+    mut each: impl FnMut(CellPtr),
+) {
+    if strategy == SupervisionStrategy::OneForOne {
+        return each(failed);
+    }
+    let mut child = cell.cold_if_any().and_then(|cold| cold.youngest);
+    while let Some(next) = child {
+        let last = strategy == SupervisionStrategy::RestForOne && next == failed;
+        child = next.older_sibling().filter(|_| !last);
+        each(next);
+    }
+}
+
+/// An actor without a parent has failed: the system's own supervision decides.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn supervise_self(cell: CellPtr, failure: &Failure) {
+    let shared = &cell.home().shared;
+    // SAFETY: the ticket is held.
+    let tallies = unsafe { &mut cell.cold().tallies };
+    // Out of the box while the decider runs, which is the user's.
+    let mut tally = tallies.remove(&cell.index()).unwrap_or_default();
+    let salt = u64::from(cell.index().slot);
+    let verdict = shared
+        .guardian
+        .judge(&mut tally, cell.policy(), failure, shared.now(), salt);
+    // SAFETY: the ticket is held; the decider's borrows are over.
+    unsafe { cell.cold() }.tallies.insert(cell.index(), tally);
+    match verdict {
+        Verdict::Resume => {
+            // SAFETY: the ticket is held.
+            unsafe { resume_after_failure(cell) };
+        }
+        Verdict::Restart(after) => {
+            let restart = Restart {
+                number: 0,
+                after,
+                patience: Duration::ZERO,
+            };
+            // SAFETY: the ticket is held.
+            unsafe { restart_later(cell, restart) };
+        }
+        Verdict::Stop | Verdict::Escalate | Verdict::GiveUp => {
+            stop_here(cell);
+            if verdict != Verdict::Stop {
+                shared.escalate(failure);
+            }
+        }
+    }
+}
+
+/// As [`drop_live_future`], of an actor that has failed or is restarted.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn drop_failed_future(cell: CellPtr) {
+    let marks = &cell.mailbox().marks;
+    marks.set(Marks::FAILING);
+    // SAFETY: the ticket is held.
+    unsafe { drop_live_future(cell) };
+    marks.clear(Marks::FAILING);
+}
