@@ -357,7 +357,19 @@ unsafe fn step<A: Actor>(
                     .set(state.incarnation.get().wrapping_add(1));
                 let started = A::started(&mut *cell.actor::<A>(), &mut *cell.context::<A>());
                 let poll = begin(cell, started, cx);
-                after_handler::<A>(cell, poll, activation)
+                match after_handler::<A>(cell, poll, activation) {
+                    Flow::Again if !state.busy.get() && !state.task.attention() => {
+                        // Straight on: most actors start so.
+                        has_started(cell);
+                        state.life.set(Life::Ready);
+                        if state.rare.get() & rare::HELD == 0 {
+                            Flow::Messages
+                        } else {
+                            Flow::Again
+                        }
+                    }
+                    flow => flow,
+                }
             }
             Life::Starting => {
                 has_started(cell);
