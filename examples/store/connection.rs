@@ -10,7 +10,6 @@ use hikyaku::prelude::*;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::watch;
 use tokio_util::io::ReaderStream;
 
 use crate::batch::Batch;
@@ -28,7 +27,7 @@ const OUTPUT: usize = 256 * 1024;
 /// What all connections share.
 #[derive(Clone)]
 pub(crate) struct Front {
-    pub(crate) routes: watch::Receiver<Routes>,
+    pub(crate) routes: Routes,
     pub(crate) stats: Arc<Stats>,
     /// Whether clients may make a shard panic.
     pub(crate) debug: bool,
@@ -99,7 +98,7 @@ impl Connection {
     /// Answers the commands that are complete now. Breaks if nothing after them is to be read.
     async fn serve(&mut self, input: &[u8]) -> io::Result<ControlFlow<()>> {
         self.requests.input.extend_from_slice(input);
-        let routes = self.front.routes.borrow().clone();
+        let routes = self.front.routes.clone();
         let mut batch = Batch::new(routes.len());
         let flow = self.fill(&mut batch);
         self.answer(batch, &routes).await?;

@@ -100,8 +100,9 @@ async fn drive(store: Store, length: Duration) -> Result<Report, Box<dyn Error>>
             "{keys_missed} keys are missing, but only {keys_lost} were lost"
         ));
     }
-    let shard_restarts = store.stats.shard_restarts.load(Ordering::Relaxed);
-    if shard_restarts != 1 {
+    let shard_restarts = store.stats.shard_restarts();
+    let steady_shards = store.stats.steady_shards();
+    if (shard_restarts, steady_shards) != (1, SHARDS as u64 - 1) {
         complaints.push(format!(
             "{shard_restarts} shards were restarted instead of one"
         ));
@@ -119,6 +120,7 @@ async fn drive(store: Store, length: Duration) -> Result<Report, Box<dyn Error>>
         keys_missed,
         keys_expired,
         shard_restarts,
+        steady_shards,
         dead_letters,
         actors_alive,
         complaints,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ActorSystem
-//! ├── Supervisor          starts the shards, and replaces one that panics
+//! ├── Supervisor          the parent of the shards; one that panics is restarted
 //! │   ├── Shard 0         keeps a part of the keys
 //! │   ├── Shard 1
 //! │   └── ...
@@ -13,8 +13,9 @@
 //!
 //! What a client sends comes to its connection as messages, from its socket as an attached stream. The
 //! connection divides the commands among the shards that keep their keys (`batch.rs`). The shards
-//! answer, and the connection writes the replies in order. It finds the shards in a table that the
-//! supervisor updates when it replaces one of them.
+//! answer, and the connection writes the replies in order. A shard that panics is restarted, without its
+//! keys and after a moment; the reference to it stays the same, and what waits in its mailbox is answered
+//! then. The other shards go on.
 //!
 //! A shard has a timer for the next of its keys to expire, so a key goes at its time whether somebody
 //! asks for it or not.
@@ -53,7 +54,6 @@ use std::time::Duration;
 use hikyaku::Metrics;
 use hikyaku::prelude::*;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 use crate::connection::Front;
 use crate::listener::{Incoming, Listener, ListenerMsg};
@@ -113,12 +113,13 @@ impl Store {
     async fn start(port: u16, system: ActorSystem, debug: bool) -> Result<Self, Box<dyn Error>> {
         let stats = Arc::new(Stats::new(SHARDS));
 
-        let (publish, routes) = watch::channel(Vec::new().into());
-        let supervisor = system.spawn(once(Supervisor {
+        let supervisor = Supervisor {
             stats: stats.clone(),
-            routes: publish,
-        }))?;
+            shards: Vec::new(),
+        };
+        let supervisor = system.spawn_with(Supervisor::options(), once(supervisor))?;
         supervisor.started().await?;
+        let routes = supervisor.ask(|reply| reply).await?;
 
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = socket.local_addr()?;

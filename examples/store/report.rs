@@ -10,13 +10,15 @@ pub(crate) struct Report {
     pub(crate) latencies: Histogram,
     /// Replies that said a shard was restarting.
     pub(crate) errors_told: u64,
-    /// Keys the shard held when it panicked, as its supervisor counted them.
+    /// Keys the shard held when it panicked, as it counted them itself before the restart.
     pub(crate) keys_lost: u64,
     /// Keys the clients found missing.
     pub(crate) keys_missed: u64,
     /// Keys that went when their time was over, though nobody touched them.
     pub(crate) keys_expired: u64,
     pub(crate) shard_restarts: u64,
+    /// Shards that never stopped.
+    pub(crate) steady_shards: u64,
     pub(crate) dead_letters: usize,
     pub(crate) actors_alive: usize,
     /// What must not happen. The run is good if there is none.
@@ -39,6 +41,7 @@ impl fmt::Display for Report {
             format!("{:.1?}", self.latencies.quantile(0.99)),
         )?;
         row("shard restarts", grouped(self.shard_restarts))?;
+        row("shards that never stopped", grouped(self.steady_shards))?;
         row("errors told to clients", grouped(self.errors_told))?;
         row("keys lost with the shard", grouped(self.keys_lost))?;
         row("keys found missing by clients", grouped(self.keys_missed))?;

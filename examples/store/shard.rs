@@ -12,6 +12,7 @@ use crate::batch::Request;
 use crate::command::{AllCommand, KeyCommand, NOT_AN_INTEGER};
 use crate::keyspace::{AddError, Keyspace};
 use crate::protocol::{Frame, MAX_REQUEST, error, ok};
+use crate::report::grouped;
 use crate::stats::Stats;
 
 /// Keeps its keys to itself: nobody else can reach them, so there is nothing to lock.
@@ -47,6 +48,23 @@ impl Shard {
 
 impl Actor for Shard {
     type Msg = ShardMsg;
+
+    async fn started(&mut self, _: &mut Context<'_, Self>) -> Result<(), Failure> {
+        self.stats.shard_starts[self.index].fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Its keys go with it.
+    async fn restarting(&mut self, cx: &mut Context<'_, Self>) {
+        let lost = self.stats.key_counts[self.index].swap(0, Ordering::Relaxed) as u64;
+        self.stats.keys_lost.fetch_add(lost, Ordering::Relaxed);
+        let why = cx.failure().map(ToString::to_string).unwrap_or_default();
+        println!(
+            "shard {} is restarted, {} keys are lost: {why}",
+            self.index,
+            grouped(lost)
+        );
+    }
 
     async fn handle(
         &mut self,

@@ -11,7 +11,8 @@ pub(crate) struct Stats {
     /// The connections that are open.
     pub(crate) connections: AtomicUsize,
     pub(crate) commands: AtomicU64,
-    pub(crate) shard_restarts: AtomicU64,
+    /// How often each shard has been started.
+    pub(crate) shard_starts: Vec<AtomicU64>,
     /// The keys that were lost with their shards.
     pub(crate) keys_lost: AtomicU64,
     /// The keys whose time was over.
@@ -26,11 +27,23 @@ impl Stats {
             started: Instant::now(),
             connections: AtomicUsize::new(0),
             commands: AtomicU64::new(0),
-            shard_restarts: AtomicU64::new(0),
+            shard_starts: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             keys_lost: AtomicU64::new(0),
             expired_keys: AtomicU64::new(0),
             key_counts: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
         }
+    }
+
+    /// How often a shard was started again.
+    pub(crate) fn shard_restarts(&self) -> u64 {
+        let again = |starts: &AtomicU64| starts.load(Ordering::Relaxed).saturating_sub(1);
+        self.shard_starts.iter().map(again).sum()
+    }
+
+    /// How many shards have never stopped.
+    pub(crate) fn steady_shards(&self) -> u64 {
+        let once = |starts: &&AtomicU64| starts.load(Ordering::Relaxed) == 1;
+        self.shard_starts.iter().filter(once).count() as u64
     }
 
     /// The reply to `INFO`.
@@ -46,7 +59,7 @@ impl Stats {
             self.connections.load(Ordering::Relaxed),
             self.commands.load(Ordering::Relaxed),
             self.expired_keys.load(Ordering::Relaxed),
-            self.shard_restarts.load(Ordering::Relaxed),
+            self.shard_restarts(),
             self.keys_lost.load(Ordering::Relaxed),
         );
         for (shard, keys) in self.key_counts.iter().enumerate() {
