@@ -289,13 +289,13 @@ pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_
     let waker = cell.borrowed_waker();
     let mut cx = task::Context::from_waker(&waker);
     let state = cell.mailbox();
-    // By far the most activations have nothing but messages. Whatever else is to do comes as an order,
-    // and is done, or has changed the life, before an activation ends.
-    let only_messages = state.life.get() == Life::Ready
-        && !state.busy.get()
-        && !state.task.attention()
-        && state.rare.get() & rare::HELD == 0;
-    let mut flow = if only_messages {
+    // By far the most activations have a handler to go on with, or nothing but messages. Whatever else is to
+    // do comes as an order, and is done, or has changed the life, before an activation ends.
+    let quiet = state.life.get() == Life::Ready && !state.task.attention();
+    let mut flow = if quiet && state.busy.get() {
+        // SAFETY: the ticket is held, and a future is live.
+        unsafe { resume::<A>(cell, &mut cx, activation) }
+    } else if quiet && state.rare.get() & rare::HELD == 0 {
         Flow::Messages
     } else {
         Flow::Again
