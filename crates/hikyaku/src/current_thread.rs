@@ -6,13 +6,15 @@ use hikyaku_core::{
     ActorRef, LocalActor, LocalSpawner, LocalWorker, ManualDriver, NextTick, SpawnError,
     SpawnOptions, System, Turn,
 };
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::ops::Deref;
 use std::pin::pin;
+use std::ptr;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 /// A system whose actors run on this thread, inside [`CurrentThread::block_on`] and
@@ -49,6 +51,8 @@ pub struct CurrentThread {
     worker: RefCell<LocalWorker>,
     /// Unless the user has brought a driver.
     ticks: Option<ManualDriver>,
+    /// Whose bell rings when a timer comes in: one `block_on` may be inside another.
+    listens: Cell<*const Bell>,
     pool: BlockingThreads,
 }
 
@@ -72,6 +76,7 @@ impl CurrentThread {
             spawner: worker.spawner(),
             worker: RefCell::new(worker),
             ticks,
+            listens: Cell::new(ptr::null()),
             pool,
         }
     }
@@ -98,12 +103,23 @@ impl CurrentThread {
         let mut future = pin!(future);
         let parker = Parker::new();
         let waker = Waker::from(Arc::clone(&parker));
+        let bell = Arc::new(Bell {
+            // So that it is told of the first one.
+            rung: AtomicBool::new(true),
+            parker: Arc::clone(&parker),
+        });
+        let ticks = Waker::from(Arc::clone(&bell));
+        let mut due = None;
         let mut cx = Context::from_waker(&waker);
         loop {
             if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
                 return output;
             }
-            let due = self.tick(&waker);
+            // Without a timer there is nothing to look at until one comes in.
+            if due.is_some() || bell.has_rung() || self.listens.get() != Arc::as_ptr(&bell) {
+                due = self.tick(&ticks);
+                self.listens.set(Arc::as_ptr(&bell));
+            }
             if self.step(&waker) == Turn::Ready {
                 continue;
             }
@@ -133,6 +149,7 @@ impl CurrentThread {
                 return Poll::Ready(output);
             }
             let due = self.tick(cx.waker());
+            self.listens.set(ptr::null());
             let ready = self.step(cx.waker()) == Turn::Ready;
             if ready || due.is_some_and(|due| alarm.is_due(due, self.now(), cx)) {
                 cx.waker().wake_by_ref();
@@ -149,7 +166,7 @@ impl CurrentThread {
             .poll(BUDGET, waker)
     }
 
-    /// Fires what is due, and says when to be back.
+    /// Fires what is due, and says when to be back. The waker is woken if a timer comes in that is earlier.
     fn tick(&self, waker: &Waker) -> Option<Duration> {
         match self.ticks.as_ref()?.tick_waking(waker)? {
             NextTick::At(due) => Some(due),
@@ -162,6 +179,32 @@ impl CurrentThread {
             .as_ref()
             .and_then(ManualDriver::now)
             .unwrap_or_default()
+    }
+}
+
+/// Rings when a timer comes in, and wakes the thread.
+struct Bell {
+    rung: AtomicBool,
+    parker: Arc<Parker>,
+}
+
+impl Bell {
+    /// Has it rung since the last look?
+    fn has_rung(&self) -> bool {
+        // Relaxed first: a load for each look. Acquire: pairs with the Release in `wake_by_ref`.
+        self.rung.load(Ordering::Relaxed) && self.rung.swap(false, Ordering::Acquire)
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // Release: pairs with the Acquire in `has_rung`. Before the thread is woken, which looks.
+        self.rung.store(true, Ordering::Release);
+        self.parker.wake_by_ref();
     }
 }
 

@@ -149,3 +149,17 @@ fn its_future_may_block_on_it_but_its_actors_may_not() {
     let text = failure.panic_message().expect("a panic");
     assert!(text.contains("from an actor of the same system"), "{text}");
 }
+
+/// Whoever blocks inside takes the timers over, and gives them back.
+#[test]
+fn timers_fire_for_whoever_blocks_inside_and_outside() {
+    let system = CurrentThread::new("test");
+    let moment = std::time::Duration::from_millis(1);
+    for _ in 0..3 {
+        system.block_on(async {
+            system.sleep(moment).await.unwrap();
+            system.block_on(system.sleep(moment)).unwrap();
+            system.sleep(moment).await.unwrap();
+        });
+    }
+}
