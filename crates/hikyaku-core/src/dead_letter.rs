@@ -28,6 +28,10 @@ pub struct DeadLetter<'a> {
 pub enum DeadLetterReason {
     /// The actor ended before its turn came.
     Stopped,
+    /// The handler had no use for it: [`Context::unhandled`](crate::Context::unhandled).
+    Unhandled,
+    /// A middleware refused it, for this.
+    Refused(&'static str),
 }
 
 type Listener = Box<dyn Fn(&DeadLetter<'_>) + Send + Sync>;
