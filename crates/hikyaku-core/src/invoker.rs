@@ -138,6 +138,8 @@ pub(crate) struct Activation<'a> {
     /// 8, 16, 32, .. of them; the first read is the start.
     next_read: u32,
     start: Duration,
+    /// How many messages had been handled when orders were last read.
+    attended: u32,
     lane: &'a Lane,
     home: &'a Home,
 }
@@ -163,9 +165,17 @@ impl<'a> Activation<'a> {
             counted: 0,
             next_read: first_read,
             start: Duration::ZERO,
+            attended: u32::MAX,
             lane,
             home,
         }
+    }
+
+    /// There are orders, and a message is at hand: do they come first? Futures beside the actor that wake themselves
+    /// give an order whenever one is read, so between two that are about them there is a message.
+    #[cold]
+    fn is_ordered(&self, cell: CellPtr) -> bool {
+        self.attended != self.handled || cell.mailbox().task.is_urgent()
     }
 
     /// Tells the lane how many messages were handled.
@@ -457,13 +467,18 @@ unsafe fn messages<A: Actor>(
     loop {
         let next = if state.rare.get() == 0 {
             match first.take().or_else(|| drain.next()) {
+                // After the message was taken: whoever gave an order and sent it then finds it heeded.
+                // SAFETY: the ticket is held.
+                Some(message) if state.task.attention() && activation.is_ordered(cell) => unsafe {
+                    put_back(cell, &mut drain, message)
+                },
                 // SAFETY: the ticket is held.
                 Some(message) => unsafe { in_time::<A>(cell, message) },
                 None => Next::Nothing,
             }
         } else {
             // SAFETY: the ticket is held.
-            unsafe { next_of_all::<A>(cell, &mut first, &mut drain) }
+            unsafe { next_of_all::<A>(cell, &mut first, &mut drain, activation) }
         };
         match next {
             Next::Message(msg) => {
@@ -483,6 +498,10 @@ unsafe fn messages<A: Actor>(
                 }
             }
             Next::Gone => activation.charge(1),
+            Next::Ordered => {
+                activation.charge(1);
+                return again(activation);
+            }
             // SAFETY: the ticket is held.
             Next::Nothing => return unsafe { drained::<A>(cell, activation) },
         }
@@ -492,9 +511,6 @@ unsafe fn messages<A: Actor>(
             unsafe { pause::<A>(cell) };
             return Flow::Over(Outcome::Yielded);
         }
-        if state.task.attention() {
-            return Flow::Again;
-        }
     }
 }
 
@@ -503,7 +519,24 @@ enum Next<M> {
     Message(M),
     /// There was one, and it is not handled now.
     Gone,
+    /// An order comes before it.
+    Ordered,
     Nothing,
+}
+
+/// A message was taken, and an order comes before it: it is the next one again.
+///
+/// # Safety
+/// As [`messages`].
+#[cold]
+unsafe fn put_back<M: Send + 'static>(cell: CellPtr, drain: &mut Drain<M>, message: M) -> Next<M> {
+    if cell.is_bounded() {
+        // SAFETY: the ticket is held.
+        unsafe { Stash::hold(cell, message) };
+    } else {
+        drain.put_back(message);
+    }
+    Next::Ordered
 }
 
 /// A message, unless its time is over.
@@ -530,16 +563,25 @@ unsafe fn next_of_all<A: Actor>(
     cell: CellPtr,
     first: &mut Option<A::Msg>,
     drain: &mut Drain<A::Msg>,
+    activation: &Activation<'_>,
 ) -> Next<A::Msg> {
-    let has_extra = cell.mailbox().rare.get() & rare::EXTRA != 0;
+    let state = cell.mailbox();
+    let has_extra = state.rare.get() & rare::EXTRA != 0;
     // SAFETY: the ticket is held.
     unsafe {
         if has_extra {
             middleware::after(cell, MessageOutcome::Ok);
         }
-        let next = match from_all::<A::Msg>(cell, first, drain) {
-            Some(message) => in_time::<A>(cell, message),
-            None => Next::Nothing,
+        if state.task.attention() && activation.is_ordered(cell) {
+            // Before a tick is taken: it must not outlive its timer.
+            if let Some(message) = first.take() {
+                put_back(cell, drain, message);
+            }
+            return Next::Ordered;
+        }
+        let next = match from_all::<A::Msg>(cell, first, drain, activation) {
+            Next::Message(message) => in_time::<A>(cell, message),
+            next => next,
         };
         match next {
             Next::Message(message) if has_extra => match middleware::before(cell, message) {
@@ -559,7 +601,8 @@ unsafe fn from_all<M: Send + 'static>(
     cell: CellPtr,
     first: &mut Option<M>,
     drain: &mut Drain<M>,
-) -> Option<M> {
+    activation: &Activation<'_>,
+) -> Next<M> {
     let state = cell.mailbox();
     let notes = state.rare.get();
     if notes & rare::DEADLINE != 0 {
@@ -583,7 +626,7 @@ unsafe fn from_all<M: Send + 'static>(
         // SAFETY: the ticket is held, and the agenda was made for the actor's messages.
         if unsafe { cell.diary().is_some_and(|diary| diary.next(place)) } {
             // SAFETY: just written.
-            return Some(unsafe { out.assume_init() });
+            return Next::Message(unsafe { out.assume_init() });
         }
         state.rare.set(state.rare.get() & !rare::DUE);
     }
@@ -593,7 +636,7 @@ unsafe fn from_all<M: Send + 'static>(
     {
         // SAFETY: a message of the actor.
         unsafe { meet(cell, &message) };
-        return Some(message);
+        return Next::Message(message);
     }
     if notes & rare::SIGNALS != 0
         // SAFETY: the ticket is held, and the agenda was made for the actor's messages.
@@ -603,12 +646,14 @@ unsafe fn from_all<M: Send + 'static>(
         }
     {
         // SAFETY: just written.
-        return Some(unsafe { out.assume_init() });
+        return Next::Message(unsafe { out.assume_init() });
     }
     let message = match first.take() {
         Some(message) => message,
         None => {
-            let (message, place) = drain.next_with_place()?;
+            let Some((message, place)) = drain.next_with_place() else {
+                return Next::Nothing;
+            };
             if notes & rare::SIGNALS != 0
                 // SAFETY: the ticket is held.
                 && unsafe { cell.diary() }.is_some_and(|diary| diary.passed(place))
@@ -618,9 +663,16 @@ unsafe fn from_all<M: Send + 'static>(
             message
         }
     };
-    // SAFETY: a message of the actor.
-    unsafe { meet(cell, &message) };
-    Some(message)
+    // SAFETY: the ticket is held, and it is a message of the actor.
+    unsafe {
+        if state.task.attention() && activation.is_ordered(cell) {
+            // Not back to the queue: signals know the places there.
+            Stash::hold(cell, message);
+            return Next::Ordered;
+        }
+        meet(cell, &message);
+    }
+    Next::Message(message)
 }
 
 /// The agenda hears of a message that is about to be handled.
@@ -960,6 +1012,7 @@ pub(crate) unsafe fn drop_future<A: Actor>(cell: CellPtr) {
 #[cold]
 unsafe fn attend(cell: CellPtr, activation: &mut Activation<'_>) {
     let state = cell.mailbox();
+    activation.attended = activation.handled;
     state.word.acknowledge();
     let orders = state.task.take_orders();
     if orders.has(Orders::KIN) {
