@@ -325,7 +325,7 @@ impl<T> Drop for Reply<T> {
 
 /// Is what happens on this thread part of the failure, or of the restart, of an actor that goes on?
 fn is_failing() -> bool {
-    let running = sync::running();
+    let running = sync::running_here();
     if running.is_null() {
         return false;
     }
@@ -570,7 +570,7 @@ impl<'a, T> Ask<'a, T> {
 
 /// The deadline of the message that this thread is handling, if its actor is of the same system.
 fn inherited(home: &Home) -> Option<Duration> {
-    let running = sync::running();
+    let running = sync::running_here();
     if running.is_null() {
         return None;
     }
