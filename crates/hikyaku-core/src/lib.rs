@@ -61,6 +61,7 @@ mod agenda;
 mod ask;
 mod blocking;
 mod cell;
+mod circuit_breaker;
 mod clock;
 mod dead_letter;
 mod dispatcher;
@@ -92,6 +93,7 @@ pub use crate::actor_ref::{
 pub use crate::ask::{Ask, AskError, Cancelled, Reply, Within};
 pub use crate::blocking::{Blocking, BlockingError, BlockingPool, Job};
 pub use crate::cell::cell_size;
+pub use crate::circuit_breaker::{BreakerChange, BreakerState, CircuitBreaker, Permit, Rejected};
 pub use crate::clock::Clock;
 pub use crate::dead_letter::{DeadLetter, DeadLetterReason};
 pub use crate::dispatcher::{Dispatcher, DispatcherBuilder};

@@ -14,6 +14,7 @@
 )]
 
 mod ask;
+mod circuit_breaker;
 mod deadlines;
 mod events;
 mod extension;
