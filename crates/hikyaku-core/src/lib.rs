@@ -76,6 +76,7 @@ mod pool;
 mod ready;
 mod receptionist;
 mod registry;
+mod router;
 mod state;
 mod supervision;
 mod sync;
@@ -106,6 +107,8 @@ pub use crate::mailbox::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
 pub use crate::pipe::Ended;
 pub use crate::receptionist::{Listing, Receptionist, RegisterError, ServiceKey};
 pub use crate::registry::MailboxIndex;
+pub use crate::router::pool::{Pool, PoolRef, Resizer};
+pub use crate::router::{Routed, Router, Routing};
 pub use crate::supervision::{
     Backoff, Escalation, RestartPolicy, Supervision, SupervisionDirective, SupervisionStrategy,
 };
