@@ -83,6 +83,7 @@ mod sync;
 mod system;
 mod time;
 mod timer;
+mod work_pulling;
 mod worker;
 
 pub use crate::actor::{
@@ -119,4 +120,7 @@ pub use crate::time::{
     ManualDriver, NextTick, Sleep, SleepError, StopToken, TickDriver, TickHandle,
 };
 pub use crate::timer::{PileUp, Timer, TimerError, TimerKey};
+pub use crate::work_pulling::{
+    Hand, JobError, JobOverflow, Work, WorkPool, WorkPoolBuilder, WorkSettings, WorkStats,
+};
 pub use crate::worker::{LocalSpawner, LocalWorker, PinnedWorker, Turn, Worker, WorkerExecutor};

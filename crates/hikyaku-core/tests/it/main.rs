@@ -31,3 +31,4 @@ mod scheduling;
 mod supervision;
 mod time;
 mod watch;
+mod work_pulling;
