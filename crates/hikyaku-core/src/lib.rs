@@ -76,6 +76,7 @@ mod pool;
 mod ready;
 mod receptionist;
 mod registry;
+mod reliable_delivery;
 mod router;
 mod state;
 mod supervision;
@@ -108,6 +109,7 @@ pub use crate::mailbox::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
 pub use crate::pipe::Ended;
 pub use crate::receptionist::{Listing, Receptionist, RegisterError, ServiceKey};
 pub use crate::registry::MailboxIndex;
+pub use crate::reliable_delivery::{Assembly, Chunk, Consumer, Delivery, Demand, Packet, Producer};
 pub use crate::router::pool::{Pool, PoolRef, Resizer};
 pub use crate::router::{Routed, Router, Routing};
 pub use crate::supervision::{

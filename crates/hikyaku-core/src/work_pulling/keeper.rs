@@ -20,6 +20,7 @@ use crate::supervision::Backoff;
 use crate::sync::{self, Arc};
 use crate::timer::Timer;
 use alloc::boxed::Box;
+use alloc::collections::btree_map::Entry;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::fmt;
@@ -144,6 +145,18 @@ struct Place<W: Work> {
     stillborn: u32,
     /// Takes no more than its backlog, then goes.
     leaving: bool,
+}
+
+impl<W: Work> Place<W> {
+    fn new() -> Self {
+        Self {
+            state: State::Starting,
+            actor: None,
+            backlog: VecDeque::new(),
+            stillborn: 0,
+            leaving: false,
+        }
+    }
 }
 
 /// The actor.
@@ -639,15 +652,8 @@ impl<W: Work> Keeper<W> {
         }
         let mut number = 0;
         while staying < wanted {
-            if !self.places.contains_key(&number) {
-                let place = Place {
-                    state: State::Starting,
-                    actor: None,
-                    backlog: VecDeque::new(),
-                    stillborn: 0,
-                    leaving: false,
-                };
-                self.places.insert(number, place);
+            if let Entry::Vacant(place) = self.places.entry(number) {
+                place.insert(Place::new());
                 self.hire(number, cx);
                 staying += 1;
             }

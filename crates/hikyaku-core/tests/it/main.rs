@@ -26,6 +26,7 @@ mod panics;
 mod pipe;
 mod puppet;
 mod receptionist;
+mod reliable_delivery;
 mod router;
 mod scheduling;
 mod supervision;

@@ -205,6 +205,32 @@ fn row85_the_next_job_of_a_restarted_worker_is_the_one_it_had() {
     });
 }
 
+/// Its place is not filled again, so the job goes to whoever is left.
+#[test]
+fn row85_row88_what_a_worker_that_leaves_did_not_finish_goes_to_another() {
+    check_seeds(30, |sim| {
+        let (log, gate, other) = (Log::default(), Gate::default(), Gate::default());
+        let pool = start(sim, plan(2, &log).sticky(|job| job.key));
+        let first = submit(sim, &pool, job(0).key(0).gate(&other));
+        let second = submit(sim, &pool, job(1).key(1).gate(&gate).dies(1));
+        let behind = submit(sim, &pool, job(2).key(1));
+        let common = submit(sim, &pool, job(3).key(2));
+        pool.configure(|s| s.workers = 1);
+        sim.run_until_idle();
+        log.take();
+        gate.open();
+        sim.run_until_idle();
+        assert_eq!((stats(sim, &pool).workers, second.is_done()), (1, false));
+        other.open();
+        sim.run_until_idle();
+        let lines = log.line();
+        let worker = lines.chars().nth(3).unwrap();
+        let wanted = [1, 2, 3].map(|n| format!("{worker}{n} {n}."));
+        assert_eq!(lines, format!("0. {}", wanted.join(" ")));
+        assert!([first, second, behind, common].iter().all(Outcome::is_done));
+    });
+}
+
 #[test]
 fn row85_a_job_is_tried_so_often_and_no_more() {
     type Fault = fn(Job, usize) -> Job;
