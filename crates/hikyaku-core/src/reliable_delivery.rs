@@ -363,8 +363,6 @@ pub struct Consumer<M> {
 
 #[derive(Debug, Clone)]
 struct Inbound<M> {
-    /// It is known where the producer has begun.
-    begun: bool,
     confirmed: u64,
     taken: u64,
     received: u64,
@@ -385,7 +383,6 @@ struct Told {
 impl<M> Inbound<M> {
     fn new(confirmed: u64) -> Self {
         Self {
-            begun: false,
             confirmed,
             taken: confirmed,
             received: confirmed,
@@ -399,12 +396,24 @@ impl<M> Inbound<M> {
         }
     }
 
-    /// What is before has been confirmed in another life.
+    /// What is before has been confirmed, if not in this life, then in an earlier one. That may also turn out later: the
+    /// producer was restarted meanwhile, and has heard of it only then.
     fn begin(&mut self, base: u64) {
-        if !self.begun && base > self.confirmed + 1 {
-            *self = Self::new(base - 1);
+        let before = base.saturating_sub(1);
+        if before > self.taken {
+            self.waiting = self.waiting.split_off(&base);
+            self.confirmed = before;
+            self.taken = before;
+            self.received = self.received.max(before);
+            self.catch_up();
         }
-        self.begun = true;
+    }
+
+    /// Counts what has come without a hole.
+    fn catch_up(&mut self) {
+        while self.waiting.contains_key(&(self.received + 1)) {
+            self.received += 1;
+        }
     }
 
     fn receive(&mut self, number: u64, message: M, window: u64) {
@@ -414,9 +423,7 @@ impl<M> Inbound<M> {
             return;
         }
         self.waiting.insert(number, message);
-        while self.waiting.contains_key(&(self.received + 1)) {
-            self.received += 1;
-        }
+        self.catch_up();
         // Told once for each hole: a second demand would bring everything twice.
         self.owes |= self.missing() > self.told.missing;
     }

@@ -150,7 +150,7 @@ impl World {
             }
             self.step(sim, speed);
         }
-        panic!("not confirmed: {:?}", self.producers);
+        panic!("not confirmed: {:?} {:?}", self.producers, self.consumer);
     }
 
     fn restart_consumer(&mut self, remembers: bool) {
@@ -462,6 +462,37 @@ fn row88_restarts_of_either_side() {
             assert!(back < world.session as usize);
         }
     });
+}
+
+/// A producer that is restarted may hear only later what an earlier life of the consumer had confirmed. The
+/// consumer, which waits for just that, goes on with what comes after it.
+#[test]
+fn row88_what_another_life_has_confirmed_is_not_waited_for() {
+    let restored = || Producer::restore(1, RESEND, 2, 3..=8);
+    let demand = |session, confirmed, received| Demand {
+        producer: 1,
+        session,
+        confirmed,
+        received,
+        missing: 0,
+        up_to: confirmed + 10,
+    };
+    let mut consumer = Consumer::new(2, 10);
+    let mut before = restored();
+    before.demand(&demand(2, 0, 0), ms(0));
+    let packets: Vec<_> = std::iter::from_fn(|| before.poll(ms(0))).collect();
+    // The third is lost, and so is the answer.
+    consumer.receive(packets[1].clone());
+    consumer.receive(packets[3].clone());
+    assert!(consumer.take().is_none() && consumer.poll().is_some());
+    let mut after = restored();
+    after.demand(&demand(1, 5, 5), ms(0));
+    after.demand(&demand(2, 2, 2), ms(0));
+    while let Some(packet) = after.poll(ms(0)) {
+        consumer.receive(packet);
+    }
+    let numbers: Vec<_> = std::iter::from_fn(|| Some(consumer.take()?.number)).collect();
+    assert_eq!(numbers, [6, 7, 8]);
 }
 
 /// Chunks of a large message, of which the last one is confirmed.
