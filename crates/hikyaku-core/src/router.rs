@@ -60,7 +60,7 @@ impl<M> fmt::Debug for Routing<M> {
 
 pub(crate) struct Member<M> {
     actor: ActorRef<M>,
-    /// What keys are compared with.
+    /// What keys are compared with, spread over all bits.
     key: u64,
     load: Arc<AtomicUsize>,
 }
@@ -69,7 +69,7 @@ impl<M> Member<M> {
     fn new(actor: ActorRef<M>, key: u64) -> Arc<Self> {
         Arc::new(Self {
             actor,
-            key,
+            key: mix(key),
             load: Arc::default(),
         })
     }
@@ -234,33 +234,42 @@ impl<M> Router<M> {
         }
     }
 
-    /// The first choice. None if there is nobody to choose.
-    fn choose(&mut self, message: &M) -> Option<usize> {
-        let (count, turn) = (self.seen.len(), self.turn);
+    /// The first choice. There is somebody to choose.
+    #[inline]
+    fn choose(&mut self, message: &M) -> usize {
+        let count = self.seen.len();
+        let turn = self.turn;
         self.turn = turn.wrapping_add(1);
         match self.routing {
-            _ if count == 0 => None,
-            Routing::RoundRobin => Some(turn % count),
-            Routing::Random(seed) => {
-                // The lower half of 64 bits, whatever the size of a word.
-                let drawn = mix(seed ^ mix(turn as u64)) as u32;
-                Some(drawn as usize % count)
+            Routing::RoundRobin => {
+                // Divides once a round only: that costs more than all the rest.
+                let at = if turn < count { turn } else { turn % count };
+                self.turn = at + 1;
+                at
             }
-            Routing::LeastLoaded => (0..count)
-                .map(|n| (turn.wrapping_add(n)) % count)
-                .filter(|at| self.seen[*at].actor.is_alive())
-                .min_by_key(|at| self.seen[*at].load()),
-            Routing::ByKey(key) => self.by_key(key(message)),
+            Routing::Random(seed) => {
+                // The upper half of 64 bits as a fraction of the count.
+                let drawn = mix(seed ^ turn as u64) >> 32;
+                (drawn * count as u64 >> 32) as usize
+            }
+            Routing::LeastLoaded => {
+                let start = turn % count;
+                (start..count)
+                    .chain(0..start)
+                    .min_by_key(|at| self.seen[*at].load())
+                    .unwrap_or(start)
+            }
+            Routing::ByKey(key) => self.by_key(key(message), |_| true).unwrap_or(0),
         }
     }
 
-    /// The living member whose key goes best with this one: rendezvous hashing.
-    fn by_key(&self, key: u64) -> Option<usize> {
+    /// Of these members the one whose key goes best with this one: rendezvous hashing.
+    fn by_key(&self, key: u64, filter: impl Fn(&Member<M>) -> bool) -> Option<usize> {
         let key = mix(key);
-        let living = self.seen.iter().enumerate();
-        living
-            .filter(|(_, member)| member.actor.is_alive())
-            .max_by_key(|(_, member)| mix(key ^ mix(member.key)))
+        let members = self.seen.iter().enumerate();
+        members
+            .filter(|(_, member)| filter(member))
+            .max_by_key(|(_, member)| mix(key ^ member.key))
             .map(|(at, _)| at)
     }
 }
@@ -307,7 +316,8 @@ impl<M: Send + 'static> Router<M> {
         // In place before user code runs, so that a panic in `make` frees the slot.
         let (reply, answer) = Reply::pair();
         Routed(match self.route(make(reply)) {
-            Ok(member) => {
+            Ok(at) => {
+                let member = Arc::clone(&self.seen[at]);
                 // Relaxed: advice only.
                 member.load.fetch_add(1, Ordering::Relaxed);
                 Ok(Asked {
@@ -338,9 +348,7 @@ impl<M: Send + 'static> Router<M> {
                 Err(SendError::Closed(_)) => gone = true,
             }
         }
-        if gone {
-            self.forget_ended();
-        }
+        self.forget_ended(gone);
         match (taken, full) {
             (0, true) => Err(SendError::Full(message)),
             (0, false) => Err(SendError::Closed(message)),
@@ -349,43 +357,56 @@ impl<M: Send + 'static> Router<M> {
     }
 
     /// Sends it; says who has taken it.
-    fn route(&mut self, message: M) -> Result<Arc<Member<M>>, SendError<M>> {
+    #[inline]
+    fn route(&mut self, message: M) -> Result<usize, SendError<M>> {
         self.look();
-        let mut at = self.choose(&message);
-        let key = match self.routing {
-            Routing::ByKey(key) => Some(key(&message)),
-            _ => None,
-        };
-        let mut message = message;
+        if self.seen.is_empty() {
+            return Err(SendError::Closed(message));
+        }
+        let first = self.choose(&message);
+        match self.seen[first].actor.tell(message) {
+            Ok(()) => Ok(first),
+            Err(refused) => self.route_on(first, refused),
+        }
+    }
+
+    /// The first choice has refused it.
+    #[cold]
+    fn route_on(&mut self, first: usize, refused: SendError<M>) -> Result<usize, SendError<M>> {
+        let (mut at, mut refused) = (first, refused);
         let (mut full, mut gone) = (false, false);
-        // Each time another one is asked, or one that has ended meanwhile is left out.
-        for _ in 0..self.seen.len() {
-            let Some(chosen) = at else { break };
-            let member = &self.seen[chosen];
-            match member.actor.tell(message) {
-                Ok(()) => {
-                    let member = Arc::clone(member);
-                    if gone {
-                        self.forget_ended();
+        // Each time another one: the next, or one that has not ended meanwhile.
+        for _ in 1..self.seen.len() {
+            full |= matches!(refused, SendError::Full(_));
+            gone |= matches!(refused, SendError::Closed(_));
+            let message = refused.into_inner();
+            let next = match self.routing {
+                Routing::ByKey(_) if full => None,
+                Routing::ByKey(key) => self.by_key(key(&message), |member| member.actor.is_alive()),
+                _ if at + 1 < self.seen.len() => Some(at + 1),
+                _ => Some(0),
+            };
+            refused = match next {
+                Some(next) => {
+                    at = next;
+                    match self.seen[at].actor.tell(message) {
+                        Ok(()) => {
+                            self.forget_ended(gone);
+                            return Ok(at);
+                        }
+                        Err(refused) => refused,
                     }
-                    return Ok(member);
                 }
-                Err(SendError::Full(back)) => {
-                    (message, full) = (back, true);
-                    if key.is_some() {
-                        break;
-                    }
+                None => {
+                    refused = SendError::Closed(message);
+                    break;
                 }
-                Err(SendError::Closed(back)) => (message, gone) = (back, true),
-            }
-            at = match key {
-                Some(key) => self.by_key(key),
-                None => Some((chosen + 1) % self.seen.len()),
             };
         }
-        if gone {
-            self.forget_ended();
-        }
+        full |= matches!(refused, SendError::Full(_));
+        gone |= matches!(refused, SendError::Closed(_));
+        self.forget_ended(gone);
+        let message = refused.into_inner();
         Err(if full {
             SendError::Full(message)
         } else {
@@ -393,11 +414,12 @@ impl<M: Send + 'static> Router<M> {
         })
     }
 
-    #[cold]
-    fn forget_ended(&mut self) {
-        self.set
-            .change(|members| members.retain(|member| member.actor.is_alive()));
-        self.look();
+    /// Takes those out that have ended. This router sees it when it looks next.
+    fn forget_ended(&self, gone: bool) {
+        if gone {
+            self.set
+                .change(|members| members.retain(|member| member.actor.is_alive()));
+        }
     }
 }
 
