@@ -250,7 +250,7 @@ impl<M> Router<M> {
             Routing::Random(seed) => {
                 // The upper half of 64 bits as a fraction of the count.
                 let drawn = mix(seed ^ turn as u64) >> 32;
-                (drawn * count as u64 >> 32) as usize
+                ((drawn * count as u64) >> 32) as usize
             }
             Routing::LeastLoaded => {
                 let start = turn % count;
