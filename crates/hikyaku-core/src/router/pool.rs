@@ -72,7 +72,7 @@ impl Resizer {
             return size.saturating_add(self.step);
         }
         let enough = self.pressure.saturating_mul(size - 1);
-        if size == 1 || loads.iter().sum::<usize>() >= enough {
+        if loads.iter().sum::<usize>() >= enough {
             *quiet = 0;
             return size;
         }

@@ -245,6 +245,9 @@ fn row88_a_hole_is_filled_without_waiting() {
         assert!(hole <= perfect + 4, "{perfect} {hole}");
         let tail = losing(sim, &[30], 30).now;
         assert!(tail >= perfect + 18, "{perfect} {tail}");
+        // One wait is enough for all that is lost at the end.
+        let tails = losing(sim, &[27, 28, 29, 30], 30).now;
+        assert!(tails <= tail + 4, "{tail} {tails}");
     });
 }
 
@@ -333,6 +336,70 @@ fn row88_the_next_window_is_requested_half_way() {
     assert_eq!(requests, half_way);
     assert_eq!((producer.confirmed(), producer.due()), (100, None));
     assert_eq!(producer.poll(ms(99_999)), None);
+}
+
+fn packet(number: u64) -> Packet<u64> {
+    Packet {
+        producer: 7,
+        session: Some(1),
+        base: 1,
+        number,
+        message: number,
+    }
+}
+
+/// What was taken makes room, confirmed or not.
+#[test]
+fn row88_more_is_requested_for_what_is_taken() {
+    let mut consumer = Consumer::new(1, 10);
+    for number in 1..=10 {
+        consumer.receive(packet(number));
+    }
+    let mut asked = Vec::new();
+    while let Some(delivery) = consumer.take() {
+        if let Some(demand) = consumer.poll() {
+            asked.push((delivery.number, demand.confirmed, demand.up_to));
+        }
+    }
+    assert_eq!(asked, [(5, 0, 15), (10, 0, 20)]);
+    consumer.confirm(7, 99);
+    let last = consumer
+        .poll()
+        .map(|demand| (demand.confirmed, demand.up_to));
+    assert_eq!((last, consumer.confirmed(7)), (Some((10, 20)), 10));
+    // Too much, twice the same, and somebody else's: all of it is answered, and nothing is taken.
+    let foreign = Packet {
+        session: Some(2),
+        ..packet(11)
+    };
+    for wrong in [packet(21), packet(10), foreign] {
+        consumer.receive(wrong);
+        assert!(consumer.poll().is_some() && consumer.take().is_none());
+    }
+    consumer.forget(7);
+    assert_eq!((consumer.confirmed(7), consumer.poll()), (0, None));
+}
+
+#[test]
+fn row88_a_hole_is_told_once() {
+    let mut consumer = Consumer::new(1, 10);
+    let mut told = Vec::new();
+    for number in [1, 4, 5, 1, 2, 7, 3, 9, 6] {
+        consumer.receive(packet(number));
+        told.push(consumer.poll().map(|demand| demand.missing));
+    }
+    let wanted = [
+        None,
+        Some(3),
+        None,
+        Some(0),
+        None,
+        None,
+        Some(6),
+        None,
+        Some(8),
+    ];
+    assert_eq!(told, wanted);
 }
 
 #[test]
