@@ -39,7 +39,7 @@ impl<M> SendError<M> {
     }
 
     /// The same error about another message.
-    fn map<N>(self, map: impl FnOnce(M) -> N) -> SendError<N> {
+    pub(crate) fn map<N>(self, map: impl FnOnce(M) -> N) -> SendError<N> {
         match self {
             Self::Full(message) => SendError::Full(map(message)),
             Self::Closed(message) => SendError::Closed(map(message)),

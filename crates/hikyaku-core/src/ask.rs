@@ -520,6 +520,15 @@ impl<'a, T> Ask<'a, T> {
         }
     }
 
+    /// The answer of a question that was sent otherwise, to the actor of this cell, which the caller keeps.
+    pub(crate) fn of(answer: Answer<T>, cell: CellPtr) -> Self {
+        Self {
+            answer: Ok(answer),
+            cell,
+            _actor: PhantomData,
+        }
+    }
+
     /// Waits no longer than this, counted from now. In a handler whose own message has a deadline
     /// ([`Actor::deadline`](crate::Actor::deadline)), no longer than that either.
     ///

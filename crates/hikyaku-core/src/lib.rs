@@ -61,6 +61,7 @@ mod agenda;
 mod ask;
 mod blocking;
 mod cell;
+mod circuit_breaker;
 mod clock;
 mod dead_letter;
 mod dispatcher;
@@ -77,6 +78,8 @@ mod pool;
 mod ready;
 mod receptionist;
 mod registry;
+mod reliable_delivery;
+mod router;
 mod stash;
 mod state;
 mod supervision;
@@ -85,6 +88,7 @@ mod sync;
 mod system;
 mod time;
 mod timer;
+mod work_pulling;
 mod worker;
 
 pub use crate::actor::{
@@ -96,6 +100,7 @@ pub use crate::actor_ref::{
 pub use crate::ask::{Ask, AskError, Cancelled, Reply, Within};
 pub use crate::blocking::{Blocking, BlockingError, BlockingPool, Job};
 pub use crate::cell::cell_size;
+pub use crate::circuit_breaker::{BreakerChange, BreakerState, CircuitBreaker, Permit, Rejected};
 pub use crate::clock::Clock;
 pub use crate::dead_letter::{DeadLetter, DeadLetterReason};
 pub use crate::dispatcher::{Dispatcher, DispatcherBuilder};
@@ -113,6 +118,9 @@ pub use crate::middleware::{
 pub use crate::pipe::Ended;
 pub use crate::receptionist::{Listing, Receptionist, RegisterError, ServiceKey};
 pub use crate::registry::MailboxIndex;
+pub use crate::reliable_delivery::{Assembly, Chunk, Consumer, Delivery, Demand, Packet, Producer};
+pub use crate::router::pool::{Pool, PoolRef, Resizer};
+pub use crate::router::{Routed, Router, Routing};
 pub use crate::stash::StashFull;
 pub use crate::supervision::{
     Backoff, Escalation, RestartPolicy, Supervision, SupervisionDirective, SupervisionStrategy,
@@ -127,4 +135,7 @@ pub use crate::time::{
     ManualDriver, NextTick, Sleep, SleepError, StopToken, TickDriver, TickHandle,
 };
 pub use crate::timer::{PileUp, Timer, TimerError, TimerKey};
+pub use crate::work_pulling::{
+    Hand, JobError, JobOverflow, Work, WorkPool, WorkPoolBuilder, WorkSettings, WorkStats,
+};
 pub use crate::worker::{LocalSpawner, LocalWorker, PinnedWorker, Turn, Worker, WorkerExecutor};

@@ -109,7 +109,7 @@ impl Backoff {
     }
 
     /// The delay before the restart that follows `before` others.
-    fn delay(&self, before: u32, random: u64) -> Duration {
+    pub(crate) fn delay(&self, before: u32, random: u64) -> Duration {
         let factor = 1_u32.checked_shl(before).unwrap_or(u32::MAX);
         let delay = self.first.saturating_mul(factor).min(self.cap);
         let most = delay.as_nanos() * u128::from(self.jitter) / 100;
@@ -313,7 +313,7 @@ impl Supervision {
 }
 
 /// Spreads a number over all bits.
-fn mix(number: u64) -> u64 {
+pub(crate) fn mix(number: u64) -> u64 {
     let mut z = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

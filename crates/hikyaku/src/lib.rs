@@ -90,15 +90,18 @@ pub use crate::ticks::ThreadDriver;
 pub use crate::tokio::TokioDriver;
 
 pub use hikyaku_core::{
-    Actor, ActorRef, Ask, AskError, Backoff, Blocking, BlockingError, Cancelled, Clock, Context,
-    DeadLetter, DeadLetterReason, Deadline, Dispatcher, DispatcherBuilder, Ended, Escalation,
-    Event, Events, Extension, Failure, FailureReport, InvalidOptions, Listing, Local, LocalActor,
-    MailboxIndex, MailboxOptions, MailboxOverflowPolicy, ManualDriver, Metrics,
-    NotInfluenceReceiveTimeout, PileUp, Receptionist, Recipient, RegisterError, Reply,
-    RestartPolicy, SendError, Sending, ServiceKey, Sleep, SleepError, SpawnError, SpawnOptions,
+    Actor, ActorRef, Ask, AskError, Assembly, Backoff, Blocking, BlockingError, BreakerChange,
+    BreakerState, Cancelled, Chunk, CircuitBreaker, Clock, Consumer, Context, DeadLetter,
+    DeadLetterReason, Deadline, Delivery, Demand, Dispatcher, DispatcherBuilder, Ended, Escalation,
+    Event, Events, Extension, Failure, FailureReport, Hand, InvalidOptions, JobError, JobOverflow,
+    Listing, Local, LocalActor, MailboxIndex, MailboxOptions, MailboxOverflowPolicy, ManualDriver,
+    Metrics, NotInfluenceReceiveTimeout, Packet, Permit, PileUp, Pool, PoolRef, Producer,
+    Receptionist, Recipient, RegisterError, Rejected, Reply, Resizer, RestartPolicy, Routed,
+    Router, Routing, SendError, Sending, ServiceKey, Sleep, SleepError, SpawnError, SpawnOptions,
     StartError, Started, StopCause, Stopped, SubscribeError, Subscription, Supervision,
     SupervisionDirective, SupervisionStrategy, System, SystemState, Terminated, Timer, TimerError,
-    TimerKey, WeakRecipient, WeakRef, Within, Wrap, YieldNow, cell_size, once,
+    TimerKey, WeakRecipient, WeakRef, Within, Work, WorkPool, WorkPoolBuilder, WorkSettings,
+    WorkStats, Wrap, YieldNow, cell_size, once,
 };
 
 /// What an executor of one's own needs. A program that only uses actors does not.

@@ -359,6 +359,8 @@ fn row58_row16_late_questions_count_against_the_turn_of_an_actor() {
 }
 
 /// A question asked while another one is in hand ends no later than that one.
+/// Only with `std`: without, nobody knows who runs.
+#[cfg(feature = "std")]
 #[test]
 fn row58_nested_deadlines_are_capped() {
     // (limit of the outer question, of the inner one, how that ends)

@@ -14,6 +14,7 @@
 )]
 
 mod ask;
+mod circuit_breaker;
 mod deadlines;
 mod events;
 mod extension;
@@ -27,9 +28,12 @@ mod panics;
 mod pipe;
 mod puppet;
 mod receptionist;
+mod reliable_delivery;
+mod router;
 mod scheduling;
 mod stash;
 mod supervision;
 mod suspension;
 mod time;
 mod watch;
+mod work_pulling;

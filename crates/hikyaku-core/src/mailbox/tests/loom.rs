@@ -796,7 +796,7 @@ fn suspend(actor: &ActorRef<Msg>, until: ResumeCondition) {
 
 #[test]
 fn suspend_tell_resume_against_rest() {
-    both(0, |owned| {
+    both(1, |owned| {
         for options in [plain(), bounded(1)] {
             let mut stage = Stage::started(owned, options);
             let other = stage.other(|actor, _| {
