@@ -5,7 +5,7 @@
 //!   slot     the one live future, or a large first message
 //!   actor    the value, beside the future; vacant until the factory has run
 //!   factory  for the first time and for each restart
-//!   tail     the slots of a bounded mailbox
+//!   tail     the slots of a bounded mailbox, the way to its annex
 //! ```
 //!
 //! The layout after the header depends on the actor; what others need to know of it is in the
@@ -29,11 +29,13 @@
 
 use crate::actor::{Actor, Context};
 use crate::agenda::Diary;
+use crate::dead_letter::DeadLetterReason;
 use crate::dispatcher::Home;
 use crate::failure::{Failure, StopCause};
 use crate::invoker::{self, Activation, Ending, Outcome};
 use crate::mailbox::{
-    CellOptions, Life, MailboxOptions, Marks, Notice, QueueMailbox, Room, SystemNode, Tail, rare,
+    self, Annex, CellOptions, Gate, Life, MailboxOptions, Marks, Notice, QueueMailbox, Room, Stock,
+    SystemNode, Tail, rare,
 };
 use crate::pool;
 use crate::registry::MailboxIndex;
@@ -149,6 +151,8 @@ pub(crate) struct VTable {
     pub(crate) drop_actor: unsafe fn(CellPtr),
     /// Ends admission; queued messages become dead letters.
     pub(crate) close_mailbox: unsafe fn(CellPtr),
+    /// Changes the bound of a mailbox with a tail.
+    pub(crate) resize: unsafe fn(CellPtr, usize),
     /// Drops the tail, and tells the layout of the whole cell.
     free_layout: unsafe fn(CellPtr) -> Layout,
     slot: usize,
@@ -270,6 +274,7 @@ impl<A: Actor, F: FnMut() -> A> Typed<A, F> {
         drop_future: invoker::drop_future::<A>,
         drop_actor: Self::drop_actor,
         close_mailbox: invoker::close_mailbox::<A>,
+        resize: mailbox::resize::<A::Msg>,
         free_layout: Self::free_layout,
         slot: Self::PARTS.slot,
         actor: Self::PARTS.actor,
@@ -310,23 +315,23 @@ impl<A: Actor, F: FnMut() -> A> Typed<A, F> {
     /// # Safety
     /// The caller holds the last reference to the memory.
     unsafe fn free_layout(cell: CellPtr) -> Layout {
-        if !cell.is_bounded() {
+        if !cell.has_tail() {
             return Self::PARTS.layout;
         }
         // SAFETY: the tail is live until here and nobody else is left.
-        let capacity = unsafe { Room::<A::Msg>::drop_in_place(cell.room::<A::Msg>()) };
-        layout_with_tail::<A::Msg>(Self::PARTS.layout, Some(capacity))
+        let slots = unsafe { Room::<A::Msg>::drop_in_place(cell.room::<A::Msg>()) };
+        layout_with_tail::<A::Msg>(Self::PARTS.layout, Some(slots))
             .expect("it was laid out before")
             .0
     }
 }
 
 /// The whole cell's layout and the tail's offset.
-fn layout_with_tail<M>(base: Layout, capacity: Option<usize>) -> Option<(Layout, u32)> {
-    let Some(capacity) = capacity else {
+fn layout_with_tail<M>(base: Layout, slots: Option<usize>) -> Option<(Layout, u32)> {
+    let Some(slots) = slots else {
         return Some((base, 0));
     };
-    let tail = Room::<M>::layout(capacity)?;
+    let tail = Room::<M>::layout(slots)?;
     // Aligned to 8 at least, so that the lowest bits of the offset are free.
     let tail = tail.align_to(8).ok()?;
     let (layout, offset) = base.extend(tail).ok()?;
@@ -387,8 +392,9 @@ impl CellPtr {
     /// Makes a cell with one strong reference and the ticket out; `None` if there is no memory.
     /// It gets its index by [`CellPtr::set_index`].
     pub(crate) fn new<A: Actor, F: FnMut() -> A>(birth: Birth, factory: F) -> Option<Self> {
-        let capacity = birth.mailbox.capacity();
-        let (layout, tail) = layout_with_tail::<A::Msg>(Typed::<A, F>::PARTS.layout, capacity)?;
+        let slots = birth.mailbox.slots();
+        let (layout, tail) = layout_with_tail::<A::Msg>(Typed::<A, F>::PARTS.layout, slots)?;
+        let annex = Annex::<A::Msg>::new(&birth.mailbox, birth.name.as_deref()).ok()?;
         let kin = match birth.parent {
             Some(parent) => {
                 let kin = pool::try_take(Layout::new::<Kin>())?.cast::<Kin>();
@@ -436,21 +442,30 @@ impl CellPtr {
                 },
                 index: MailboxIndex::NONE,
                 kin,
-                mailbox: QueueMailbox::new(CellOptions::new(
-                    tail,
-                    birth.stop_unreferenced,
-                    birth.owned,
-                    own_throughput,
-                    birth.policy,
-                )),
+                mailbox: QueueMailbox::new(
+                    CellOptions::new(
+                        tail,
+                        birth.stop_unreferenced,
+                        birth.owned,
+                        own_throughput,
+                        birth.policy,
+                    ),
+                    annex.is_some(),
+                ),
                 vtable: &Typed::<A, F>::VTABLE,
                 cold: Cell::new(cold),
                 context: Cell::new(header.as_ptr()),
             });
             let cell = Self(header);
             Typed::<A, F>::factory(cell).write(factory);
-            if let Some(capacity) = capacity {
-                Room::<A::Msg>::write(cell.room::<A::Msg>(), capacity);
+            if let Some(slots) = slots {
+                let stock = Stock {
+                    limit: birth.mailbox.capacity().unwrap_or(0),
+                    slots,
+                    drops_newest: birth.mailbox.drops_newest(),
+                    annex,
+                };
+                Room::<A::Msg>::write(cell.room::<A::Msg>(), stock);
             }
             Some(cell)
         }
@@ -564,8 +579,8 @@ impl CellPtr {
     }
 
     #[inline(always)]
-    pub(crate) fn is_bounded(self) -> bool {
-        self.options().is_bounded()
+    pub(crate) fn has_tail(self) -> bool {
+        self.options().has_tail()
     }
 
     /// Does it belong to its system's only worker?
@@ -581,11 +596,33 @@ impl CellPtr {
     }
 
     /// # Safety
-    /// The cell is bounded and its message type is `M`.
+    /// The cell has a tail and its message type is `M`.
     #[inline(always)]
     pub(crate) unsafe fn bounded_tail<M>(self) -> Tail<M> {
         // SAFETY: made with the cell; the pointer spans the cell's allocation.
         unsafe { Tail::new(NonNull::new_unchecked(self.room::<M>())) }
+    }
+
+    /// Where senders wait for room; `None` if they never do.
+    ///
+    /// # Safety
+    /// The cell's message type is `M`, and it outlives what is done with the gate.
+    pub(crate) unsafe fn gate<'a, M: 'static>(self) -> Option<&'a Gate<M>> {
+        if !self.has_tail() {
+            return None;
+        }
+        // SAFETY: as the caller promises.
+        let tail = unsafe { self.bounded_tail::<M>() };
+        match tail.annex() {
+            Some(annex) => annex.gate(),
+            None => Some(tail.gate()),
+        }
+    }
+
+    /// A message of this cell will not be handled. *Any thread that keeps the memory alive.*
+    pub(crate) fn dead_letter<M: 'static>(self, message: M, reason: DeadLetterReason) {
+        let letters = &self.home().shared.dead_letters;
+        letters.receive(self.index(), message, reason);
     }
 
     pub(crate) fn message_type(self) -> TypeId {

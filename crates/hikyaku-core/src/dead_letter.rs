@@ -28,6 +28,9 @@ pub struct DeadLetter<'a> {
 pub enum DeadLetterReason {
     /// The actor ended before its turn came.
     Stopped,
+    /// The mailbox had no room, and its policy is to drop a message
+    /// ([`MailboxOverflowPolicy`](crate::MailboxOverflowPolicy)).
+    Overflow,
 }
 
 type Listener = Box<dyn Fn(&DeadLetter<'_>) + Send + Sync>;

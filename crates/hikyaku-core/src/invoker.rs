@@ -502,7 +502,11 @@ unsafe fn messages<A: Actor>(
 /// # Safety
 /// As [`messages`].
 #[cold]
-unsafe fn next_of_all<M>(cell: CellPtr, first: &mut Option<M>, drain: &mut Drain<M>) -> Option<M> {
+unsafe fn next_of_all<M: 'static>(
+    cell: CellPtr,
+    first: &mut Option<M>,
+    drain: &mut Drain<M>,
+) -> Option<M> {
     let state = cell.mailbox();
     let notes = state.rare.get();
     if notes & rare::DEADLINE != 0 {
@@ -511,8 +515,16 @@ unsafe fn next_of_all<M>(cell: CellPtr, first: &mut Option<M>, drain: &mut Drain
         state.rare.set(notes & !rare::DEADLINE);
     }
     // SAFETY: the ticket is held.
+    let annex = unsafe { mailbox::annex_of::<M>(cell) };
+    // SAFETY: as above.
     let Some(diary) = (unsafe { cell.diary() }) else {
-        return first.take().or_else(|| drain.next());
+        return match annex {
+            None => first.take().or_else(|| drain.next()),
+            Some(annex) => annex
+                .next_control(cell)
+                // SAFETY: the ticket is held.
+                .or_else(|| Some(unsafe { annex.next_user(cell) }?.0)),
+        };
     };
     diary.handled();
     let mut out = MaybeUninit::<M>::uninit();
@@ -531,16 +543,25 @@ unsafe fn next_of_all<M>(cell: CellPtr, first: &mut Option<M>, drain: &mut Drain
         }
         state.rare.set(state.rare.get() & !rare::DUE);
     }
-    // SAFETY: as above.
-    if notes & rare::SIGNALS != 0 && unsafe { diary.next_signal(drain.last_place(), place) } {
-        // SAFETY: just written.
-        return Some(unsafe { out.assume_init() });
+    // SAFETY, here and below: the ticket is held.
+    let control = annex.and_then(|annex| annex.next_control(cell));
+    if notes & rare::SIGNALS != 0 && control.is_none() {
+        let mark = annex.map_or_else(|| drain.mark(), |annex| unsafe { annex.mark(cell) });
+        // SAFETY: the agenda was made for the actor's messages.
+        if unsafe { diary.next_signal(mark, place) } {
+            // SAFETY: just written.
+            return Some(unsafe { out.assume_init() });
+        }
     }
-    let message = match first.take() {
+    let message = match control.or_else(|| first.take()) {
         Some(message) => message,
         None => {
-            let (message, place) = drain.next_with_place()?;
-            if notes & rare::SIGNALS != 0 && diary.passed(place) {
+            let (message, spot) = match annex {
+                None => drain.next_with_spot()?,
+                // SAFETY: the ticket is held.
+                Some(annex) => unsafe { annex.next_user(cell)? },
+            };
+            if notes & rare::SIGNALS != 0 && diary.passed(spot) {
                 state.rare.set(state.rare.get() & !rare::SIGNALS);
             }
             message
@@ -595,7 +616,7 @@ unsafe fn pause<A: Actor>(cell: CellPtr) {
 unsafe fn drop_agenda(cell: CellPtr) {
     let state = cell.mailbox();
     let notes = state.rare.get();
-    state.rare.set(notes & rare::HELD);
+    state.rare.set(notes & (rare::HELD | rare::ANNEX));
     if notes & rare::AGENDA != 0 {
         // SAFETY: the ticket is held.
         let agenda = unsafe { cell.cold() }.agenda.take();
@@ -620,13 +641,21 @@ unsafe fn drained<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> F
         }
         return to(cell, Life::Stopping);
     }
-    if state.rare.get() != 0 {
+    let is_rare = state.rare.get() != 0;
+    if is_rare {
         // SAFETY: the ticket is held.
         unsafe { pause::<A>(cell) };
     }
     activation.lane.leaving();
     // SAFETY: the ticket is held; after `Idle` nothing is touched.
-    match unsafe { mailbox::leave::<A::Msg>(cell) } {
+    let left = unsafe {
+        if is_rare {
+            mailbox::leave_rare::<A::Msg>(cell)
+        } else {
+            mailbox::leave::<A::Msg>(cell)
+        }
+    };
+    match left {
         Release::Idle => Flow::Over(Outcome::Completed),
         Release::More => {
             activation.lane.entering();
@@ -791,9 +820,14 @@ unsafe fn wait<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> Flow
 /// # Safety
 /// As [`run`].
 unsafe fn room_back<A: Actor>(cell: CellPtr) {
-    if cell.is_bounded() {
+    if cell.has_tail() {
         // SAFETY: the ticket is held.
-        unsafe { mailbox::give_back::<A::Msg>(cell) };
+        unsafe {
+            match mailbox::annex_of::<A::Msg>(cell) {
+                None => mailbox::give_back::<A::Msg>(cell),
+                Some(annex) => annex.give_back(cell),
+            }
+        }
     }
 }
 
@@ -914,6 +948,7 @@ unsafe fn system_message(cell: CellPtr, node: NonNull<mailbox::SystemNode>) {
                 }
             }
             Letter::Unlink(other) => drop(take_link(cell, other)),
+            Letter::Resize(capacity) => (cell.vtable().resize)(cell, capacity),
             Letter::LinkEnded(other, failure) => {
                 // Not, if the link was taken back meanwhile.
                 let linked = take_link(cell, other).is_some();

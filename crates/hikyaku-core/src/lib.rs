@@ -87,7 +87,8 @@ pub use crate::actor::{
     Actor, Context, Deadline, Local, LocalActor, NotInfluenceReceiveTimeout, YieldNow, once,
 };
 pub use crate::actor_ref::{
-    ActorRef, Recipient, SendError, Sending, Started, Stopped, WeakRecipient, WeakRef, Wrap,
+    ActorRef, CapacityError, Recipient, SendError, Sending, Started, Stopped, WeakRecipient,
+    WeakRef, Wrap,
 };
 pub use crate::ask::{Ask, AskError, Cancelled, Reply, Within};
 pub use crate::blocking::{Blocking, BlockingError, BlockingPool, Job};
@@ -95,12 +96,12 @@ pub use crate::cell::cell_size;
 pub use crate::clock::Clock;
 pub use crate::dead_letter::{DeadLetter, DeadLetterReason};
 pub use crate::dispatcher::{Dispatcher, DispatcherBuilder};
-pub use crate::event_stream::{Event, Events, SubscribeError, Subscription};
+pub use crate::event_stream::{Event, Events, Pressure, SubscribeError, Subscription};
 pub use crate::extension::Extension;
 pub use crate::failure::{Failure, FailureReport, StartError, StopCause};
 pub use crate::foreman::{Foreman, Staffing};
 pub use crate::invoker::{InvokeResult, ResumeCondition, SuspendReason};
-pub use crate::mailbox::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
+pub use crate::mailbox::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy, Priority};
 pub use crate::pipe::Ended;
 pub use crate::receptionist::{Listing, Receptionist, RegisterError, ServiceKey};
 pub use crate::registry::MailboxIndex;

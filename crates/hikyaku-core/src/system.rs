@@ -57,6 +57,10 @@ pub(crate) struct Shared {
     restarts: AtomicUsize,
     /// Messages whose deadline had passed.
     expired: AtomicUsize,
+    /// Messages dropped by a policy.
+    overflowed: AtomicUsize,
+    /// For actors that are spawned without one of their own.
+    pub(crate) mailbox: MailboxOptions,
     state: AtomicU8,
     /// Who waits for the end, by number.
     waiting: Mutex<(usize, BTreeMap<usize, Waker>)>,
@@ -296,6 +300,12 @@ impl Shared {
         self.expired.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A policy has dropped a message.
+    pub(crate) fn one_overflowed(&self) {
+        // Relaxed: a statistic.
+        self.overflowed.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn force_stop(&self) {
         self.begin_shutdown(Orders::KILL.and(Orders::SHUTDOWN), true);
     }
@@ -335,6 +345,7 @@ impl System {
             escalation: Escalation::default(),
             resolution: DEFAULT_RESOLUTION,
             blocking: None,
+            mailbox: MailboxOptions::unbounded(),
         }
     }
 
@@ -523,6 +534,7 @@ impl System {
             dead_letters: shared.dead_letters.count(),
             failures: count(&shared.failures),
             expired: count(&shared.expired),
+            overflowed: count(&shared.overflowed),
             restarts: count(&shared.restarts),
             workers: 0,
             workers_asleep: 0,
@@ -573,6 +585,8 @@ pub struct Metrics {
     /// Messages dropped unhandled because their deadline had passed
     /// ([`Actor::deadline`](crate::Actor::deadline)).
     pub expired: usize,
+    /// Messages dropped by a [`MailboxOverflowPolicy`](crate::MailboxOverflowPolicy); dead letters too.
+    pub overflowed: usize,
     /// Workers of the system, as many as there are now.
     pub workers: usize,
     /// Workers with nothing to do.
@@ -648,6 +662,7 @@ pub struct SystemBuilder {
     escalation: Escalation,
     resolution: Duration,
     blocking: Option<Box<dyn BlockingPool>>,
+    mailbox: MailboxOptions,
 }
 
 impl SystemBuilder {
@@ -726,14 +741,20 @@ impl SystemBuilder {
         self
     }
 
+    /// The mailbox of actors that are spawned without one of their own. Default: unbounded.
+    pub fn mailbox(mut self, options: MailboxOptions) -> Self {
+        self.mailbox = options;
+        self
+    }
+
     /// Decides from whom a worker steals first.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Is shown each dead letter, on the worker that ended the actor. Its panics are swallowed. It
-    /// must not hold references to actors of the same system, which would keep it for ever.
+    /// Is shown each dead letter, on the worker that ended the actor, or where a message was sent that made its mailbox
+    /// drop one. Its panics are swallowed. It must not hold references to actors of the same system, which would keep it for ever.
     pub fn on_dead_letter(
         mut self,
         listener: impl Fn(&DeadLetter<'_>) + Send + Sync + 'static,
@@ -792,6 +813,8 @@ impl SystemBuilder {
             failure: Mutex::new(None),
             restarts: AtomicUsize::new(0),
             expired: AtomicUsize::new(0),
+            overflowed: AtomicUsize::new(0),
+            mailbox: self.mailbox,
             state: AtomicU8::new(SystemState::Running as u8),
             waiting: Mutex::new((0, BTreeMap::new())),
         });
@@ -866,7 +889,7 @@ impl core::error::Error for BuildError {
 #[must_use]
 pub struct SpawnOptions {
     pub(crate) name: Option<Box<str>>,
-    pub(crate) mailbox: MailboxOptions,
+    pub(crate) mailbox: Option<MailboxOptions>,
     pub(crate) throughput: Option<u32>,
     pub(crate) stop_unreferenced: bool,
     pub(crate) dispatcher: Option<Dispatcher>,
@@ -875,7 +898,7 @@ pub struct SpawnOptions {
 }
 
 impl SpawnOptions {
-    /// No name, an unbounded mailbox, the system's throughput.
+    /// No name, the system's kind of mailbox (unbounded, if it names none), the system's throughput.
     pub fn new() -> Self {
         Self::default()
     }
@@ -888,7 +911,7 @@ impl SpawnOptions {
 
     /// The kind of mailbox.
     pub fn mailbox(mut self, options: MailboxOptions) -> Self {
-        self.mailbox = options;
+        self.mailbox = Some(options);
         self
     }
 

@@ -114,15 +114,8 @@ pub(super) unsafe fn vacate_slot_for_hook<A: Actor>(cell: CellPtr) {
 pub(super) unsafe fn vacate_slot<A: Actor>(cell: CellPtr) {
     // SAFETY: the ticket is held.
     if let Some(message) = unsafe { Drain::<A::Msg>::new(cell) }.first() {
-        dead_letter(cell, message);
+        cell.dead_letter(message, DeadLetterReason::Stopped);
     }
-}
-
-fn dead_letter<M: 'static>(cell: CellPtr, message: M) {
-    cell.home()
-        .shared
-        .dead_letters
-        .receive(cell.index(), message, DeadLetterReason::Stopped);
 }
 
 /// Messages left in the queue become dead letters.
@@ -131,7 +124,11 @@ fn dead_letter<M: 'static>(cell: CellPtr, message: M) {
 /// As [`run`].
 pub(crate) unsafe fn close_mailbox<A: Actor>(cell: CellPtr) {
     // SAFETY: the ticket is held.
-    unsafe { mailbox::close::<A::Msg>(cell, |message| dead_letter(cell, message)) }
+    unsafe {
+        mailbox::close::<A::Msg>(cell, |message| {
+            cell.dead_letter(message, DeadLetterReason::Stopped);
+        });
+    }
 }
 
 /// Ends the actor: nothing of it is left but the memory, for those who still point to it.

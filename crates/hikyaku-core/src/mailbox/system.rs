@@ -41,6 +41,8 @@ pub(crate) enum Letter {
     Link(WeakCell),
     /// It has taken that back.
     Unlink(CellPtr),
+    /// The mailbox's bound is to be this.
+    Resize(usize),
     /// It has ended; with this failure, if that breaks the link.
     LinkEnded(CellPtr, Option<Failure>),
 }
