@@ -294,7 +294,6 @@ impl<M: 'static> Annex<M> {
     pub(crate) unsafe fn next_user(&self, cell: CellPtr) -> Option<(M, Spot)> {
         // SAFETY: as the caller promises.
         let next = unsafe { self.pop(cell)? };
-        self.sub();
         self.settle(cell);
         Some(next)
     }
@@ -304,6 +303,7 @@ impl<M: 'static> Annex<M> {
     unsafe fn pop(&self, cell: CellPtr) -> Option<(M, Spot)> {
         if let User::Latest(ring) = &self.user {
             let (message, position) = ring.pop()?;
+            self.sub();
             return Some((message, Spot::Position(position)));
         }
         // SAFETY: as the caller promises; a queued node holds a message.
@@ -320,6 +320,8 @@ impl<M: 'static> Annex<M> {
                 }
             };
             let message = open(node);
+            // Before others come in for it: the depth is never more than there is room.
+            self.sub();
             if let User::Bounded(permits) = &self.user
                 && permits.free()
             {
@@ -449,19 +451,16 @@ impl<M: 'static> Annex<M> {
             unsafe { chain.append_turned(newest) };
             mailbox.chain.set(chain);
         }
-        while let Some(message) = self.control.as_ref().and_then(Control::pop) {
-            self.sub();
+        while let Some(message) = self.next_control(cell) {
             each(message);
         }
         // SAFETY: as the caller promises.
-        while let Some((message, _)) = unsafe { self.pop(cell) } {
-            self.sub();
+        while let Some((message, _)) = unsafe { self.next_user(cell) } {
             each(message);
         }
         if let Some(gate) = self.gate() {
             gate.refuse_waiting();
         }
-        self.settle(cell);
     }
 }
 

@@ -215,6 +215,10 @@ mod loom {
             for thread in threads {
                 thread.join().unwrap();
             }
+            if mini.word.is_held() && !mini.word.is_closed() {
+                // Queued, and nobody has run it yet.
+                mini.run();
+            }
             let fates = mini.fates();
             let mut sorted: Vec<u32> = fates.iter().flatten().copied().collect();
             sorted.sort_unstable();

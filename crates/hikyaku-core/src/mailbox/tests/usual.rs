@@ -96,7 +96,7 @@ struct Stage<M: Number> {
     waiting: VecDeque<(u32, Pin<Box<crate::Sending<'static, M>>>)>,
 }
 
-fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Option<F::Output> {
+pub(super) fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Option<F::Output> {
     match future.poll(&mut task::Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),
         Poll::Pending => None,
