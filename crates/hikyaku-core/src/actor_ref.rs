@@ -832,7 +832,6 @@ pub enum CapacityError {
     /// A mailbox needs room for one message.
     Zero,
     /// There is no memory for so much: see [`MailboxOptions::up_to`](crate::MailboxOptions::up_to).
-    #[non_exhaustive]
     TooMuch {
         /// As much as there can be.
         most: usize,

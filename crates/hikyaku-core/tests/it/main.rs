@@ -14,15 +14,20 @@
 )]
 
 mod ask;
+mod capacity;
+mod control;
 mod deadlines;
 mod events;
 mod extension;
 mod lifecycle;
 mod local;
 mod mailbox;
+mod overflow;
 #[cfg(feature = "std")]
 mod panics;
 mod pipe;
+mod pressure;
+mod priority;
 mod puppet;
 mod receptionist;
 mod scheduling;
