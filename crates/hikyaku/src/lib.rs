@@ -90,15 +90,15 @@ pub use crate::ticks::ThreadDriver;
 pub use crate::tokio::TokioDriver;
 
 pub use hikyaku_core::{
-    Actor, ActorRef, Ask, AskError, Backoff, Blocking, BlockingError, Cancelled, Clock, Context,
-    DeadLetter, DeadLetterReason, Deadline, Dispatcher, DispatcherBuilder, Ended, Escalation,
-    Event, Events, Extension, Failure, FailureReport, InvalidOptions, Listing, Local, LocalActor,
-    MailboxIndex, MailboxOptions, MailboxOverflowPolicy, ManualDriver, Metrics,
-    NotInfluenceReceiveTimeout, PileUp, Receptionist, Recipient, RegisterError, Reply,
-    RestartPolicy, SendError, Sending, ServiceKey, Sleep, SleepError, SpawnError, SpawnOptions,
-    StartError, Started, StopCause, Stopped, SubscribeError, Subscription, Supervision,
-    SupervisionDirective, SupervisionStrategy, System, SystemState, Terminated, Timer, TimerError,
-    TimerKey, WeakRecipient, WeakRef, Within, Wrap, YieldNow, cell_size, once,
+    Actor, ActorRef, Ask, AskError, Backoff, Blocking, BlockingError, Cancelled, CapacityError,
+    Clock, Context, DeadLetter, DeadLetterReason, Deadline, Dispatcher, DispatcherBuilder, Ended,
+    Escalation, Event, Events, Extension, Failure, FailureReport, InvalidOptions, Listing, Local,
+    LocalActor, MailboxIndex, MailboxOptions, MailboxOverflowPolicy, ManualDriver, Metrics,
+    NotInfluenceReceiveTimeout, PileUp, Pressure, Priority, Receptionist, Recipient, RegisterError,
+    Reply, RestartPolicy, SendError, Sending, ServiceKey, Sleep, SleepError, SpawnError,
+    SpawnOptions, StartError, Started, StopCause, Stopped, SubscribeError, Subscription,
+    Supervision, SupervisionDirective, SupervisionStrategy, System, SystemState, Terminated, Timer,
+    TimerError, TimerKey, WeakRecipient, WeakRef, Within, Wrap, YieldNow, cell_size, once,
 };
 
 /// What an executor of one's own needs. A program that only uses actors does not.
