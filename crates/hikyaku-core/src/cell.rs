@@ -394,7 +394,11 @@ impl CellPtr {
     pub(crate) fn new<A: Actor, F: FnMut() -> A>(birth: Birth, factory: F) -> Option<Self> {
         let slots = birth.mailbox.slots();
         let (layout, tail) = layout_with_tail::<A::Msg>(Typed::<A, F>::PARTS.layout, slots)?;
-        let annex = Annex::<A::Msg>::new(&birth.mailbox, birth.name.as_deref()).ok()?;
+        let annex = if slots.is_some() && birth.mailbox.needs_annex() {
+            Some(Annex::<A::Msg>::new(&birth.mailbox, birth.name.as_deref())?)
+        } else {
+            None
+        };
         let kin = match birth.parent {
             Some(parent) => {
                 let kin = pool::try_take(Layout::new::<Kin>())?.cast::<Kin>();

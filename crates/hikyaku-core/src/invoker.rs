@@ -822,12 +822,7 @@ unsafe fn wait<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> Flow
 unsafe fn room_back<A: Actor>(cell: CellPtr) {
     if cell.has_tail() {
         // SAFETY: the ticket is held.
-        unsafe {
-            match mailbox::annex_of::<A::Msg>(cell) {
-                None => mailbox::give_back::<A::Msg>(cell),
-                Some(annex) => annex.give_back(cell),
-            }
-        }
+        unsafe { mailbox::give_room_back::<A::Msg>(cell) };
     }
 }
 

@@ -859,6 +859,8 @@ pub(crate) unsafe fn leave<M>(cell: CellPtr) -> Release {
 ///
 /// # Safety
 /// As [`leave`].
+#[cold]
+#[inline(never)]
 pub(crate) unsafe fn leave_rare<M: 'static>(cell: CellPtr) -> Release {
     // SAFETY: as the caller promises.
     unsafe {
@@ -881,6 +883,21 @@ pub(crate) unsafe fn annex_of<'a, M: 'static>(cell: CellPtr) -> Option<&'a Annex
     unsafe { cell.bounded_tail::<M>() }.annex()
 }
 
+/// As [`give_back`], for any cell with a tail.
+///
+/// # Safety
+/// The caller is the runner of `cell`, which has a tail, and messages `M`.
+#[inline(never)]
+pub(crate) unsafe fn give_room_back<M: 'static>(cell: CellPtr) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        match annex_of::<M>(cell) {
+            Some(annex) => annex.give_back(cell),
+            None => give_back::<M>(cell),
+        }
+    }
+}
+
 /// Changes the bound. *Runner.*
 ///
 /// # Safety
@@ -889,12 +906,10 @@ pub(crate) unsafe fn resize<M: 'static>(cell: CellPtr, capacity: usize) {
     // SAFETY: as the caller promises.
     unsafe {
         match annex_of::<M>(cell) {
-            Some(annex) => annex.resize(cell, capacity),
-            None => {
-                cell.bounded_tail::<M>().resize(capacity);
-                give_back::<M>(cell);
-            }
+            Some(annex) => annex.resize(capacity),
+            None => cell.bounded_tail::<M>().resize(capacity),
         }
+        give_room_back::<M>(cell);
     }
 }
 

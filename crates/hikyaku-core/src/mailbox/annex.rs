@@ -46,21 +46,15 @@ enum User<M> {
 }
 
 impl<M: 'static> Annex<M> {
-    /// The annex that the options ask for; `Err` if there is no memory.
-    pub(crate) fn new(
-        options: &MailboxOptions,
-        name: Option<&str>,
-    ) -> Result<Option<Box<Self>>, ()> {
-        if !options.needs_annex() {
-            return Ok(None);
-        }
+    /// The annex that the options ask for; `None` if there is no memory.
+    pub(crate) fn new(options: &MailboxOptions, name: Option<&str>) -> Option<Box<Self>> {
         let user = match options.bound() {
             Bound::None => User::Unbounded,
-            Bound::Latest { limit, most } => User::Latest(Ring::new(limit, most).ok_or(())?),
+            Bound::Latest { limit, most } => User::Latest(Ring::new(limit, most)?),
             Bound::Permits { limit } => User::Bounded(Permits::new(limit)),
         };
         let thresholds = options.thresholds();
-        Ok(Some(Box::new(Self {
+        Some(Box::new(Self {
             user,
             drops_newest: options.drops_newest(),
             control: options
@@ -68,7 +62,7 @@ impl<M: 'static> Annex<M> {
                 .map(|(is_control, reserve)| Control::new(is_control, reserve)),
             order: options.priority_of::<M>().map(Order::new),
             gauge: thresholds.map(|(high, low)| Gauge::new(high, low, name.map(Into::into))),
-        })))
+        }))
     }
 
     /// Where senders wait, if they do.
@@ -331,7 +325,7 @@ impl<M: 'static> Annex<M> {
         }
     }
 
-    /// Moves what is queued to the heap.
+    /// Moves what is queued to the heap; not what comes meanwhile, or a fast sender would keep the runner here.
     ///
     /// # Safety
     /// As [`next_user`](Self::next_user).
@@ -339,7 +333,8 @@ impl<M: 'static> Annex<M> {
         if let Some(order) = &self.order {
             // SAFETY: as the caller promises; a queued node holds a message.
             unsafe {
-                while let Some(node) = next_node::<M>(cell) {
+                absorb(cell.mailbox());
+                while let Some(node) = first_node::<M>(cell) {
                     order.add(node);
                 }
             }
@@ -392,16 +387,11 @@ impl<M: 'static> Annex<M> {
         self.settle(cell);
     }
 
-    /// # Safety
-    /// As [`next_user`](Self::next_user).
-    pub(crate) unsafe fn resize(&self, cell: CellPtr, capacity: usize) {
+    /// Changes the bound. To be followed by [`give_back`](Self::give_back).
+    pub(crate) fn resize(&self, capacity: usize) {
         match &self.user {
             User::Unbounded => {}
-            User::Bounded(permits) => {
-                permits.resize(capacity);
-                // SAFETY: as the caller promises.
-                unsafe { self.give_back(cell) };
-            }
+            User::Bounded(permits) => permits.resize(capacity),
             User::Latest(ring) => ring.resize(capacity),
         }
     }
@@ -469,17 +459,26 @@ impl<M: 'static> Annex<M> {
 /// # Safety
 /// The caller is the runner of `cell`, which has an annex and messages `M`.
 unsafe fn next_node<M>(cell: CellPtr) -> Option<NonNull<Node<M>>> {
-    let mailbox = cell.mailbox();
-    // SAFETY: the caller is the consumer, and the chain's nodes are its own.
+    // SAFETY: as the caller promises.
     unsafe {
-        if mailbox.chain.get().first.is_null() && !absorb(mailbox) {
+        if cell.mailbox().chain.get().first.is_null() && !absorb(cell.mailbox()) {
             return None;
         }
-        let mut chain = mailbox.chain.get();
-        let node = chain.pop()?;
-        mailbox.chain.set(chain);
-        Some(node.cast())
+        first_node(cell)
     }
+}
+
+/// The first node of the chain.
+///
+/// # Safety
+/// As [`next_node`].
+unsafe fn first_node<M>(cell: CellPtr) -> Option<NonNull<Node<M>>> {
+    let mailbox = cell.mailbox();
+    let mut chain = mailbox.chain.get();
+    // SAFETY: the caller is the consumer, and the chain's nodes are its own.
+    let node = unsafe { chain.pop()? };
+    mailbox.chain.set(chain);
+    Some(node.cast())
 }
 
 /// Moves the message out and gives the node back.

@@ -195,7 +195,7 @@ impl MailboxOptions {
         self.overflow == MailboxOverflowPolicy::DropNewest
     }
 
-    pub(super) fn needs_annex(&self) -> bool {
+    pub(crate) fn needs_annex(&self) -> bool {
         self.control.is_some()
             || self.priority.is_some()
             || self.pressure.is_some()
@@ -237,7 +237,11 @@ impl MailboxOptions {
 
     /// Refuses what cannot be built for an actor with messages `M`.
     pub(crate) fn check<M: 'static>(&self) -> Result<(), InvalidOptions> {
-        if *self == Self::unbounded() {
+        let is_plain = self.capacity.is_none()
+            && self.up_to.is_none()
+            && self.overflow == MailboxOverflowPolicy::Block
+            && !self.needs_annex();
+        if is_plain {
             return Ok(());
         }
         let most = super::bounded::MAX_CAPACITY;
