@@ -34,7 +34,7 @@ use crate::dispatcher::Home;
 use crate::failure::{Failure, StopCause};
 use crate::invoker::{self, Activation, Ending, Outcome};
 use crate::mailbox::{
-    self, Annex, CellOptions, Gate, Life, MailboxOptions, Marks, Notice, QueueMailbox, Room, Stock,
+    self, CellOptions, Gate, Life, MailboxOptions, Marks, Notice, QueueMailbox, Room, Stock,
     SystemNode, Tail, rare,
 };
 use crate::pool;
@@ -394,10 +394,9 @@ impl CellPtr {
     pub(crate) fn new<A: Actor, F: FnMut() -> A>(birth: Birth, factory: F) -> Option<Self> {
         let slots = birth.mailbox.slots();
         let (layout, tail) = layout_with_tail::<A::Msg>(Typed::<A, F>::PARTS.layout, slots)?;
-        let annex = if slots.is_some() && birth.mailbox.needs_annex() {
-            Some(Annex::<A::Msg>::new(&birth.mailbox, birth.name.as_deref())?)
-        } else {
-            None
+        let stock = match slots {
+            Some(slots) => Some(Stock::new(&birth, slots)?),
+            None => None,
         };
         let kin = match birth.parent {
             Some(parent) => {
@@ -454,7 +453,7 @@ impl CellPtr {
                         own_throughput,
                         birth.policy,
                     ),
-                    annex.is_some(),
+                    stock.as_ref().is_some_and(Stock::has_annex),
                 ),
                 vtable: &Typed::<A, F>::VTABLE,
                 cold: Cell::new(cold),
@@ -462,13 +461,7 @@ impl CellPtr {
             });
             let cell = Self(header);
             Typed::<A, F>::factory(cell).write(factory);
-            if let Some(slots) = slots {
-                let stock = Stock {
-                    limit: birth.mailbox.capacity().unwrap_or(0),
-                    slots,
-                    drops_newest: birth.mailbox.drops_newest(),
-                    annex,
-                };
+            if let Some(stock) = stock {
                 Room::<A::Msg>::write(cell.room::<A::Msg>(), stock);
             }
             Some(cell)

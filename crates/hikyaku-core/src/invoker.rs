@@ -543,10 +543,13 @@ unsafe fn next_of_all<M: 'static>(
         }
         state.rare.set(state.rare.get() & !rare::DUE);
     }
-    // SAFETY, here and below: the ticket is held.
     let control = annex.and_then(|annex| annex.next_control(cell));
     if notes & rare::SIGNALS != 0 && control.is_none() {
-        let mark = annex.map_or_else(|| drain.mark(), |annex| unsafe { annex.mark(cell) });
+        let mark = match annex {
+            None => drain.mark(),
+            // SAFETY: the ticket is held.
+            Some(annex) => unsafe { annex.mark(cell) },
+        };
         // SAFETY: the agenda was made for the actor's messages.
         if unsafe { diary.next_signal(mark, place) } {
             // SAFETY: just written.

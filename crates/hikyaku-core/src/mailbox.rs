@@ -41,7 +41,7 @@ mod ring;
 mod system;
 mod waiting;
 
-pub(crate) use self::annex::Annex;
+use self::annex::Annex;
 use self::bounded::Here;
 pub(crate) use self::bounded::{Room, Stock, Tail};
 pub(crate) use self::mark::{Mark, Spot};

@@ -20,6 +20,7 @@
 use super::Node;
 use super::annex::Annex;
 use super::waiting::{FREE, Gate, HALF, NONE, WAITING};
+use crate::cell::Birth;
 use crate::state::Link;
 use crate::sync::{self, AtomicUsize, Ordering};
 use alloc::boxed::Box;
@@ -95,6 +96,28 @@ pub(crate) enum Here {
     RunsSoon,
     /// It awaits something, so nothing may be kept back.
     Awaits,
+}
+
+impl<M: 'static> Stock<M> {
+    /// `None` if there is no memory.
+    pub(crate) fn new(birth: &Birth, slots: usize) -> Option<Self> {
+        let options = &birth.mailbox;
+        let annex = if options.needs_annex() {
+            Some(Annex::new(options, birth.name.as_deref())?)
+        } else {
+            None
+        };
+        Some(Self {
+            limit: options.capacity().unwrap_or(0),
+            slots,
+            drops_newest: options.drops_newest(),
+            annex,
+        })
+    }
+
+    pub(crate) fn has_annex(&self) -> bool {
+        self.annex.is_some()
+    }
 }
 
 impl<M> Room<M> {

@@ -47,11 +47,11 @@ impl Mark {
     pub(crate) fn pass(&mut self, spot: Spot) {
         match (&mut *self, spot) {
             (Self::Node(last), Spot::Node(node)) if *last == node => *self = Self::Nothing,
-            (Self::Position(end), Spot::Position(position)) => {
-                // Positions wrap; the two are less than half of all apart.
-                if position.wrapping_sub(*end).wrapping_add(1) <= usize::MAX / 2 {
-                    *self = Self::Nothing;
-                }
+            // Positions wrap; the two are less than half of all apart.
+            (Self::Position(end), Spot::Position(position))
+                if position.wrapping_sub(*end).wrapping_add(1) <= usize::MAX / 2 =>
+            {
+                *self = Self::Nothing;
             }
             (Self::Arrivals { before, left }, Spot::Arrival(arrival)) if arrival < *before => {
                 *left -= 1;

@@ -95,6 +95,8 @@ pub struct MailboxOptions {
     pressure: Option<(usize, usize)>,
 }
 
+type IsControl<M> = fn(&M) -> bool;
+
 /// The bound of an annex.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Bound {
@@ -217,7 +219,8 @@ impl MailboxOptions {
         }
     }
 
-    pub(super) fn control_of<M: 'static>(&self) -> Option<(fn(&M) -> bool, usize)> {
+    /// What tells control messages, and how many places they have.
+    pub(super) fn control_of<M: 'static>(&self) -> Option<(IsControl<M>, usize)> {
         let (classifier, reserve) = self.control?;
         // SAFETY: `control` makes it with a function to `bool`.
         Some((unsafe { classifier.get::<M, bool>() }?, reserve))

@@ -296,13 +296,16 @@ fn row04_the_listener_may_send_to_the_mailbox_that_dropped() {
 
 // === a storm ===
 
+/// Senders and numbers.
+type Labels = Vec<(usize, u64)>;
+
 struct Parcel(
     usize,
     u64,
     #[allow(dead_code, reason = "for its drop")] Counted,
 );
 
-struct Sink(Arc<Mutex<Vec<(usize, u64)>>>);
+struct Sink(Arc<Mutex<Labels>>);
 
 impl Actor for Sink {
     type Msg = Parcel;
@@ -331,7 +334,7 @@ fn row01_row04_row09_every_message_has_one_fate_while_some_are_dropped() {
     ] {
         for stops in [false, true] {
             check_seeds(40, |sim| {
-                let fates: Arc<Mutex<[Vec<(usize, u64)>; 2]>> = Arc::default();
+                let fates: Arc<Mutex<[Labels; 2]>> = Arc::default();
                 let dead = fates.clone();
                 let mut sim = Sim::builder(sim.seed())
                     .on_dead_letter(move |letter| {
@@ -340,7 +343,7 @@ fn row01_row04_row09_every_message_has_one_fate_while_some_are_dropped() {
                         dead.lock().unwrap()[fate].push((parcel.0, parcel.1));
                     })
                     .build();
-                let got: Arc<Mutex<Vec<(usize, u64)>>> = Arc::default();
+                let got: Arc<Mutex<Labels>> = Arc::default();
                 let notes = got.clone();
                 let options = SpawnOptions::new().mailbox(mailbox);
                 let sink = sim

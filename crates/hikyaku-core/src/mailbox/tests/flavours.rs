@@ -482,6 +482,11 @@ impl Stage {
             }
         }
         self.poll_sending();
+        self.check();
+    }
+
+    /// What can be seen is what the model says.
+    fn check(&self) {
         let depth = self.model.depth();
         if let Some(seen) = self.actor.depth() {
             assert_eq!(seen, depth);

@@ -795,28 +795,29 @@ fn annex_control_tell_against_stop() {
 /// With slots, and with permits: who waits is served by the room that is added.
 #[test]
 fn wait_against_set_capacity() {
-    both(0, |owned| {
-        let mut stage = Stage::started(owned, with(MailboxOptions::bounded(1).up_to(2)));
-        stage.actor.set_capacity(2).unwrap();
-        wait_against_change(&mut stage);
+    both(1, |owned| {
+        let mailbox = MailboxOptions::bounded(1);
+        wait_against_change(owned, mailbox.up_to(2));
     });
-    both(0, |owned| {
-        let mailbox = MailboxOptions::bounded(1).pressure(1, 0);
-        let mut stage = Stage::started(owned, with(mailbox));
-        stage.actor.set_capacity(2).unwrap();
-        wait_against_change(&mut stage);
+    both(1, |owned| {
+        let mailbox = MailboxOptions::bounded(1);
+        wait_against_change(owned, mailbox.pressure(1, 0));
     });
 }
 
-fn wait_against_change(stage: &mut Stage) {
-    let other = stage.other(|actor, _| {
-        block_on(actor.send(note(1))).unwrap();
-        actor.set_capacity(1).unwrap();
+fn wait_against_change(owned: bool, mailbox: MailboxOptions) {
+    let mut stage = Stage::started(owned, with(mailbox));
+    stage.actor.tell(waits()).unwrap();
+    assert!(stage.rests());
+    stage.actor.tell(note(1)).unwrap();
+    stage.actor.set_capacity(2).unwrap();
+    let other = stage.other(|actor, record| {
         block_on(actor.send(note(2))).unwrap();
+        record.open();
     });
-    stage.serve_until_handled(2);
+    stage.serve_until_handled(3);
     other.join().unwrap();
-    assert_eq!(stage.handled(), [1, 2]);
+    assert_eq!(stage.handled(), [100, 1, 2]);
 }
 
 #[test]
