@@ -3,7 +3,7 @@
 //! ```text
 //!   sender ─┬─ control? ──────────────► control lane ───────────────┐ first
 //!           ├─ DropOldest ────────────► ring ─────────────────────┐ │
-//!           └─ others, with a permit ─► word ─► chain ─► (heap) ──┴─┴─► handler
+//!           └─ others, with a permit ─► word ─► chain ─► (lists) ─┴─┴─► handler
 //! ```
 //!
 //! A cell with an annex has a tail without slots, so that its senders find no room and come here; the runner is
@@ -305,8 +305,8 @@ impl<M: 'static> Annex<M> {
             let (node, spot) = match &self.order {
                 Some(order) => {
                     self.collect(cell);
-                    let (node, arrival) = order.pop()?;
-                    (node, Spot::Arrival(arrival))
+                    let (node, age) = order.pop()?;
+                    (node, Spot::Age(age))
                 }
                 None => {
                     let node = next_node::<M>(cell)?;
@@ -325,7 +325,7 @@ impl<M: 'static> Annex<M> {
         }
     }
 
-    /// Moves what is queued to the heap; not what comes meanwhile, or a fast sender would keep the runner here.
+    /// Moves what is queued to the lists by priority; not what comes meanwhile, or a fast sender would keep the runner here.
     ///
     /// # Safety
     /// As [`next_user`](Self::next_user).
@@ -352,12 +352,9 @@ impl<M: 'static> Annex<M> {
             (_, Some(order)) => {
                 // SAFETY: as the caller promises.
                 unsafe { self.collect(cell) };
-                match order.len() {
-                    0 => Mark::Nothing,
-                    left => Mark::Arrivals {
-                        before: order.next(),
-                        left,
-                    },
+                match order.mark() {
+                    (0, _) => Mark::Nothing,
+                    (left, age) => Mark::Older { age, left },
                 }
             }
             (_, None) => {
@@ -409,7 +406,7 @@ impl<M: 'static> Annex<M> {
         let more = mailbox.task.attention()
             || mailbox.word.has_nodes()
             || !mailbox.chain.get().first.is_null()
-            || self.order.as_ref().is_some_and(|order| order.len() != 0)
+            || self.order.as_ref().is_some_and(|order| !order.is_empty())
             || self.control.as_ref().is_some_and(Control::has_messages)
             || matches!(&self.user, User::Latest(ring) if ring.is_ready());
         if more {

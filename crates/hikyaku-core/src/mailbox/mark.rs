@@ -14,8 +14,8 @@ pub(crate) enum Spot {
     Node(*const Link),
     /// In the ring.
     Position(usize),
-    /// In the heap.
-    Arrival(u64),
+    /// In a list of a priority.
+    Age(u64),
 }
 
 /// What has to be taken first.
@@ -26,9 +26,9 @@ pub(crate) enum Mark {
     Node(*const Link),
     /// All before this position.
     Position(usize),
-    /// So many of those that arrived before.
-    Arrivals {
-        before: u64,
+    /// So many of those whose age is below this one.
+    Older {
+        age: u64,
         left: usize,
     },
 }
@@ -53,7 +53,7 @@ impl Mark {
             {
                 *self = Self::Nothing;
             }
-            (Self::Arrivals { before, left }, Spot::Arrival(arrival)) if arrival < *before => {
+            (Self::Older { age, left }, Spot::Age(own)) if own < *age => {
                 *left -= 1;
                 if *left == 0 {
                     *self = Self::Nothing;
