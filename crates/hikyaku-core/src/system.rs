@@ -741,7 +741,9 @@ impl SystemBuilder {
         self
     }
 
-    /// The mailbox of actors that are spawned without one of their own. Default: unbounded.
+    /// The mailbox of actors that are spawned without one of their own. Default: unbounded. With control messages or
+    /// priorities such actors have to have one type of message; others are refused as
+    /// [`SpawnError::InvalidOptions`].
     pub fn mailbox(mut self, options: MailboxOptions) -> Self {
         self.mailbox = options;
         self
