@@ -147,6 +147,7 @@ impl Case {
         let core = self.workload.is_core() && self.runtime == Runtime::Mt;
         self.workload.runs_on(self.runtime)
             && (core || !self.system.is_executor())
+            && (self.workload.rule().is_none() || self.system.tell_by.is_some())
             && match self.workload {
                 Workload::TellBounded => self.system.tell_bounded.is_some(),
                 Workload::AskDeadline => self.system.ask_deadline.is_some(),
@@ -188,6 +189,10 @@ impl Case {
             actors,
             each: counts.fan_each,
         };
+        if let Some(rule) = self.workload.rule() {
+            let load = Tell::steady(counts.tell, 1);
+            return values("wall", had(system.tell_by)(runtime, load, rule), None);
+        }
         let timed = match self.workload {
             Workload::Tell => (system.tell)(runtime, Tell::steady(counts.tell, 1)),
             Workload::TellBurst => (system.tell)(runtime, Tell::burst(counts.tell)),

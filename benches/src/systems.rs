@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::harness::{Memory, Timed};
 use crate::timers::Timers;
-use crate::workload::{Asked, Fan, Registered, Ring, Runtime, Tell};
+use crate::workload::{Asked, Fan, Registered, Ring, Rule, Runtime, Tell};
 
 mod actix;
 mod hikyaku;
@@ -18,6 +18,8 @@ pub(crate) struct System {
     pub(crate) tell: fn(Runtime, Tell) -> Timed,
     /// `None` if actors have no bounded mailboxes.
     pub(crate) tell_bounded: Option<fn(Runtime, Tell) -> Timed>,
+    /// Only Hikyaku, and what it's compared with.
+    pub(crate) tell_by: Option<fn(Runtime, Tell, Rule) -> Timed>,
     pub(crate) fan: fn(Runtime, Fan) -> Timed,
     pub(crate) ring: fn(Runtime, Ring) -> Timed,
     pub(crate) ask: fn(Runtime, u64) -> Timed,

@@ -47,6 +47,12 @@ pub(crate) enum Workload {
     TellBurst,
     Tell4To1,
     TellBounded,
+    /// As `Tell`, to a mailbox of another kind: see [`Rule`]. Also the next four.
+    TellDropNewest,
+    TellDropOldest,
+    TellGrow,
+    TellPriority,
+    TellControl,
     Fan100,
     Fan1000,
     PingPong,
@@ -68,11 +74,16 @@ pub(crate) enum Workload {
 }
 
 impl Workload {
-    pub(crate) const ALL: [Workload; 18] = [
+    pub(crate) const ALL: [Workload; 23] = [
         Workload::Tell,
         Workload::TellBurst,
         Workload::Tell4To1,
         Workload::TellBounded,
+        Workload::TellDropNewest,
+        Workload::TellDropOldest,
+        Workload::TellGrow,
+        Workload::TellPriority,
+        Workload::TellControl,
         Workload::Fan100,
         Workload::Fan1000,
         Workload::PingPong,
@@ -95,6 +106,11 @@ impl Workload {
             Workload::TellBurst => "tell_burst",
             Workload::Tell4To1 => "tell_4to1",
             Workload::TellBounded => "tell_bounded",
+            Workload::TellDropNewest => "tell_drop_newest",
+            Workload::TellDropOldest => "tell_drop_oldest",
+            Workload::TellGrow => "tell_grow",
+            Workload::TellPriority => "tell_priority",
+            Workload::TellControl => "tell_control",
             Workload::Fan100 => "fan_100",
             Workload::Fan1000 => "fan_1000",
             Workload::PingPong => "pingpong",
@@ -132,6 +148,18 @@ impl Workload {
         runtime == Runtime::Mt || !matches!(self, Workload::Tell4To1 | Workload::AskOutside)
     }
 
+    /// Whose mailbox is of a kind that only Hikyaku has.
+    pub(crate) fn rule(self) -> Option<Rule> {
+        Some(match self {
+            Workload::TellDropNewest => Rule::DropNewest,
+            Workload::TellDropOldest => Rule::DropOldest,
+            Workload::TellGrow => Rule::Grow,
+            Workload::TellPriority => Rule::Priority,
+            Workload::TellControl => Rule::Control,
+            _ => return None,
+        })
+    }
+
     /// What the executors of Hikyaku are compared by.
     pub(crate) fn is_core(self) -> bool {
         use Workload::{Ask, PingPong, Spawn, Tell};
@@ -143,6 +171,19 @@ impl Workload {
     pub(crate) fn warms_up(self) -> bool {
         !matches!(self, Workload::Spawn | Workload::Memory | Workload::IdleCpu)
     }
+}
+
+/// How a mailbox treats messages. What has no room is dropped and counted all the same; the yardstick is an unbounded
+/// channel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Rule {
+    DropNewest,
+    DropOldest,
+    Grow,
+    /// Three priorities in turns.
+    Priority,
+    /// There are control messages, and this is none.
+    Control,
 }
 
 /// How much of everything. One table per purpose.

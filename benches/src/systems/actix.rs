@@ -18,6 +18,7 @@ pub(crate) static SYSTEM: Peer = Peer {
     name: "actix",
     tell,
     tell_bounded: Some(tell_bounded),
+    tell_by: None,
     fan,
     ring,
     ask,

@@ -3,20 +3,21 @@
 use std::time::Duration;
 
 use hikyaku::prelude::*;
-use hikyaku::{Builder, CurrentThread, System, block_on};
+use hikyaku::{Builder, CurrentThread, MailboxOverflowPolicy, Priority, System, block_on};
 
 use super::System as Peer;
 use crate::harness::{Clock, Memory, MemoryProbe, Timed, tokio_runtime};
 use crate::timers::Timers;
 use crate::workload::{
     Asked, BOUND, CHUNK, Counter, DEADLINE, Done, Fan, Handled, Idle, IdleRun, READY, Registered,
-    Ring, Runtime, Station, Tell, WORKERS, Waiter, idle_second, time_asks,
+    Ring, Rule, Runtime, Station, Tell, WORKERS, Waiter, idle_second, time_asks,
 };
 
 pub(crate) static SYSTEM: Peer = Peer {
     name: "hikyaku",
     tell: |runtime, load| tell(Place::new(runtime), load),
     tell_bounded: Some(tell_bounded),
+    tell_by: Some(tell_by),
     fan,
     ring: |runtime, load| ring(Place::new(runtime), load),
     ask: |runtime, asks| ask(Place::new(runtime), asks),
@@ -219,6 +220,93 @@ fn tell_bounded(runtime: Runtime, load: Tell) -> Timed {
     assert!(teller.tell(Start).is_ok());
     assert_eq!(place.block_on(finished), Ok(load.sum()));
     clock.stop(load.messages())
+}
+
+/// Counts until the last message, which is sent in any case.
+struct Sieve {
+    handled: u64,
+    done: Done,
+}
+
+const LAST: u64 = u64::MAX;
+
+impl Actor for Sieve {
+    type Msg = Msg;
+
+    async fn handle(&mut self, msg: Msg, _: &mut Context<'_, Self>) -> Result<(), Failure> {
+        let Msg::Add(value) = msg;
+        if value == LAST {
+            self.done.arrive(self.handled);
+        } else {
+            self.handled += 1;
+        }
+        Ok(())
+    }
+}
+
+struct SieveTeller(Teller);
+
+impl Actor for SieveTeller {
+    type Msg = Start;
+
+    async fn handle(&mut self, _: Start, cx: &mut Context<'_, Self>) -> Result<(), Failure> {
+        let Teller { target, load } = &self.0;
+        for _ in 0..load.chunks {
+            for i in 0..load.chunk {
+                // Refused while another thread is in the middle of the oldest one.
+                while target.tell(Msg::Add(i)).is_err() {
+                    cx.yield_now().await;
+                }
+            }
+            cx.yield_now().await;
+        }
+        assert!(target.send(Msg::Add(LAST)).await.is_ok());
+        Ok(())
+    }
+}
+
+fn mailbox(rule: Rule) -> MailboxOptions {
+    let bounded = MailboxOptions::bounded(BOUND);
+    let grow = MailboxOverflowPolicy::Grow { max: 1_000 * BOUND };
+    match rule {
+        Rule::DropNewest => bounded.overflow(MailboxOverflowPolicy::DropNewest),
+        Rule::DropOldest => MailboxOptions::latest(BOUND),
+        Rule::Grow => bounded.overflow(grow),
+        Rule::Priority => MailboxOptions::unbounded().priority(|msg: &Msg| match msg {
+            Msg::Add(LAST) => Priority::LOWEST,
+            Msg::Add(value) => Priority(1 + (value % 3) as u8),
+        }),
+        // None of these is one.
+        Rule::Control => MailboxOptions::unbounded().control(|_: &Msg| false, 1),
+    }
+}
+
+fn tell_by(runtime: Runtime, load: Tell, rule: Rule) -> Timed {
+    let place = Place::new(runtime);
+    let (done, finished) = Done::new(1);
+    let options = SpawnOptions::new().mailbox(mailbox(rule));
+    let target = place
+        .system()
+        .spawn_with(options, move || Sieve {
+            handled: 0,
+            done: done.clone(),
+        })
+        .expect("there is room");
+    let clock = Clock::start();
+    let teller = place.start(move || {
+        SieveTeller(Teller {
+            target: target.clone(),
+            load,
+        })
+    });
+    assert!(teller.tell(Start).is_ok());
+    let handled = place.block_on(finished).expect("it ends");
+    let timed = clock.stop(load.messages());
+    // The sender of the last message counts what that has let go.
+    while handled + place.system().metrics().overflowed as u64 != load.messages() {
+        std::thread::yield_now();
+    }
+    timed
 }
 
 struct FanTeller {

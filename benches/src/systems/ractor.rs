@@ -14,6 +14,7 @@ pub(crate) static SYSTEM: System = System {
     name: "ractor",
     tell,
     tell_bounded: None,
+    tell_by: None,
     fan,
     ring,
     ask,

@@ -18,6 +18,7 @@ pub(crate) static SYSTEM: System = System {
     name: "tokio",
     tell,
     tell_bounded: Some(tell_bounded),
+    tell_by: Some(|runtime, load, _| tell(runtime, load)),
     fan,
     ring,
     ask,

@@ -13,6 +13,7 @@ pub(crate) static SYSTEM: System = System {
     name: "xtra",
     tell,
     tell_bounded: Some(tell_bounded),
+    tell_by: None,
     fan,
     ring,
     ask,

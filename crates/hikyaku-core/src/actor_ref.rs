@@ -3,7 +3,8 @@
 use crate::ask::{Ask, Reply};
 use crate::cell::CellPtr;
 use crate::failure::{StartError, StopCause};
-use crate::mailbox::{self, Letter, Marks, Notice, Push, Waiter, Waiting};
+use crate::invoker;
+use crate::mailbox::{self, Gate, Letter, Marks, Notice, Overflow, Push, Waiter, Waiting};
 use crate::registry::MailboxIndex;
 use crate::state::Orders;
 use crate::sync::{Arc, UnsafeCell};
@@ -189,7 +190,8 @@ impl<M> ActorRef<M> {
 }
 
 impl<M: Send + 'static> ActorRef<M> {
-    /// Sends a message. Never waits.
+    /// Sends a message. Never waits. If there is no room, the mailbox's
+    /// [policy](crate::MailboxOverflowPolicy) says what becomes of it.
     ///
     /// ```
     /// # use hikyaku_core::{Actor, Context, Failure, SendError, System};
@@ -212,7 +214,7 @@ impl<M: Send + 'static> ActorRef<M> {
     #[inline]
     pub fn tell(&self, message: M) -> Result<(), SendError<M>> {
         // SAFETY: the reference keeps the cell, whose messages are `M`.
-        unsafe { mailbox::push(self.cell, message) }.into_result()
+        unsafe { mailbox::push(self.cell, message, Overflow::Apply) }.into_result()
     }
 
     /// Sends a message if there is room, whatever the overflow policy. Never waits.
@@ -221,15 +223,17 @@ impl<M: Send + 'static> ActorRef<M> {
     /// [`SendError`] with the message.
     #[inline]
     pub fn try_send(&self, message: M) -> Result<(), SendError<M>> {
-        // `tell` differs once a policy lets something else go.
-        self.tell(message)
+        // SAFETY: the reference keeps the cell, whose messages are `M`.
+        unsafe { mailbox::push(self.cell, message, Overflow::Refuse) }.into_result()
     }
 
-    /// Sends a message; waits for room if the mailbox is full. Waiting senders are served in order.
+    /// Sends a message; waits for room if the mailbox is full. Waiting senders are served in order. A mailbox that
+    /// drops the oldest message always has room.
     ///
     /// # Errors
     /// [`SendError::Closed`] with the message if the actor ends first. [`SendError::Full`] if an
-    /// actor sends to its own full mailbox: it would wait for itself.
+    /// actor sends to its own full mailbox, where it would wait for itself, and for a control message if the places
+    /// for these are taken.
     ///
     /// # Cancel safety
     /// Dropping the future drops the message with it, unless the mailbox already has it. Nothing is
@@ -267,6 +271,79 @@ impl<M: Send + 'static> ActorRef<M> {
     #[inline]
     pub fn ask<T: Send + 'static>(&self, make: impl FnOnce(Reply<T>) -> M) -> Ask<'_, T> {
         Ask::send(self.cell, make, |message| self.tell(message))
+    }
+
+    /// How many messages the mailbox takes; `None` if it is unbounded. With
+    /// [`Grow`](crate::MailboxOverflowPolicy::Grow) that is the `max`.
+    pub fn capacity(&self) -> Option<usize> {
+        if !self.cell.has_tail() {
+            return None;
+        }
+        // SAFETY: the reference keeps the cell, whose messages are `M`.
+        let tail = unsafe { self.cell.bounded_tail::<M>() };
+        match tail.annex() {
+            Some(annex) => annex.capacity(),
+            None => Some(tail.limit()),
+        }
+    }
+
+    /// Changes the [`capacity`](Self::capacity). The actor's worker does it, before the next message, and also while a
+    /// handler awaits.
+    ///
+    /// If more is queued than the new capacity, it stays; new messages find no room until it is less. If the capacity
+    /// grows, senders that wait are served, in order.
+    ///
+    /// ```
+    /// # use hikyaku_core::{Actor, CapacityError, Context, Failure, MailboxOptions, SpawnOptions, System};
+    /// # struct Log;
+    /// # impl Actor for Log {
+    /// #     type Msg = String;
+    /// #     async fn handle(&mut self, _: String, _: &mut Context<'_, Self>) -> Result<(), Failure> { Ok(()) }
+    /// # }
+    /// # let (system, _workers) = System::builder("demo").build()?;
+    /// let options = MailboxOptions::bounded(64).up_to(1024);
+    /// let log = system.spawn_with(SpawnOptions::new().mailbox(options), || Log)?;
+    /// log.set_capacity(500)?;
+    /// assert_eq!(log.set_capacity(2000), Err(CapacityError::TooMuch { most: 1024 }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`CapacityError`], see there.
+    pub fn set_capacity(&self, capacity: usize) -> Result<(), CapacityError> {
+        if !self.cell.has_tail() {
+            return Err(CapacityError::Unbounded);
+        }
+        // SAFETY: the reference keeps the cell, whose messages are `M`.
+        let tail = unsafe { self.cell.bounded_tail::<M>() };
+        let most = match tail.annex() {
+            Some(annex) => annex.most().ok_or(CapacityError::Unbounded)?,
+            None => tail.slots(),
+        };
+        if capacity == 0 {
+            return Err(CapacityError::Zero);
+        }
+        if capacity > most {
+            return Err(CapacityError::TooMuch { most });
+        }
+        // SAFETY: the reference keeps the cell, which has a tail and messages `M`; a letter is opened by the runner.
+        let queued =
+            unsafe { invoker::call(self.cell, move |cell| mailbox::resize::<M>(cell, capacity)) };
+        if queued {
+            Ok(())
+        } else {
+            Err(CapacityError::Ended)
+        }
+    }
+
+    /// How many messages are queued, if the mailbox tells of
+    /// [pressure](crate::MailboxOptions::pressure); `None` if not.
+    pub fn depth(&self) -> Option<usize> {
+        if !self.cell.has_tail() {
+            return None;
+        }
+        // SAFETY: the reference keeps the cell, whose messages are `M`.
+        unsafe { self.cell.bounded_tail::<M>() }.annex()?.depth()
     }
 
     /// The same actor as one that takes `N`, wrapped into its messages.
@@ -424,7 +501,7 @@ impl<M> Wrap<M> for M {
 }
 
 struct RecipientVTable<N> {
-    push: unsafe fn(CellPtr, N) -> Result<(), SendError<N>>,
+    push: unsafe fn(CellPtr, N, Overflow) -> Result<(), SendError<N>>,
 }
 
 struct Wrapped<M, N>(PhantomData<fn(M, N)>);
@@ -434,9 +511,9 @@ impl<M: Wrap<N> + 'static, N: 'static> Wrapped<M, N> {
 
     /// # Safety
     /// The cell is live, and its messages are `M`.
-    unsafe fn push(cell: CellPtr, n: N) -> Result<(), SendError<N>> {
+    unsafe fn push(cell: CellPtr, n: N, overflow: Overflow) -> Result<(), SendError<N>> {
         // SAFETY: as the caller promises.
-        unsafe { mailbox::push(cell, M::wrap(n)) }
+        unsafe { mailbox::push(cell, M::wrap(n), overflow) }
             .into_result()
             .map_err(|refused| refused.map(M::unwrap))
     }
@@ -455,7 +532,7 @@ impl<N: Send + 'static> Recipient<N> {
     /// [`SendError`] with the original.
     pub fn tell(&self, n: N) -> Result<(), SendError<N>> {
         // SAFETY: the reference keeps the cell, and the table was made for its messages.
-        unsafe { (self.vtable.push)(self.cell, n) }
+        unsafe { (self.vtable.push)(self.cell, n, Overflow::Apply) }
     }
 
     /// As [`ActorRef::try_send`].
@@ -463,7 +540,8 @@ impl<N: Send + 'static> Recipient<N> {
     /// # Errors
     /// [`SendError`] with the original.
     pub fn try_send(&self, n: N) -> Result<(), SendError<N>> {
-        self.tell(n)
+        // SAFETY: as in `tell`.
+        unsafe { (self.vtable.push)(self.cell, n, Overflow::Refuse) }
     }
 }
 
@@ -606,7 +684,7 @@ impl<M: Send + 'static> Future for Sending<'_, M> {
         match this.message.take() {
             Some(message) => {
                 // SAFETY: the reference keeps the cell, whose messages are `M`.
-                match unsafe { mailbox::push(this.actor.cell, message) } {
+                match unsafe { mailbox::push(this.actor.cell, message, Overflow::Wait) } {
                     Push::Full(message) => this.wait(message, cx),
                     pushed => Poll::Ready(pushed.into_result()),
                 }
@@ -624,6 +702,10 @@ impl<M: Send + 'static> Sending<'_, M> {
         if mailbox::is_self_send(cell) {
             return Poll::Ready(Err(SendError::Full(message)));
         }
+        // SAFETY: the reference keeps the cell, whose messages are `M`.
+        let Some(gate) = (unsafe { self.gate(&message) }) else {
+            return self.full(message, cx);
+        };
         loop {
             // In its place before the list knows of it. A waiter that was there is not in the list.
             let waiter = self
@@ -631,9 +713,8 @@ impl<M: Send + 'static> Sending<'_, M> {
                 .insert(UnsafeCell::new(Waiter::new(message)))
                 .with_mut(|waiter| waiter);
             self.listed = waiter;
-            // SAFETY: only a bounded mailbox is ever full. The future is pinned, and the waiter
-            // leaves the list before it is dropped.
-            let state = unsafe { cell.bounded_tail::<M>().wait(waiter, cx.waker()) };
+            // SAFETY: the future is pinned, and the waiter leaves the list before it is dropped.
+            let state = unsafe { gate.wait(waiter, cx.waker()) };
             if state == Waiting::Queued && !cell.mailbox().word.is_closed() {
                 return Poll::Pending;
             }
@@ -647,11 +728,38 @@ impl<M: Send + 'static> Sending<'_, M> {
                 return Poll::Ready(Ok(()));
             };
             // SAFETY: the reference keeps the cell, whose messages are `M`.
-            match unsafe { mailbox::push(cell, again) } {
+            match unsafe { mailbox::push(cell, again, Overflow::Wait) } {
                 Push::Full(again) => message = again,
                 pushed => return Poll::Ready(pushed.into_result()),
             }
         }
+    }
+
+    /// Where to wait for room for `message`; `None` if that would not help.
+    ///
+    /// # Safety
+    /// The reference keeps the cell, whose messages are `M`.
+    unsafe fn gate<'g>(&self, message: &M) -> Option<&'g Gate<M>> {
+        let cell = self.actor.cell;
+        // SAFETY: as the caller promises; only a mailbox with a tail is ever full.
+        let annex = unsafe { cell.bounded_tail::<M>() }.annex();
+        if annex.is_some_and(|annex| annex.is_control(message)) {
+            return None;
+        }
+        // SAFETY: as the caller promises.
+        unsafe { cell.gate() }
+    }
+
+    /// There is nothing to wait for but another thread, for a moment.
+    fn full(&mut self, message: M, cx: &task::Context<'_>) -> Poll<Result<(), SendError<M>>> {
+        // SAFETY: the reference keeps the cell, whose messages are `M`.
+        let annex = unsafe { self.actor.cell.bounded_tail::<M>() }.annex();
+        if annex.is_some_and(|annex| annex.is_full_for_a_moment(&message)) {
+            self.message = Some(message);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(SendError::Full(message)))
     }
 
     fn poll_waiting(&mut self, cx: &task::Context<'_>) -> Poll<Result<(), SendError<M>>> {
@@ -659,13 +767,12 @@ impl<M: Send + 'static> Sending<'_, M> {
             !self.listed.is_null(),
             "a send was polled after it was done"
         );
-        // SAFETY: as in `wait`.
-        match unsafe {
-            self.actor
-                .cell
-                .bounded_tail::<M>()
-                .wait(self.listed, cx.waker())
-        } {
+        // SAFETY: whoever is listed is so at the gate; the rest as in `wait`.
+        let state = unsafe {
+            let gate = self.actor.cell.gate::<M>();
+            gate.map_or(Waiting::Outside, |gate| gate.wait(self.listed, cx.waker()))
+        };
+        match state {
             Waiting::Queued => Poll::Pending,
             Waiting::Outside | Waiting::Admitted | Waiting::Refused => self.end_waiting(),
         }
@@ -686,9 +793,11 @@ impl<M: Send + 'static> Sending<'_, M> {
         if waiter.is_null() {
             return None;
         }
-        // SAFETY: only a bounded mailbox has a list; afterwards the waiter is ours alone.
+        // SAFETY: it was listed at this gate; afterwards the waiter is ours alone.
         let message = unsafe {
-            self.actor.cell.bounded_tail::<M>().stop_waiting(waiter);
+            if let Some(gate) = self.actor.cell.gate::<M>() {
+                gate.stop_waiting(waiter);
+            }
             (*waiter).message().take()
         };
         self.waiter = None;
@@ -712,6 +821,38 @@ impl<M: Send + 'static> fmt::Debug for Sending<'_, M> {
             .finish_non_exhaustive()
     }
 }
+
+/// Why a capacity was not changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CapacityError {
+    /// The mailbox has no bound.
+    Unbounded,
+    /// A mailbox needs room for one message.
+    Zero,
+    /// There is no memory for so much: see [`MailboxOptions::up_to`](crate::MailboxOptions::up_to).
+    TooMuch {
+        /// As much as there can be.
+        most: usize,
+    },
+    /// The actor has ended.
+    Ended,
+}
+
+impl fmt::Display for CapacityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unbounded => f.write_str("the mailbox has no bound"),
+            Self::Zero => f.write_str("a bounded mailbox needs room for one message"),
+            Self::TooMuch { most } => {
+                write!(f, "the mailbox was made for {most} messages at most")
+            }
+            Self::Ended => f.write_str("the actor has ended"),
+        }
+    }
+}
+
+impl core::error::Error for CapacityError {}
 
 // === waiting for start and end ===
 

@@ -19,9 +19,9 @@
 use crate::cell::CellPtr;
 use crate::failure::Failure;
 use crate::invoker::Ending;
-use crate::mailbox::rare;
+use crate::mailbox::{Mark, Spot, rare};
 use crate::registry::MailboxIndex;
-use crate::state::{Link, Orders};
+use crate::state::Orders;
 use crate::sync::{self, Arc, Mutex, Wakes, Waking};
 use crate::time::{NotSet, Target, Time, TimerId};
 use crate::timer::{Make, PileUp, Rhythm, Timer, TimerError, TimerKey};
@@ -216,18 +216,9 @@ struct Given<M> {
 /// The end of another actor, which has its turn like a message.
 struct Signal<M> {
     of: MailboxIndex,
-    behind: Behind,
+    /// Which messages come before; to be found out.
+    behind: Option<Mark>,
     what: M,
-}
-
-/// Which message comes before.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Behind {
-    /// To be found out: the last one that is queued.
-    Unknown,
-    Place(*const Link),
-    /// None any more.
-    Nothing,
 }
 
 enum Due<M> {
@@ -279,15 +270,15 @@ pub(crate) trait Diary {
     /// `out` has room for a message of the actor.
     unsafe fn next(&mut self, out: *mut ()) -> bool;
 
-    /// Moves the message of the next signal whose turn has come to `out`; false if there is none. `last` is the
-    /// last place in the queue.
+    /// Moves the message of the next signal whose turn has come to `out`; false if there is none. `queued` is
+    /// what is in the mailbox.
     ///
     /// # Safety
     /// As [`next`](Self::next).
-    unsafe fn next_signal(&mut self, last: *const Link, out: *mut ()) -> bool;
+    unsafe fn next_signal(&mut self, queued: Mark, out: *mut ()) -> bool;
 
-    /// The message that had this place was taken. True if no signal waits any more.
-    fn passed(&mut self, place: *const Link) -> bool;
+    /// The message that was there has been taken. True if no signal waits any more.
+    fn passed(&mut self, spot: Spot) -> bool;
 
     /// A message is about to be handled.
     ///
@@ -575,7 +566,7 @@ impl<M: 'static> Agenda<M> {
         match (handed, signal) {
             (Some(what), Some(of)) => self.signals.push_back(Signal {
                 of,
-                behind: Behind::Unknown,
+                behind: None,
                 what,
             }),
             (Some(handed), None) => {
@@ -653,18 +644,12 @@ impl<M: 'static> Diary for Agenda<M> {
         false
     }
 
-    unsafe fn next_signal(&mut self, last: *const Link, out: *mut ()) -> bool {
+    unsafe fn next_signal(&mut self, queued: Mark, out: *mut ()) -> bool {
         for signal in &mut self.signals {
-            if signal.behind == Behind::Unknown {
-                signal.behind = if last.is_null() {
-                    Behind::Nothing
-                } else {
-                    Behind::Place(last)
-                };
-            }
+            signal.behind.get_or_insert(queued);
         }
         match self.signals.front() {
-            Some(signal) if signal.behind == Behind::Nothing => {}
+            Some(signal) if signal.behind == Some(Mark::Nothing) => {}
             _ => return false,
         }
         let Some(signal) = self.signals.pop_front() else {
@@ -676,11 +661,13 @@ impl<M: 'static> Diary for Agenda<M> {
         true
     }
 
-    fn passed(&mut self, place: *const Link) -> bool {
-        for signal in &mut self.signals {
-            if signal.behind == Behind::Place(place) {
-                signal.behind = Behind::Nothing;
-            }
+    fn passed(&mut self, spot: Spot) -> bool {
+        for mark in self
+            .signals
+            .iter_mut()
+            .filter_map(|signal| signal.behind.as_mut())
+        {
+            mark.pass(spot);
         }
         self.signals.is_empty()
     }

@@ -5,7 +5,7 @@
 //!   slot     the one live future, or a large first message
 //!   actor    the value, beside the future; vacant until the factory has run
 //!   factory  for the first time and for each restart
-//!   tail     the slots of a bounded mailbox
+//!   tail     the slots of a bounded mailbox, the way to its annex
 //! ```
 //!
 //! The layout after the header depends on the actor; what others need to know of it is in the
@@ -29,11 +29,13 @@
 
 use crate::actor::{Actor, Context};
 use crate::agenda::Diary;
+use crate::dead_letter::DeadLetterReason;
 use crate::dispatcher::Home;
 use crate::failure::{Failure, StopCause};
 use crate::invoker::{self, Activation, Ending, Outcome};
 use crate::mailbox::{
-    CellOptions, Life, MailboxOptions, Marks, Notice, QueueMailbox, Room, SystemNode, Tail, rare,
+    CellOptions, Gate, Life, MailboxOptions, Marks, Notice, QueueMailbox, Room, Stock, SystemNode,
+    Tail, rare,
 };
 use crate::middleware::Chain;
 use crate::pool;
@@ -329,30 +331,30 @@ impl<A: Actor, F: FnMut() -> A> Typed<A, F> {
     /// # Safety
     /// The caller keeps the memory.
     unsafe fn has_room(cell: CellPtr) -> bool {
-        // SAFETY: made with the cell.
-        !cell.is_bounded() || unsafe { cell.bounded_tail::<A::Msg>() }.has_room()
+        // SAFETY: the messages are the actor's.
+        unsafe { cell.gate::<A::Msg>() }.is_none_or(Gate::has_room)
     }
 
     /// # Safety
     /// The caller holds the last reference to the memory.
     unsafe fn free_layout(cell: CellPtr) -> Layout {
-        if !cell.is_bounded() {
+        if !cell.has_tail() {
             return Self::PARTS.layout;
         }
         // SAFETY: the tail is live until here and nobody else is left.
-        let capacity = unsafe { Room::<A::Msg>::drop_in_place(cell.room::<A::Msg>()) };
-        layout_with_tail::<A::Msg>(Self::PARTS.layout, Some(capacity))
+        let slots = unsafe { Room::<A::Msg>::drop_in_place(cell.room::<A::Msg>()) };
+        layout_with_tail::<A::Msg>(Self::PARTS.layout, Some(slots))
             .expect("it was laid out before")
             .0
     }
 }
 
 /// The whole cell's layout and the tail's offset.
-fn layout_with_tail<M>(base: Layout, capacity: Option<usize>) -> Option<(Layout, u32)> {
-    let Some(capacity) = capacity else {
+fn layout_with_tail<M>(base: Layout, slots: Option<usize>) -> Option<(Layout, u32)> {
+    let Some(slots) = slots else {
         return Some((base, 0));
     };
-    let tail = Room::<M>::layout(capacity)?;
+    let tail = Room::<M>::layout(slots)?;
     // Aligned to 8 at least, so that the lowest bits of the offset are free.
     let tail = tail.align_to(8).ok()?;
     let (layout, offset) = base.extend(tail).ok()?;
@@ -414,8 +416,12 @@ impl CellPtr {
     /// Makes a cell with one strong reference and the ticket out; `None` if there is no memory.
     /// It gets its index by [`CellPtr::set_index`].
     pub(crate) fn new<A: Actor, F: FnMut() -> A>(birth: Birth, factory: F) -> Option<Self> {
-        let capacity = birth.mailbox.capacity();
-        let (layout, tail) = layout_with_tail::<A::Msg>(Typed::<A, F>::PARTS.layout, capacity)?;
+        let slots = birth.mailbox.slots();
+        let (layout, tail) = layout_with_tail::<A::Msg>(Typed::<A, F>::PARTS.layout, slots)?;
+        let stock = match slots {
+            Some(slots) => Some(Stock::new(&birth, slots)?),
+            None => None,
+        };
         let kin = match birth.parent {
             Some(parent) => {
                 let kin = pool::try_take(Layout::new::<Kin>())?.cast::<Kin>();
@@ -482,13 +488,16 @@ impl CellPtr {
                 },
                 index: MailboxIndex::NONE,
                 kin,
-                mailbox: QueueMailbox::new(CellOptions::new(
-                    tail,
-                    birth.stop_unreferenced,
-                    birth.owned,
-                    own_throughput,
-                    birth.policy,
-                )),
+                mailbox: QueueMailbox::new(
+                    CellOptions::new(
+                        tail,
+                        birth.stop_unreferenced,
+                        birth.owned,
+                        own_throughput,
+                        birth.policy,
+                    ),
+                    stock.as_ref().is_some_and(Stock::has_annex),
+                ),
                 vtable: &Typed::<A, F>::VTABLE,
                 cold: Cell::new(cold),
                 context: Cell::new(header.as_ptr()),
@@ -498,8 +507,8 @@ impl CellPtr {
                 cell.mailbox().rare.set(rare);
             }
             Typed::<A, F>::factory(cell).write(factory);
-            if let Some(capacity) = capacity {
-                Room::<A::Msg>::write(cell.room::<A::Msg>(), capacity);
+            if let Some(stock) = stock {
+                Room::<A::Msg>::write(cell.room::<A::Msg>(), stock);
             }
             Some(cell)
         }
@@ -613,8 +622,8 @@ impl CellPtr {
     }
 
     #[inline(always)]
-    pub(crate) fn is_bounded(self) -> bool {
-        self.options().is_bounded()
+    pub(crate) fn has_tail(self) -> bool {
+        self.options().has_tail()
     }
 
     /// Does it belong to its system's only worker?
@@ -630,7 +639,7 @@ impl CellPtr {
     }
 
     /// # Safety
-    /// The cell is bounded and its message type is `M`.
+    /// The cell has a tail and its message type is `M`.
     #[inline(always)]
     pub(crate) unsafe fn bounded_tail<M>(self) -> Tail<M> {
         // SAFETY: made with the cell; the pointer spans the cell's allocation.
@@ -641,6 +650,28 @@ impl CellPtr {
     pub(crate) fn has_room(self) -> bool {
         // SAFETY: as the caller promises.
         unsafe { (self.vtable().has_room)(self) }
+    }
+
+    /// Where senders wait for room; `None` if they never do.
+    ///
+    /// # Safety
+    /// The cell's message type is `M`, and it outlives what is done with the gate.
+    pub(crate) unsafe fn gate<'a, M: 'static>(self) -> Option<&'a Gate<M>> {
+        if !self.has_tail() {
+            return None;
+        }
+        // SAFETY: as the caller promises.
+        let tail = unsafe { self.bounded_tail::<M>() };
+        match tail.annex() {
+            Some(annex) => annex.gate(),
+            None => Some(tail.gate()),
+        }
+    }
+
+    /// A message of this cell will not be handled. *Any thread that keeps the memory alive.*
+    pub(crate) fn dead_letter<M: 'static>(self, message: M, reason: DeadLetterReason) {
+        let letters = &self.home().shared.dead_letters;
+        letters.receive(self.index(), message, reason);
     }
 
     pub(crate) fn message_type(self) -> TypeId {

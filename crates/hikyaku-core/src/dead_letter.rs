@@ -32,6 +32,9 @@ pub enum DeadLetterReason {
     Unhandled,
     /// A middleware refused it, for this.
     Refused(&'static str),
+    /// The mailbox had no room, and its policy is to drop a message
+    /// ([`MailboxOverflowPolicy`](crate::MailboxOverflowPolicy)).
+    Overflow,
 }
 
 type Listener = Box<dyn Fn(&DeadLetter<'_>) + Send + Sync>;

@@ -18,7 +18,7 @@ use crate::actor_ref::ActorRef;
 use crate::cell::{Birth, CellPtr};
 use crate::foreman::Foreman;
 use crate::invoker::{Activation, FIRST_READ};
-use crate::mailbox::Life;
+use crate::mailbox::{Life, MailboxOptions};
 use crate::middleware::Spawning;
 use crate::ready::{Lane, ReadyQueueCoordinator};
 use crate::registry::Refused;
@@ -222,9 +222,9 @@ impl Home {
         options: SpawnOptions,
         factory: impl FnMut() -> A + 'static,
     ) -> Result<ActorRef<A::Msg>, SpawnError> {
-        options
-            .mailbox
-            .check()
+        let mailbox = options.mailbox.unwrap_or(self.shared.mailbox);
+        mailbox
+            .check::<A::Msg>()
             .map_err(SpawnError::InvalidOptions)?;
         if parent.is_some_and(|parent| parent.mailbox().life.get() == Life::Hook) {
             return Err(SpawnError::ShuttingDown);
@@ -233,7 +233,7 @@ impl Home {
         if let Some(name) = &reserved {
             self.shared.reserve(name)?;
         }
-        let made = self.make_cell(parent, options, factory);
+        let made = self.make_cell(parent, mailbox, options, factory);
         let cell = match made {
             Ok(cell) => cell,
             Err(error) => {
@@ -259,6 +259,7 @@ impl Home {
     fn make_cell<A: Actor>(
         &self,
         parent: Option<CellPtr>,
+        mailbox: MailboxOptions,
         options: SpawnOptions,
         factory: impl FnMut() -> A,
     ) -> Result<CellPtr, SpawnError> {
@@ -266,7 +267,7 @@ impl Home {
         let birth = Birth {
             home: self.own(),
             parent,
-            mailbox: options.mailbox,
+            mailbox,
             name: options.name,
             throughput: options.throughput,
             stop_unreferenced: options.stop_unreferenced,

@@ -69,6 +69,19 @@ pub enum Event {
         /// How long it had been suspended.
         after: Duration,
     },
+    /// Much is queued in a mailbox, or not any more: see
+    /// [`MailboxOptions::pressure`](crate::MailboxOptions::pressure). For each actor, high and low come in turns.
+    #[non_exhaustive]
+    Pressure {
+        /// Which one.
+        actor: MailboxIndex,
+        /// Its name, if it has one.
+        name: Option<Box<str>>,
+        /// Much, or not any more.
+        pressure: Pressure,
+        /// How many messages were queued.
+        depth: usize,
+    },
     /// An actor has ended. Its index and its name are free; those who wait for its end are told next.
     #[non_exhaustive]
     Stopped {
@@ -81,6 +94,15 @@ pub enum Event {
     },
 }
 
+/// Is much queued in a mailbox?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pressure {
+    /// As many messages as the upper mark says, or more.
+    High,
+    /// No more than the lower mark says, after it was high.
+    Low,
+}
+
 impl Event {
     /// The actor it is about. For a dead letter the one that it was for.
     pub fn actor(&self) -> MailboxIndex {
@@ -90,6 +112,7 @@ impl Event {
             | Self::Restarted { actor, .. }
             | Self::Suspended { actor, .. }
             | Self::Resumed { actor, .. }
+            | Self::Pressure { actor, .. }
             | Self::Stopped { actor, .. } => *actor,
         }
     }

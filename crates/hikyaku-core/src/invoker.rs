@@ -537,7 +537,7 @@ enum Next<M> {
 /// As [`messages`].
 #[cold]
 unsafe fn put_back<M: Send + 'static>(cell: CellPtr, drain: &mut Drain<M>, message: M) -> Next<M> {
-    if cell.is_bounded() {
+    if cell.has_tail() {
         // SAFETY: the ticket is held.
         unsafe { Stash::hold(cell, message) };
     } else {
@@ -622,6 +622,8 @@ unsafe fn from_all<M: Send + 'static>(
     if let Some(diary) = unsafe { cell.diary() } {
         diary.handled();
     }
+    // SAFETY: the ticket is held.
+    let annex = unsafe { mailbox::annex_of::<M>(cell) };
     if notes & (rare::DUE | rare::SIGNALS | rare::EXTRA) != 0
         && let Some(first) = first.take()
     {
@@ -646,25 +648,36 @@ unsafe fn from_all<M: Send + 'static>(
         unsafe { meet(cell, &message) };
         return Next::Message(message);
     }
-    if notes & rare::SIGNALS != 0
+    let control = annex.and_then(|annex| annex.next_control(cell));
+    if notes & rare::SIGNALS != 0 && control.is_none() {
+        let mark = match annex {
+            None => drain.mark(),
+            // SAFETY: the ticket is held.
+            Some(annex) => unsafe { annex.mark(cell) },
+        };
         // SAFETY: the ticket is held, and the agenda was made for the actor's messages.
-        && unsafe {
-            let last = drain.last_place();
-            cell.diary().is_some_and(|diary| diary.next_signal(last, place))
+        if unsafe {
+            cell.diary()
+                .is_some_and(|diary| diary.next_signal(mark, place))
+        } {
+            // SAFETY: just written.
+            return Next::Message(unsafe { out.assume_init() });
         }
-    {
-        // SAFETY: just written.
-        return Next::Message(unsafe { out.assume_init() });
     }
-    let message = match first.take() {
+    let message = match control.or_else(|| first.take()) {
         Some(message) => message,
         None => {
-            let Some((message, place)) = drain.next_with_place() else {
+            let next = match annex {
+                None => drain.next_with_spot(),
+                // SAFETY: the ticket is held.
+                Some(annex) => unsafe { annex.next_user(cell) },
+            };
+            let Some((message, spot)) = next else {
                 return Next::Nothing;
             };
             if notes & rare::SIGNALS != 0
                 // SAFETY: the ticket is held.
-                && unsafe { cell.diary() }.is_some_and(|diary| diary.passed(place))
+                && unsafe { cell.diary() }.is_some_and(|diary| diary.passed(spot))
             {
                 state.rare.set(state.rare.get() & !rare::SIGNALS);
             }
@@ -797,13 +810,21 @@ unsafe fn drained<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> F
         }
         return to(cell, Life::Stopping);
     }
-    if state.rare.get() != 0 {
+    let is_rare = state.rare.get() != 0;
+    if is_rare {
         // SAFETY: the ticket is held.
         unsafe { pause::<A>(cell) };
     }
     activation.lane.leaving();
     // SAFETY: the ticket is held; after `Idle` nothing is touched.
-    match unsafe { mailbox::leave::<A::Msg>(cell) } {
+    let left = unsafe {
+        if is_rare {
+            mailbox::leave_rare::<A::Msg>(cell)
+        } else {
+            mailbox::leave::<A::Msg>(cell)
+        }
+    };
+    match left {
         Release::Idle => Flow::Over(Outcome::Completed),
         Release::More => {
             activation.lane.entering();
@@ -987,9 +1008,9 @@ unsafe fn rest<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> Flow
 /// # Safety
 /// As [`run`].
 unsafe fn room_back<A: Actor>(cell: CellPtr) {
-    if cell.is_bounded() {
+    if cell.has_tail() {
         // SAFETY: the ticket is held.
-        unsafe { mailbox::give_back::<A::Msg>(cell) };
+        unsafe { mailbox::give_room_back::<A::Msg>(cell) };
     }
 }
 

@@ -95,7 +95,8 @@ pub use crate::actor::{
     Actor, Context, Deadline, Local, LocalActor, NotInfluenceReceiveTimeout, YieldNow, once,
 };
 pub use crate::actor_ref::{
-    ActorRef, Recipient, SendError, Sending, Started, Stopped, WeakRecipient, WeakRef, Wrap,
+    ActorRef, CapacityError, Recipient, SendError, Sending, Started, Stopped, WeakRecipient,
+    WeakRef, Wrap,
 };
 pub use crate::ask::{Ask, AskError, Cancelled, Reply, Within};
 pub use crate::blocking::{Blocking, BlockingError, BlockingPool, Job};
@@ -104,13 +105,13 @@ pub use crate::circuit_breaker::{BreakerChange, BreakerState, CircuitBreaker, Pe
 pub use crate::clock::Clock;
 pub use crate::dead_letter::{DeadLetter, DeadLetterReason};
 pub use crate::dispatcher::{Dispatcher, DispatcherBuilder};
-pub use crate::event_stream::{Event, Events, SubscribeError, Subscription};
+pub use crate::event_stream::{Event, Events, Pressure, SubscribeError, Subscription};
 pub use crate::extension::Extension;
 pub use crate::failure::{Failure, FailureReport, StartError, StopCause};
 pub use crate::foreman::{Foreman, Staffing};
 pub use crate::fsm::{Fsm, TransitionListener};
 pub use crate::invoker::InvokeResult;
-pub use crate::mailbox::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
+pub use crate::mailbox::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy, Priority};
 pub use crate::middleware::{
     Decision, Done, Incoming, MessageOutcome, Middleware, PauseWhileFull, RateLimit,
     SpawnMiddleware, Spawning, TimeToLive, TokenBucket,

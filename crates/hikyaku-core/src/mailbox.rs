@@ -18,6 +18,7 @@
 //!   moves to the worker's thread.
 //! - A bounded lane takes its nodes from the cell's own tail (`mailbox/bounded.rs`): no free node
 //!   means full.
+//! - What is more than that is in an annex (`mailbox/annex.rs`), which only those cells have that need it.
 //!
 //! The mailbox knows nothing of workers. A push that finds the cell idle schedules it, through the
 //! cell's home.
@@ -28,17 +29,29 @@
 //! - `chain` and the flags: the runner. `first` and the place of the first message also by the one whose claim
 //!   made the cell runnable, until it is scheduled.
 
+mod annex;
 mod bounded;
+mod control;
+mod mark;
 mod options;
+mod order;
+mod permits;
+mod pressure;
+mod ring;
 mod system;
+mod waiting;
 
+use self::annex::Annex;
 use self::bounded::Here;
-pub(crate) use self::bounded::{Room, Tail, Waiter, Waiting};
+pub(crate) use self::bounded::{Room, Stock, Tail};
+pub(crate) use self::mark::{Mark, Spot};
 pub(crate) use self::options::CellOptions;
 pub use self::options::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
+pub use self::order::Priority;
 pub(crate) use self::system::{
     Call, ChildFailed, Letter, Notice, Restart, SystemLane, SystemMessage, SystemNode,
 };
+pub(crate) use self::waiting::{Gate, Waiter, Waiting};
 
 use crate::cell::CellPtr;
 use crate::invoker::Ending;
@@ -80,6 +93,15 @@ impl<M> Node<M> {
         unsafe { (&raw const (*node.as_ptr()).message).cast::<M>().read() }
     }
 
+    /// The message in `node`.
+    ///
+    /// # Safety
+    /// The node is the caller's for as long as it uses the message, and holds one.
+    unsafe fn peek<'a>(node: NonNull<Self>) -> &'a M {
+        // SAFETY: as the caller promises.
+        unsafe { (*node.as_ptr()).message.assume_init_ref() }
+    }
+
     /// Gives an opened node back.
     ///
     /// # Safety
@@ -101,6 +123,17 @@ pub(crate) enum Push<M> {
     Full(M),
     /// Admission has ended.
     Closed(M),
+}
+
+/// What to do where there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overflow {
+    /// What the policy says.
+    Apply,
+    /// Say so.
+    Refuse,
+    /// Say so, unless room can be made: the sender would wait.
+    Wait,
 }
 
 /// The runner's part of the user lane: oldest first.
@@ -274,14 +307,16 @@ pub(crate) mod rare {
     /// The cold box has something that is looked at with each message: middleware, unstashed messages, others
     /// that wait for room here.
     pub(crate) const EXTRA: u8 = 64;
+    /// There is an annex. For life.
+    pub(crate) const ANNEX: u8 = 128;
     /// The actor handles no messages.
     pub(crate) const STILL: u8 = HELD | SUSPENDED;
     /// What outlasts an incarnation.
-    pub(crate) const KEPT: u8 = STILL | EXTRA;
+    pub(crate) const KEPT: u8 = STILL | EXTRA | ANNEX;
 }
 
 impl QueueMailbox {
-    pub(crate) fn new(options: CellOptions) -> Self {
+    pub(crate) fn new(options: CellOptions, has_annex: bool) -> Self {
         Self {
             word: Word::held(),
             chain: Cell::new(Chain::EMPTY),
@@ -296,7 +331,7 @@ impl QueueMailbox {
             marks: Marks(Cell::new(Marks::VACANT)),
             rest: Cell::new(Rest::Active),
             ending: Cell::new(Ending::Not),
-            rare: Cell::new(0),
+            rare: Cell::new(if has_annex { rare::ANNEX } else { 0 }),
         }
     }
 }
@@ -321,13 +356,13 @@ unsafe fn first_slot<M>(cell: CellPtr) -> *mut M {
 /// # Safety
 /// `cell` is live and its message type is `M`.
 #[inline(always)]
-pub(crate) unsafe fn push<M>(cell: CellPtr, message: M) -> Push<M> {
+pub(crate) unsafe fn push<M: 'static>(cell: CellPtr, message: M, overflow: Overflow) -> Push<M> {
     // SAFETY: as the caller promises.
     unsafe {
         if cell.options().is_plain() {
             push_shared(cell, message)
-        } else if cell.is_bounded() {
-            push_bounded(cell, message)
+        } else if cell.has_tail() {
+            push_bounded(cell, message, overflow)
         } else if cell.is_consumed_here() {
             push_here(cell, message)
         } else {
@@ -339,7 +374,7 @@ pub(crate) unsafe fn push<M>(cell: CellPtr, message: M) -> Push<M> {
 /// The cell may be anybody's: claim it if it is idle, else queue a node.
 ///
 /// # Safety
-/// As [`push`]; the cell is neither bounded nor owned.
+/// As [`push`]; the cell has no tail and is not owned.
 #[inline(always)]
 unsafe fn push_shared<M>(cell: CellPtr, message: M) -> Push<M> {
     let mailbox = cell.mailbox();
@@ -382,7 +417,7 @@ unsafe fn push_here<M>(cell: CellPtr, message: M) -> Push<M> {
 }
 
 /// # Safety
-/// As [`push`]; the cell is not bounded.
+/// As [`push`]; the cell has no tail.
 #[inline(always)]
 unsafe fn push_node<M>(cell: CellPtr, message: M) -> Push<M> {
     let node = Node::make(message);
@@ -458,9 +493,9 @@ unsafe fn absorb(mailbox: &QueueMailbox) -> bool {
 }
 
 /// # Safety
-/// `cell` is live, bounded, and its message type is `M`.
+/// `cell` is live, has a tail, and its message type is `M`.
 #[inline]
-unsafe fn push_bounded<M>(cell: CellPtr, message: M) -> Push<M> {
+unsafe fn push_bounded<M: 'static>(cell: CellPtr, message: M, overflow: Overflow) -> Push<M> {
     let mailbox = cell.mailbox();
     // SAFETY: as the caller promises.
     let tail = unsafe { cell.bounded_tail::<M>() };
@@ -474,12 +509,8 @@ unsafe fn push_bounded<M>(cell: CellPtr, message: M) -> Push<M> {
     }
     // SAFETY: given only if this thread is the consumer.
     let Some(node) = (unsafe { tail.reserve(consumer) }) else {
-        // The last room may have gone to a message that was queued before the end.
-        return if mailbox.word.is_closed() {
-            Push::Closed(message)
-        } else {
-            Push::Full(message)
-        };
+        // SAFETY: as the caller promises.
+        return unsafe { push_full(cell, tail, message, overflow) };
     };
     // SAFETY: the reserved node is ours.
     unsafe { (&raw mut (*node.as_ptr()).message).write(MaybeUninit::new(message)) };
@@ -499,20 +530,46 @@ unsafe fn push_bounded<M>(cell: CellPtr, message: M) -> Push<M> {
     Push::Closed(message)
 }
 
+/// No slot is free.
+///
+/// # Safety
+/// As [`push_bounded`].
+#[cold]
+unsafe fn push_full<M: 'static>(
+    cell: CellPtr,
+    tail: Tail<M>,
+    message: M,
+    overflow: Overflow,
+) -> Push<M> {
+    if let Some(annex) = tail.annex() {
+        // SAFETY: as the caller promises.
+        return unsafe { annex.push(cell, message, overflow) };
+    }
+    // The last room may have gone to a message that was queued before the end.
+    if cell.mailbox().word.is_closed() {
+        Push::Closed(message)
+    } else if overflow == Overflow::Apply && tail.drops_newest() {
+        annex::drop_by_policy(cell, message);
+        Push::Accepted
+    } else {
+        Push::Full(message)
+    }
+}
+
 /// Queues all of `messages` in order, or as many as there is room for; returns the others.
 /// *Any thread.*
 ///
 /// # Safety
 /// `cell` is live and its message type is `M`.
-pub(crate) unsafe fn push_all<M>(
+pub(crate) unsafe fn push_all<M: 'static>(
     cell: CellPtr,
     messages: impl Iterator<Item = M>,
 ) -> Push<alloc::vec::Vec<M>> {
     let mut messages = messages;
-    if cell.is_bounded() || cell.is_consumed_here() {
+    if cell.has_tail() || cell.is_consumed_here() {
         while let Some(message) = messages.next() {
             // SAFETY: as the caller promises.
-            let (refused, full) = match unsafe { push(cell, message) } {
+            let (refused, full) = match unsafe { push(cell, message, Overflow::Apply) } {
                 Push::Accepted => continue,
                 Push::Full(refused) => (refused, true),
                 Push::Closed(refused) => (refused, false),
@@ -653,31 +710,26 @@ impl<M> Drain<M> {
     /// The next message. `None` means that nothing was queued a moment ago: [`leave`] decides.
     #[inline(always)]
     pub(crate) fn next(&mut self) -> Option<M> {
-        self.next_with_place().map(|(message, _)| message)
+        self.next_with_spot().map(|(message, _)| message)
     }
 
-    /// The last place in the queue; null if nothing is queued. *Exact when nobody sends.*
-    pub(crate) fn last_place(&mut self) -> *const Link {
+    /// What is queued. *Exact when nobody sends.*
+    pub(crate) fn mark(&mut self) -> Mark {
         let mailbox = self.cell.mailbox();
         // SAFETY: the runner is the consumer, and the chain holds nodes, or nothing: a first message
         // has been moved out.
         unsafe { absorb(mailbox) };
         let chain = mailbox.chain.get();
-        let last = if chain.first.is_null() {
+        Mark::of(if chain.first.is_null() {
             self.taken
         } else {
             chain
-        };
-        if last.first.is_null() {
-            core::ptr::null()
-        } else {
-            last.last
-        }
+        })
     }
 
     /// As [`next`](Self::next), with the place that the message had in the queue.
     #[inline(always)]
-    pub(crate) fn next_with_place(&mut self) -> Option<(M, *const Link)> {
+    pub(crate) fn next_with_spot(&mut self) -> Option<(M, Spot)> {
         if self.taken.first.is_null() && !self.refill() {
             return None;
         }
@@ -685,19 +737,19 @@ impl<M> Drain<M> {
         let node = unsafe { self.taken.pop() }?.cast::<Node<M>>();
         // SAFETY: a queued node holds a message.
         let message = unsafe { Node::open(node) };
-        if self.options.is_bounded() {
+        if self.options.has_tail() {
             // SAFETY: the runner is the consumer, the node came from this tail.
             unsafe { free_bounded(self.cell, node, self.taken.first.is_null()) };
         } else {
             // SAFETY: a node of an unbounded lane was made by `Node::make`, and is opened.
             unsafe { Node::recycle(node) };
         }
-        Some((message, node.as_ptr().cast_const().cast()))
+        Some((message, Spot::Node(node.as_ptr().cast_const().cast())))
     }
 
     /// Puts a message back in front of the others. Not for a bounded lane.
     pub(crate) fn put_back(&mut self, message: M) {
-        debug_assert!(!self.options.is_bounded());
+        debug_assert!(!self.options.has_tail());
         let node = Node::make(message).cast::<Link>().as_ptr();
         // SAFETY: the node is fresh, and the taken chain is the consumer's.
         unsafe { Link::set_next(node, self.taken.first) };
@@ -781,7 +833,7 @@ pub(crate) unsafe fn give_back<M>(cell: CellPtr) {
     let mailbox = cell.mailbox();
     if mailbox.word.is_closed() {
         // Room that appears now is for nobody: who still waits is told.
-        tail.refuse_waiting();
+        tail.gate().refuse_waiting();
     }
     // SAFETY: the caller is the consumer, and the queued nodes are its own.
     unsafe { tail.give_back(|node| append_here(cell, node.cast())) }
@@ -794,7 +846,7 @@ pub(crate) unsafe fn give_back<M>(cell: CellPtr) {
 /// not touch the cell.
 #[inline(always)]
 pub(crate) unsafe fn leave<M>(cell: CellPtr) -> Release {
-    if cell.is_bounded() {
+    if cell.has_tail() {
         // SAFETY: as the caller promises.
         unsafe { give_back::<M>(cell) };
         if !cell.mailbox().chain.get().first.is_null() {
@@ -810,6 +862,64 @@ pub(crate) unsafe fn leave<M>(cell: CellPtr) -> Release {
         return Release::Idle;
     }
     cell.mailbox().word.release()
+}
+
+/// As [`leave`], for a cell that is not like most.
+///
+/// # Safety
+/// As [`leave`].
+#[cold]
+#[inline(never)]
+pub(crate) unsafe fn leave_rare<M: 'static>(cell: CellPtr) -> Release {
+    // SAFETY: as the caller promises.
+    unsafe {
+        match annex_of::<M>(cell) {
+            Some(annex) => annex.leave(cell),
+            None => leave::<M>(cell),
+        }
+    }
+}
+
+/// The annex, if there is one. *Runner.* The cell outlives what is done with it.
+///
+/// # Safety
+/// The caller is the runner of `cell`, whose message type is `M`.
+pub(crate) unsafe fn annex_of<'a, M: 'static>(cell: CellPtr) -> Option<&'a Annex<M>> {
+    if cell.mailbox().rare.get() & rare::ANNEX == 0 {
+        return None;
+    }
+    // SAFETY: a cell with an annex has a tail.
+    unsafe { cell.bounded_tail::<M>() }.annex()
+}
+
+/// As [`give_back`], for any cell with a tail.
+///
+/// # Safety
+/// The caller is the runner of `cell`, which has a tail, and messages `M`.
+#[inline(never)]
+pub(crate) unsafe fn give_room_back<M: 'static>(cell: CellPtr) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        match annex_of::<M>(cell) {
+            Some(annex) => annex.give_back(cell),
+            None => give_back::<M>(cell),
+        }
+    }
+}
+
+/// Changes the bound. *Runner.*
+///
+/// # Safety
+/// The caller is the runner of `cell`, which has a tail, and messages `M`.
+pub(crate) unsafe fn resize<M: 'static>(cell: CellPtr, capacity: usize) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        match annex_of::<M>(cell) {
+            Some(annex) => annex.resize(capacity),
+            None => cell.bounded_tail::<M>().resize(capacity),
+        }
+        give_room_back::<M>(cell);
+    }
 }
 
 /// Leaves a pending future behind. *Runner.* After `Park::Parked` it must not touch the cell.
@@ -834,7 +944,11 @@ pub(crate) fn answer(cell: CellPtr) -> bool {
     let mailbox = cell.mailbox();
     let pending = match mailbox.rest.get() {
         Rest::Active => false,
-        Rest::Idle => mailbox.word.has_nodes() || mailbox.task.attention(),
+        Rest::Idle => {
+            mailbox.word.has_nodes()
+                || mailbox.task.attention()
+                || (mailbox.rare.get() & rare::ANNEX != 0 && mailbox.word.is_signalled())
+        }
         Rest::Awaiting => mailbox.task.attention() || mailbox.task.take_wake(),
     };
     if pending {
@@ -847,7 +961,12 @@ pub(crate) fn answer(cell: CellPtr) -> bool {
 ///
 /// # Safety
 /// The caller holds the ticket of `cell`, whose message type is `M`.
-pub(crate) unsafe fn close<M>(cell: CellPtr, mut each: impl FnMut(M)) {
+pub(crate) unsafe fn close<M: 'static>(cell: CellPtr, mut each: impl FnMut(M)) {
+    // SAFETY: as the caller promises.
+    if let Some(annex) = unsafe { annex_of::<M>(cell) } {
+        // SAFETY: as the caller promises.
+        return unsafe { annex.close(cell, each) };
+    }
     // SAFETY: as the caller promises.
     let mut drain = unsafe { Drain::<M>::new(cell) };
     if let Some(message) = drain.first() {
@@ -863,9 +982,9 @@ pub(crate) unsafe fn close<M>(cell: CellPtr, mut each: impl FnMut(M)) {
     while let Some(message) = drain.next() {
         each(message);
     }
-    if cell.is_bounded() {
+    if cell.has_tail() {
         // SAFETY: as the caller promises.
-        unsafe { cell.bounded_tail::<M>() }.refuse_waiting();
+        unsafe { cell.bounded_tail::<M>() }.gate().refuse_waiting();
     }
 }
 

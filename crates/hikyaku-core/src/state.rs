@@ -9,7 +9,7 @@
 //! | bit | set | cleared |
 //! |---|---|---|
 //! | `HELD` | by whoever makes the cell runnable; this one must schedule it. The ticket stays out while the cell is queued, runs, or waits inside a handler. Set when the cell is made: the spawner holds the first ticket. | by the runner, when nothing is queued |
-//! | `SIGNAL` | with every order, so that going idle fails while an order is unread | by the runner, before it reads the orders |
+//! | `SIGNAL` | with every order, so that going idle fails while an order is unread; and with every message that is queued beside the word | by the runner, before it reads the orders, or looks at the other queues |
 //! | `CLOSED` | when admission ends | never |
 //!
 //! # The task word
@@ -163,6 +163,18 @@ pub(crate) enum Next {
     Schedule,
     /// The holder of the ticket will see it.
     Noted,
+}
+
+/// What [`Word::announce`] found.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Announced {
+    /// The cell was idle. The caller holds the ticket and must schedule it.
+    Schedule,
+    /// The holder of the ticket will see it. No other signal was there.
+    First,
+    /// The holder of the ticket will see it, and others.
+    Again,
 }
 
 /// What [`Word::release`] did.
@@ -328,6 +340,32 @@ impl Word {
                 Err(seen) => head = seen,
             }
         }
+    }
+
+    /// Marks that something is queued beside the word. *Any thread.*
+    pub(crate) fn announce(&self) -> Announced {
+        // Relaxed: only a first guess for the exchange.
+        let mut head = self.0.load(Ordering::Relaxed);
+        loop {
+            let new = with_bits(head, HELD | SIGNAL);
+            match self
+                .0
+                // Acquire and Release: as in `push`. Also where the word stays as it is: whoever acknowledges
+                // the signal has to see what was queued before.
+                .compare_exchange_weak(head, new, Ordering::AcqRel, Ordering::Relaxed)
+            {
+                Ok(_) if bits(head) & HELD == 0 => return Announced::Schedule,
+                Ok(_) if bits(head) & SIGNAL == 0 => return Announced::First,
+                Ok(_) => return Announced::Again,
+                Err(seen) => head = seen,
+            }
+        }
+    }
+
+    /// Is there a signal that the runner has not acknowledged? *Runner.*
+    pub(crate) fn is_signalled(&self) -> bool {
+        // Relaxed: `acknowledge` acquires.
+        bits(self.0.load(Ordering::Relaxed)) & SIGNAL != 0
     }
 
     /// Clears `SIGNAL`. To be followed by [`Task::take_orders`]. *Runner.*

@@ -63,6 +63,10 @@ pub(crate) struct Shared {
     pub(crate) spawn_middleware: Box<[Box<dyn SpawnMiddleware>]>,
     /// Messages whose deadline had passed.
     expired: AtomicUsize,
+    /// Messages dropped by a policy.
+    overflowed: AtomicUsize,
+    /// For actors that are spawned without one of their own.
+    pub(crate) mailbox: MailboxOptions,
     state: AtomicU8,
     /// Who waits for the end, by number.
     waiting: Mutex<(usize, BTreeMap<usize, Waker>)>,
@@ -314,6 +318,12 @@ impl Shared {
         self.expired.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A policy has dropped a message.
+    pub(crate) fn one_overflowed(&self) {
+        // Relaxed: a statistic.
+        self.overflowed.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn force_stop(&self) {
         self.begin_shutdown(Orders::KILL.and(Orders::SHUTDOWN), true);
     }
@@ -355,6 +365,7 @@ impl System {
             blocking: None,
             middleware: Layers::default(),
             spawn_middleware: Vec::new(),
+            mailbox: MailboxOptions::unbounded(),
         }
     }
 
@@ -543,6 +554,7 @@ impl System {
             dead_letters: shared.dead_letters.count(),
             failures: count(&shared.failures),
             expired: count(&shared.expired),
+            overflowed: count(&shared.overflowed),
             restarts: count(&shared.restarts),
             suspended: count(&shared.suspended),
             workers: 0,
@@ -596,6 +608,8 @@ pub struct Metrics {
     /// Messages dropped unhandled because their deadline had passed
     /// ([`Actor::deadline`](crate::Actor::deadline)).
     pub expired: usize,
+    /// Messages dropped by a [`MailboxOverflowPolicy`](crate::MailboxOverflowPolicy); dead letters too.
+    pub overflowed: usize,
     /// Workers of the system, as many as there are now.
     pub workers: usize,
     /// Workers with nothing to do.
@@ -673,6 +687,7 @@ pub struct SystemBuilder {
     blocking: Option<Box<dyn BlockingPool>>,
     middleware: Layers,
     spawn_middleware: Vec<Box<dyn SpawnMiddleware>>,
+    mailbox: MailboxOptions,
 }
 
 impl SystemBuilder {
@@ -764,14 +779,22 @@ impl SystemBuilder {
         self
     }
 
+    /// The mailbox of actors that are spawned without one of their own. Default: unbounded. With control messages or
+    /// priorities such actors have to have one type of message; others are refused as
+    /// [`SpawnError::InvalidOptions`].
+    pub fn mailbox(mut self, options: MailboxOptions) -> Self {
+        self.mailbox = options;
+        self
+    }
+
     /// Decides from whom a worker steals first.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Is shown each dead letter, on the worker that ended the actor. Its panics are swallowed. It
-    /// must not hold references to actors of the same system, which would keep it for ever.
+    /// Is shown each dead letter, on the worker that ended the actor, or where a message was sent that made its mailbox
+    /// drop one. Its panics are swallowed. It must not hold references to actors of the same system, which would keep it for ever.
     pub fn on_dead_letter(
         mut self,
         listener: impl Fn(&DeadLetter<'_>) + Send + Sync + 'static,
@@ -833,6 +856,8 @@ impl SystemBuilder {
             middleware: (!self.middleware.is_empty()).then_some(self.middleware),
             spawn_middleware: self.spawn_middleware.into_boxed_slice(),
             expired: AtomicUsize::new(0),
+            overflowed: AtomicUsize::new(0),
+            mailbox: self.mailbox,
             state: AtomicU8::new(SystemState::Running as u8),
             waiting: Mutex::new((0, BTreeMap::new())),
         });
@@ -907,7 +932,7 @@ impl core::error::Error for BuildError {
 #[must_use]
 pub struct SpawnOptions {
     pub(crate) name: Option<Box<str>>,
-    pub(crate) mailbox: MailboxOptions,
+    pub(crate) mailbox: Option<MailboxOptions>,
     pub(crate) throughput: Option<u32>,
     pub(crate) stop_unreferenced: bool,
     pub(crate) dispatcher: Option<Dispatcher>,
@@ -924,7 +949,7 @@ pub(crate) struct SpawnExtra {
 }
 
 impl SpawnOptions {
-    /// No name, an unbounded mailbox, the system's throughput.
+    /// No name, the system's kind of mailbox (unbounded, if it names none), the system's throughput.
     pub fn new() -> Self {
         Self::default()
     }
@@ -937,7 +962,7 @@ impl SpawnOptions {
 
     /// The kind of mailbox.
     pub fn mailbox(mut self, options: MailboxOptions) -> Self {
-        self.mailbox = options;
+        self.mailbox = Some(options);
         self
     }
 

@@ -114,6 +114,10 @@ macro_rules! conformance_suite {
             room::row05_a_send_given_up_leaves_no_message,
             room::row05_waiting_senders_get_their_messages_back_when_the_actor_stops,
             room::row11_an_actor_never_waits_for_its_own_mailbox,
+            room::row03_row04_a_policy_drops_what_it_says_and_counts_it,
+            room::row01_row03_a_storm_that_overflows_loses_nothing_uncounted,
+            room::row06_row07_control_messages_and_priorities_overtake,
+            room::row12_the_bound_changes_while_senders_wait,
 
             life::row18_a_panic_is_local,
             life::row18_an_error_ends_its_actor_only,

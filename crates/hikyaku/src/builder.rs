@@ -10,8 +10,8 @@ use crate::system::{ActorSystem, Owner};
 use crate::threads::ThreadExecutor;
 use crate::ticks::CrewDriver;
 use hikyaku_core::{
-    Clock, DeadLetter, Escalation, FailureReport, ManualDriver, Supervision, System, SystemBuilder,
-    TickDriver, Worker, WorkerExecutor,
+    Clock, DeadLetter, Escalation, FailureReport, MailboxOptions, ManualDriver, Supervision,
+    System, SystemBuilder, TickDriver, Worker, WorkerExecutor,
 };
 use std::fmt;
 use std::io;
@@ -184,7 +184,13 @@ impl Builder {
         self
     }
 
-    // === turns and listeners ===
+    // === mailboxes, turns and listeners ===
+
+    /// See [`SystemBuilder::mailbox`].
+    pub fn mailbox(mut self, options: MailboxOptions) -> Self {
+        self.core = self.core.mailbox(options);
+        self
+    }
 
     /// See [`SystemBuilder::throughput`].
     pub fn throughput(mut self, messages: u32) -> Self {

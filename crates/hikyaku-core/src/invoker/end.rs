@@ -120,18 +120,13 @@ pub(super) unsafe fn vacate_slot<A: Actor>(cell: CellPtr) {
     // SAFETY: the ticket is held.
     unsafe {
         // What was stashed is older.
-        Stash::<A::Msg>::empty(cell, |message| dead_letter(cell, message));
+        Stash::<A::Msg>::empty(cell, |message| {
+            cell.dead_letter(message, DeadLetterReason::Stopped)
+        });
         if let Some(message) = Drain::<A::Msg>::new(cell).first() {
-            dead_letter(cell, message);
+            cell.dead_letter(message, DeadLetterReason::Stopped);
         }
     }
-}
-
-fn dead_letter<M: 'static>(cell: CellPtr, message: M) {
-    cell.home()
-        .shared
-        .dead_letters
-        .receive(cell.index(), message, DeadLetterReason::Stopped);
 }
 
 /// Messages left in the queue become dead letters.
@@ -141,8 +136,12 @@ fn dead_letter<M: 'static>(cell: CellPtr, message: M) {
 pub(crate) unsafe fn close_mailbox<A: Actor>(cell: CellPtr) {
     // SAFETY: the ticket is held.
     unsafe {
-        Stash::<A::Msg>::empty(cell, |message| dead_letter(cell, message));
-        mailbox::close::<A::Msg>(cell, |message| dead_letter(cell, message));
+        Stash::<A::Msg>::empty(cell, |message| {
+            cell.dead_letter(message, DeadLetterReason::Stopped)
+        });
+        mailbox::close::<A::Msg>(cell, |message| {
+            cell.dead_letter(message, DeadLetterReason::Stopped)
+        });
     }
 }
 

@@ -3,35 +3,33 @@
 //! ```text
 //!   free ─► slot ─► slot ─► ..        taken one by one by senders, given back in bulk by the runner
 //!   freed: the runner's own list      slots of handled messages, not given back yet
-//!   waiting: senders in `send().await`, each with its message
+//!   spare: slots that the bound does not count, until it is raised
+//!   gate: senders in `send().await`, each with its message (mailbox/waiting.rs)
 //! ```
 //!
-//! `free` is a stack of slot numbers in one word, with a counter against the ABA problem (it wraps
-//! after 2^32 takes on 64-bit targets, 2^16 on 32-bit ones, all within one sender's exchange) and a
-//! bit `WAITING`. While the bit is set nobody takes a slot: room goes to the waiting senders, in
-//! order, by the runner's hand. The bit is set by a sender that holds the lock of the list, and
-//! only while no slot is free, in one exchange; so a runner that gives room back either does it
-//! before, and the sender takes it, or sees the bit and looks at the list.
+//! `free` is a stack of slot numbers in the gate's word, with a counter against the ABA problem (it wraps
+//! after 2^32 takes on 64-bit targets, 2^16 on 32-bit ones, all within one sender's exchange).
+//!
+//! A bound that is lowered below what is queued leaves a debt. As long as there is one the gate is shut, and
+//! what the runner frees becomes spare.
 //!
 //! # Concurrency
 //!
-//! - `free`, `link`: any thread. `freed`: the consumer.
-//! - `waiting`: any thread, under its lock. A waiter's node lives in its sender's future; it is
-//!   linked and unlinked under the lock only.
+//! `free`, `link`: any thread. `freed`, `spare`, `owed`: the consumer. `limit`: written by the consumer.
 
 use super::Node;
+use super::annex::Annex;
+use super::waiting::{FREE, Gate, HALF, NONE, WAITING};
+use crate::cell::Birth;
 use crate::state::Link;
-use crate::sync::{self, AtomicUsize, Mutex, Ordering};
+use crate::sync::{self, AtomicUsize, Ordering};
+use alloc::boxed::Box;
 use core::alloc::Layout;
 use core::cell::Cell;
 use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use core::task::Waker;
 
-const HALF: u32 = usize::BITS / 2;
-const WAITING: usize = 1 << (HALF - 1);
-const NONE: usize = WAITING - 1;
-const INDEX: usize = NONE;
 const TURN: usize = 1 << HALF;
 
 /// Slot numbers must be below `NONE`.
@@ -48,13 +46,28 @@ impl<M> Clone for Tail<M> {
 
 impl<M> Copy for Tail<M> {}
 
-/// What stands at the start of the tail. `capacity` slots follow it in memory.
+/// What stands at the start of the tail. `slots` slots follow it in memory.
+///
+/// With an annex nothing is ever free here, so every sender comes to the annex.
 #[repr(C)]
 pub(crate) struct Room<M> {
-    free: AtomicUsize,
-    capacity: usize,
+    gate: Gate<M>,
+    /// The bound.
+    limit: AtomicUsize,
     freed: Cell<Freed>,
-    waiting: Mutex<Waiters<M>>,
+    slots: usize,
+    spare: Cell<Freed>,
+    owed: Cell<usize>,
+    drops_newest: bool,
+    annex: Option<Box<Annex<M>>>,
+}
+
+/// What a room is made from.
+pub(crate) struct Stock<M> {
+    pub(crate) limit: usize,
+    pub(crate) slots: usize,
+    pub(crate) drops_newest: bool,
+    pub(crate) annex: Option<Box<Annex<M>>>,
 }
 
 #[derive(Clone, Copy)]
@@ -85,110 +98,32 @@ pub(crate) enum Here {
     Awaits,
 }
 
-/// A sender that waits for room, with its message. Lives in the sender's future.
-///
-/// While it is in the list, its fields are reached by raw pointers only: a reference would deny the
-/// other side's.
-pub(crate) struct Waiter<M> {
-    state: Waiting,
-    message: Option<M>,
-    waker: Option<Waker>,
-    previous: *mut Waiter<M>,
-    next: *mut Waiter<M>,
-}
-
-/// How far a waiting sender is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Waiting {
-    /// Not in the list, its message not in the mailbox.
-    Outside,
-    /// In the list.
-    Queued,
-    /// The mailbox has the message.
-    Admitted,
-    /// The actor ended; the message is in the waiter.
-    Refused,
-}
-
-struct Waiters<M> {
-    first: *mut Waiter<M>,
-    last: *mut Waiter<M>,
-}
-
-// SAFETY: the pointers lead to waiters that are touched under the lock only, and a message moves
-// to another thread only as `M: Send` allows (every public way in asks for it).
-unsafe impl<M: Send> Send for Waiters<M> {}
-
-impl<M> Waiter<M> {
-    pub(crate) fn new(message: M) -> Self {
-        Self {
-            state: Waiting::Outside,
-            message: Some(message),
-            waker: None,
-            previous: ptr::null_mut(),
-            next: ptr::null_mut(),
-        }
+impl<M: 'static> Stock<M> {
+    /// `None` if there is no memory.
+    pub(crate) fn new(birth: &Birth, slots: usize) -> Option<Self> {
+        let options = &birth.mailbox;
+        let annex = if options.needs_annex() {
+            Some(Annex::new(options, birth.name.as_deref())?)
+        } else {
+            None
+        };
+        Some(Self {
+            limit: options.capacity().unwrap_or(0),
+            slots,
+            drops_newest: options.drops_newest(),
+            annex,
+        })
     }
 
-    pub(crate) fn message(&mut self) -> &mut Option<M> {
-        &mut self.message
-    }
-}
-
-/// Puts `new` in a waiter's field and returns what was there, without a reference to it.
-///
-/// # Safety
-/// `place` is a field of a live waiter, and the caller holds the lock.
-unsafe fn exchange<T>(place: *mut T, new: T) -> T {
-    // SAFETY: as the caller promises.
-    unsafe {
-        let old = place.read();
-        place.write(new);
-        old
-    }
-}
-
-impl<M> Waiters<M> {
-    /// # Safety
-    /// `waiter` is live, not in the list, and stays where it is until it is unlinked.
-    unsafe fn push(&mut self, waiter: *mut Waiter<M>) {
-        // SAFETY: the list's waiters are live, and touched under the lock only.
-        unsafe {
-            (*waiter).previous = self.last;
-            (*waiter).next = ptr::null_mut();
-            if self.last.is_null() {
-                self.first = waiter;
-            } else {
-                (*self.last).next = waiter;
-            }
-        }
-        self.last = waiter;
-    }
-
-    /// # Safety
-    /// `waiter` is in the list.
-    unsafe fn unlink(&mut self, waiter: *mut Waiter<M>) {
-        // SAFETY: the list's waiters are live, and touched under the lock only.
-        unsafe {
-            let (previous, next) = ((*waiter).previous, (*waiter).next);
-            if previous.is_null() {
-                self.first = next;
-            } else {
-                (*previous).next = next;
-            }
-            if next.is_null() {
-                self.last = previous;
-            } else {
-                (*next).previous = previous;
-            }
-        }
+    pub(crate) fn has_annex(&self) -> bool {
+        self.annex.is_some()
     }
 }
 
 impl<M> Room<M> {
     /// The memory of a tail with its slots, if it can be addressed.
-    pub(crate) fn layout(capacity: usize) -> Option<Layout> {
-        let slots = Layout::array::<Slot<M>>(capacity).ok()?;
+    pub(crate) fn layout(slots: usize) -> Option<Layout> {
+        let slots = Layout::array::<Slot<M>>(slots).ok()?;
         let (layout, offset) = Layout::new::<Self>().extend(slots).ok()?;
         debug_assert_eq!(offset, Self::SLOTS);
         Some(layout)
@@ -199,47 +134,51 @@ impl<M> Room<M> {
     /// Makes a tail at `place`.
     ///
     /// # Safety
-    /// `place` is memory of `Room::layout(capacity)`.
-    pub(crate) unsafe fn write(place: *mut Self, capacity: usize) {
+    /// `place` is memory of `Room::layout(stock.slots)`.
+    pub(crate) unsafe fn write(place: *mut Self, stock: Stock<M>) {
+        let Stock { limit, slots, .. } = stock;
+        let used = limit.min(slots);
+        let list = |first: usize, end: usize| Freed {
+            first: if first == end { NONE } else { first },
+            last: if first == end { NONE } else { end - 1 },
+            count: end - first,
+        };
         // SAFETY: as the caller promises; each slot is inside the layout.
         unsafe {
             place.write(Self {
-                free: AtomicUsize::new(0),
-                capacity,
+                gate: Gate::new(if used == 0 { NONE } else { 0 }),
+                limit: AtomicUsize::new(limit),
                 freed: Cell::new(NOTHING),
-                waiting: Mutex::new(Waiters {
-                    first: ptr::null_mut(),
-                    last: ptr::null_mut(),
-                }),
+                slots,
+                spare: Cell::new(list(used, slots)),
+                owed: Cell::new(0),
+                drops_newest: stock.drops_newest,
+                annex: stock.annex,
             });
-            let slots = place.byte_add(Self::SLOTS).cast::<Slot<M>>();
-            for index in 0..capacity {
-                let next = if index + 1 == capacity {
-                    NONE
-                } else {
-                    index + 1
-                };
-                slots.add(index).write(Slot {
+            let first = place.byte_add(Self::SLOTS).cast::<Slot<M>>();
+            for index in 0..slots {
+                let is_last = index + 1 == used || index + 1 == slots;
+                first.add(index).write(Slot {
                     node: Node {
                         link: Link::new(),
                         message: MaybeUninit::uninit(),
                     },
-                    link: AtomicUsize::new(next),
+                    link: AtomicUsize::new(if is_last { NONE } else { index + 1 }),
                 });
             }
         }
     }
 
-    /// Drops what the tail owns besides messages, and tells the capacity. *Last reference.*
+    /// Drops what the tail owns besides messages, and tells how many slots it has. *Last reference.*
     ///
     /// # Safety
     /// Nobody uses the tail any more.
     pub(crate) unsafe fn drop_in_place(this: *mut Self) -> usize {
         // SAFETY: as the caller promises.
         unsafe {
-            let capacity = (*this).capacity;
+            let slots = (*this).slots;
             ptr::drop_in_place(this);
-            capacity
+            slots
         }
     }
 }
@@ -258,11 +197,39 @@ impl<M> Tail<M> {
         unsafe { self.0.as_ref() }
     }
 
+    /// Senders that wait, if the room is the tail's own.
+    pub(crate) fn gate<'a>(&self) -> &'a Gate<M> {
+        // SAFETY: live, as `new` asks of whoever uses what it gives.
+        unsafe { &(*self.0.as_ptr()).gate }
+    }
+
+    /// What the mailbox has besides a queue.
+    pub(crate) fn annex<'a>(&self) -> Option<&'a Annex<M>> {
+        // SAFETY: likewise; made with the tail, and never changed.
+        unsafe { (*self.0.as_ptr()).annex.as_deref() }
+    }
+
+    pub(crate) fn drops_newest(&self) -> bool {
+        self.room().drops_newest
+    }
+
+    /// The bound. *Any thread.*
+    #[inline]
+    pub(crate) fn limit(&self) -> usize {
+        // Relaxed: a setting, which carries nothing but itself.
+        self.room().limit.load(Ordering::Relaxed)
+    }
+
+    /// The highest bound there can be.
+    pub(crate) fn slots(&self) -> usize {
+        self.room().slots
+    }
+
     /// # Safety
-    /// `index` is below the capacity.
+    /// `index` is below the number of slots.
     #[inline(always)]
     unsafe fn slot(&self, index: usize) -> NonNull<Slot<M>> {
-        debug_assert!(index < self.room().capacity);
+        debug_assert!(index < self.room().slots);
         // SAFETY: the slots follow the room in the same allocation (`layout`).
         unsafe {
             self.0
@@ -282,13 +249,6 @@ impl<M> Tail<M> {
         (node.as_ptr().addr() - start) / size_of::<Slot<M>>()
     }
 
-    /// Would a sender find a slot? *Any thread.*
-    pub(crate) fn has_room(&self) -> bool {
-        // Relaxed: it may be gone when the caller comes.
-        let free = self.room().free.load(Ordering::Relaxed);
-        free & WAITING == 0 && free & INDEX != NONE
-    }
-
     /// Takes a free slot; `None` if there is none, or if senders wait. *Any thread.*
     ///
     /// # Safety
@@ -297,7 +257,7 @@ impl<M> Tail<M> {
     pub(crate) unsafe fn reserve(&self, here: Option<Here>) -> Option<NonNull<Node<M>>> {
         // Acquire: pairs with the Release of the exchange that put the slot there, so that the link
         // read below is the slot's present one; the exchange decides only that it still is the first.
-        let mut free = self.room().free.load(Ordering::Acquire);
+        let mut free = self.room().gate.free.load(Ordering::Acquire);
         if free & WAITING != 0 {
             return None;
         }
@@ -305,7 +265,7 @@ impl<M> Tail<M> {
             return self.reserve_here(here);
         }
         loop {
-            let index = free & INDEX;
+            let index = free & FREE;
             if index == NONE || free & WAITING != 0 {
                 return None;
             }
@@ -314,6 +274,7 @@ impl<M> Tail<M> {
             let new = (free & !(TURN - 1)).wrapping_add(TURN) | next;
             match self
                 .room()
+                .gate
                 .free
                 // Acquire, twice: as above; and the slot has been emptied.
                 .compare_exchange_weak(free, new, Ordering::Acquire, Ordering::Acquire)
@@ -349,9 +310,9 @@ impl<M> Tail<M> {
     /// Moves some free slots to the consumer's own list. *Consumer.*
     fn reserve_batch(&self, most: usize) -> Option<Freed> {
         // Acquire: as in `reserve`.
-        let mut free = self.room().free.load(Ordering::Acquire);
+        let mut free = self.room().gate.free.load(Ordering::Acquire);
         loop {
-            let first = free & INDEX;
+            let first = free & FREE;
             if first == NONE || free & WAITING != 0 {
                 return None;
             }
@@ -368,6 +329,7 @@ impl<M> Tail<M> {
             let new = (free & !(TURN - 1)).wrapping_add(TURN) | next;
             match self
                 .room()
+                .gate
                 .free
                 // Acquire, twice: as in `reserve`.
                 .compare_exchange_weak(free, new, Ordering::Acquire, Ordering::Acquire)
@@ -381,7 +343,7 @@ impl<M> Tail<M> {
     /// So many slots change hands at once at most.
     #[inline]
     fn batch(&self) -> usize {
-        (self.room().capacity / 4).clamp(1, 64)
+        (self.limit() / 4).clamp(1, 64)
     }
 
     /// Puts back a slot whose message was refused because the mailbox is closed, whoever waits.
@@ -389,13 +351,14 @@ impl<M> Tail<M> {
     pub(crate) fn cancel(&self, node: NonNull<Node<M>>) {
         let index = self.index_of(node);
         // Relaxed: only a first guess for the exchange.
-        let mut free = self.room().free.load(Ordering::Relaxed);
+        let mut free = self.room().gate.free.load(Ordering::Relaxed);
         loop {
             // Relaxed: published by the exchange.
-            self.link(index).store(free & INDEX, Ordering::Relaxed);
-            let new = (free & !INDEX) | index;
+            self.link(index).store(free & FREE, Ordering::Relaxed);
+            let new = (free & !FREE) | index;
             match self
                 .room()
+                .gate
                 .free
                 // Release: pairs with the Acquire in `reserve`.
                 .compare_exchange_weak(free, new, Ordering::Release, Ordering::Relaxed)
@@ -448,13 +411,14 @@ impl<M> Tail<M> {
             return true;
         }
         // Relaxed: only a first guess for the exchange.
-        let mut free = self.room().free.load(Ordering::Relaxed);
+        let mut free = self.room().gate.free.load(Ordering::Relaxed);
         while free & WAITING == 0 {
             // Relaxed: published by the exchange.
-            self.link(freed.last).store(free & INDEX, Ordering::Relaxed);
-            let new = (free & !INDEX) | freed.first;
+            self.link(freed.last).store(free & FREE, Ordering::Relaxed);
+            let new = (free & !FREE) | freed.first;
             match self
                 .room()
+                .gate
                 .free
                 // Release: pairs with the Acquire in `reserve`.
                 .compare_exchange_weak(free, new, Ordering::Release, Ordering::Relaxed)
@@ -472,28 +436,15 @@ impl<M> Tail<M> {
     /// Queues the message of the one who waits longest; `None` if nobody waits or no room is left.
     fn admit(&self, queue: &mut impl FnMut(NonNull<Node<M>>)) -> Option<Waker> {
         loop {
-            let mut freed = self.room().freed.get();
-            if freed.count == 0 {
+            if self.room().freed.get().count == 0 {
                 return None;
             }
-            let (message, waker) = self.room().waiting.with(|waiters| {
-                let waiter = waiters.first;
-                if waiter.is_null() {
-                    // Under the lock, so that no sender begins to wait in between.
-                    // Relaxed: carries nothing but the bit.
-                    self.clear_waiting();
-                    return None;
-                }
-                // SAFETY: a waiter in the list is live, and touched under the lock only.
-                unsafe {
-                    waiters.unlink(waiter);
-                    (*waiter).state = Waiting::Admitted;
-                    Some((
-                        exchange(&raw mut (*waiter).message, None)?,
-                        exchange(&raw mut (*waiter).waker, None),
-                    ))
-                }
-            })?;
+            if self.room().owed.get() != 0 {
+                self.pay();
+                continue;
+            }
+            let (message, waker) = self.room().gate.admit()?;
+            let mut freed = self.room().freed.get();
             let index = freed.first;
             // Relaxed: the consumer's own list.
             freed.first = self.link(index).load(Ordering::Relaxed);
@@ -510,109 +461,61 @@ impl<M> Tail<M> {
         }
     }
 
-    fn clear_waiting(&self) {
-        // Relaxed: only a first guess for the exchange.
-        let mut free = self.room().free.load(Ordering::Relaxed);
-        while let Err(seen) = self
-            .room()
-            .free
-            // Release: continues the release sequence of the last put. Relaxed on failure:
-            // only the next guess.
-            .compare_exchange_weak(free, free & !WAITING, Ordering::AcqRel, Ordering::Relaxed)
-        {
-            free = seen;
-        }
-    }
-
-    /// Begins or goes on waiting. *Any thread.* The state afterwards; `Outside` means that there is
-    /// room again: try once more.
-    ///
-    /// # Safety
-    /// `waiter` does not move until it is neither `Queued` nor reachable through this tail.
-    pub(crate) unsafe fn wait(&self, waiter: *mut Waiter<M>, waker: &Waker) -> Waiting {
-        // A waker is the caller's code: cloned and dropped outside the lock.
-        let mut waker = Some(waker.clone());
-        let state = self.room().waiting.with(|waiters| {
-            // SAFETY: the waiter is the caller's, and touched under the lock only.
-            unsafe {
-                match (*waiter).state {
-                    Waiting::Outside if self.begin_waiting() => {
-                        (*waiter).state = Waiting::Queued;
-                        waiters.push(waiter);
-                        waker = exchange(&raw mut (*waiter).waker, waker.take());
-                    }
-                    Waiting::Queued => waker = exchange(&raw mut (*waiter).waker, waker.take()),
-                    _ => {}
-                }
-                (*waiter).state
+    /// Changes the bound. To be followed by [`give_back`](Self::give_back). *Consumer.*
+    pub(crate) fn resize(&self, limit: usize) {
+        let room = self.room();
+        let limit = limit.min(room.slots);
+        let before = self.limit();
+        // Relaxed: see `limit`.
+        room.limit.store(limit, Ordering::Relaxed);
+        if limit >= before {
+            let paid = room.owed.get().min(limit - before);
+            room.owed.set(room.owed.get() - paid);
+            for _ in paid..limit - before {
+                self.move_first(&room.spare, &room.freed);
             }
-        });
-        drop(waker);
-        state
-    }
-
-    /// Sets `WAITING`, unless there is room. Under the lock of the list.
-    fn begin_waiting(&self) -> bool {
-        // Relaxed: only a first guess for the exchange.
-        let mut free = self.room().free.load(Ordering::Relaxed);
+            return;
+        }
+        room.owed.set(room.owed.get() + before - limit);
         loop {
-            if free & WAITING != 0 {
-                return true;
+            self.pay();
+            let owed = room.owed.get();
+            if owed == 0 {
+                return;
             }
-            if free & INDEX != NONE {
-                return false;
-            }
-            // Acquire and Release: continues the release sequence; the list is under the lock.
-            match self.room().free.compare_exchange_weak(
-                free,
-                free | WAITING,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return true,
-                Err(seen) => free = seen,
+            match self.reserve_batch(owed) {
+                Some(batch) => room.freed.set(batch),
+                // Whoever frees a slot from here on is the consumer itself.
+                None if room.gate.shut() => return,
+                None => {}
             }
         }
     }
 
-    /// Leaves the list. *Any thread.* Afterwards the waiter is the caller's alone.
-    ///
-    /// # Safety
-    /// `waiter` was passed to [`Tail::wait`] of this tail.
-    pub(crate) unsafe fn stop_waiting(&self, waiter: *mut Waiter<M>) {
-        self.room().waiting.with(|waiters| {
-            // SAFETY: a queued waiter is in the list, and touched under the lock only.
-            unsafe {
-                if (*waiter).state == Waiting::Queued {
-                    waiters.unlink(waiter);
-                    (*waiter).state = Waiting::Outside;
-                    // The bit stays: it costs the runner one look at the list.
-                }
-            }
-        });
+    /// Pays what is owed, as far as slots are freed. *Consumer.*
+    fn pay(&self) {
+        let room = self.room();
+        while room.owed.get() != 0 && room.freed.get().count != 0 {
+            self.move_first(&room.freed, &room.spare);
+            room.owed.set(room.owed.get() - 1);
+        }
     }
 
-    /// Tells every waiting sender that the actor has ended. *Runner.*
-    pub(crate) fn refuse_waiting(&self) {
-        loop {
-            let waker = self.room().waiting.with(|waiters| {
-                let waiter = waiters.first;
-                if waiter.is_null() {
-                    return None;
-                }
-                // SAFETY: a waiter in the list is live, and touched under the lock only.
-                unsafe {
-                    waiters.unlink(waiter);
-                    (*waiter).state = Waiting::Refused;
-                    Some(exchange(&raw mut (*waiter).waker, None))
-                }
-            });
-            match waker {
-                None => return,
-                Some(None) => {}
-                Some(Some(waker)) => sync::wake(waker),
-            }
+    /// *Consumer.*
+    fn move_first(&self, from: &Cell<Freed>, to: &Cell<Freed>) {
+        let (mut source, mut target) = (from.get(), to.get());
+        let index = source.first;
+        // Relaxed, twice: both lists are the consumer's own.
+        source.first = self.link(index).load(Ordering::Relaxed);
+        source.count -= 1;
+        self.link(index).store(target.first, Ordering::Relaxed);
+        if target.count == 0 {
+            target.last = index;
         }
+        target.first = index;
+        target.count += 1;
+        from.set(source);
+        to.set(target);
     }
 }
 

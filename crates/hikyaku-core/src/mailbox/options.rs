@@ -1,9 +1,14 @@
 //! What a mailbox can be asked to be.
 
+use super::order::Priority;
 use crate::supervision::RestartPolicy;
+use core::any::TypeId;
 use core::fmt;
 
 /// What happens to a message for which there is no room.
+///
+/// [`tell`](crate::ActorRef::tell), [`ask`](crate::ActorRef::ask) and `tell_all` do what the policy says.
+/// [`try_send`](crate::ActorRef::try_send) never lets a message go for another: it refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum MailboxOverflowPolicy {
@@ -11,21 +16,93 @@ pub enum MailboxOverflowPolicy {
     /// [`SendError::Full`](crate::SendError::Full).
     #[default]
     Block,
+    /// `tell` accepts the message and drops it: it becomes a dead letter. `send().await` waits for room.
+    DropNewest,
+    /// `tell` and `send().await` drop the oldest message, which becomes a dead letter. They never wait. `tell` refuses
+    /// with [`SendError::Full`](crate::SendError::Full) while the oldest message is still being
+    /// put in by another thread.
+    DropOldest,
+    /// The mailbox takes more than its capacity, up to `max`; what is beyond that is as with `Block`. The room for
+    /// messages is not part of the actor's allocation. More than the capacity is
+    /// [pressure](MailboxOptions::pressure), unless other limits are given.
+    Grow {
+        /// How many messages it takes at most.
+        max: usize,
+    },
+}
+
+/// A user's function of a message, whose type the options do not show.
+#[derive(Debug, Clone, Copy)]
+struct Classifier {
+    function: fn(),
+    message: TypeId,
+}
+
+impl PartialEq for Classifier {
+    fn eq(&self, other: &Self) -> bool {
+        self.message == other.message && core::ptr::fn_addr_eq(self.function, other.function)
+    }
+}
+
+impl Eq for Classifier {}
+
+impl Classifier {
+    const fn of<M: 'static, R>(function: fn(&M) -> R) -> Self {
+        Self {
+            // SAFETY: both are pointers to functions. It is called only after it was turned back.
+            function: unsafe { core::mem::transmute::<fn(&M) -> R, fn()>(function) },
+            message: TypeId::of::<M>(),
+        }
+    }
+
+    fn fits<M: 'static>(&self) -> bool {
+        self.message == TypeId::of::<M>()
+    }
+
+    /// # Safety
+    /// `R` is what it was made with.
+    unsafe fn get<M: 'static, R>(&self) -> Option<fn(&M) -> R> {
+        // SAFETY: made of such a pointer, as type and caller say.
+        self.fits::<M>()
+            .then(|| unsafe { core::mem::transmute::<fn(), fn(&M) -> R>(self.function) })
+    }
 }
 
 /// The mailbox of an actor, chosen at spawn.
 ///
 /// ```
-/// use hikyaku_core::MailboxOptions;
+/// use hikyaku_core::{MailboxOptions, MailboxOverflowPolicy};
 ///
 /// let options = MailboxOptions::bounded(64);
 /// assert_eq!(options.capacity(), Some(64));
 /// assert_eq!(MailboxOptions::default().capacity(), None);
+///
+/// enum Job { Stop, Print(String) }
+///
+/// let options = MailboxOptions::bounded(64)
+///     .overflow(MailboxOverflowPolicy::DropNewest)
+///     .control(|job: &Job| matches!(job, Job::Stop), 4)
+///     .pressure(48, 16);
+/// # let _ = (options, Job::Print(String::new()));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MailboxOptions {
     capacity: Option<usize>,
+    up_to: Option<usize>,
     overflow: MailboxOverflowPolicy,
+    control: Option<(Classifier, usize)>,
+    priority: Option<Classifier>,
+    pressure: Option<(usize, usize)>,
+}
+
+type IsControl<M> = fn(&M) -> bool;
+
+/// The bound of an annex.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Bound {
+    None,
+    Permits { limit: usize },
+    Latest { limit: usize, most: usize },
 }
 
 impl MailboxOptions {
@@ -33,17 +110,28 @@ impl MailboxOptions {
     pub const fn unbounded() -> Self {
         Self {
             capacity: None,
+            up_to: None,
             overflow: MailboxOverflowPolicy::Block,
+            control: None,
+            priority: None,
+            pressure: None,
         }
     }
 
-    /// A mailbox with room for `capacity` messages besides the one in hand. The room is part of
-    /// the actor's single allocation.
+    /// A mailbox with room for `capacity` messages besides the one in hand. With the policies `Block` and `DropNewest`,
+    /// and neither priorities, control messages nor pressure, the room is part of the actor's single allocation.
     pub const fn bounded(capacity: usize) -> Self {
-        Self {
-            capacity: Some(capacity),
-            overflow: MailboxOverflowPolicy::Block,
-        }
+        let mut this = Self::unbounded();
+        this.capacity = Some(capacity);
+        this
+    }
+
+    /// A mailbox that keeps the latest `capacity` messages: bounded, with
+    /// [`DropOldest`](MailboxOverflowPolicy::DropOldest).
+    pub const fn latest(capacity: usize) -> Self {
+        let mut this = Self::bounded(capacity);
+        this.overflow = MailboxOverflowPolicy::DropOldest;
+        this
     }
 
     /// Chooses what happens when there is no room.
@@ -53,21 +141,161 @@ impl MailboxOptions {
         self
     }
 
+    /// Reserves memory for a capacity of up to so many, where the room is made at spawn:
+    /// [`set_capacity`](crate::ActorRef::set_capacity) can go so far.
+    #[must_use]
+    pub const fn up_to(mut self, most: usize) -> Self {
+        self.up_to = Some(most);
+        self
+    }
+
+    /// Lets control messages, those for which `is_control` holds, overtake all others. Among themselves they keep their
+    /// order. They have `reserve` places of their own and take no others: when these are taken, such a message is
+    /// refused as [`Full`](crate::SendError::Full), by `send().await` too. No policy drops them.
+    ///
+    /// `is_control` runs where the message is sent; a panic in it means no. The message type has to be the
+    /// actor's.
+    #[must_use]
+    pub const fn control<M: 'static>(mut self, is_control: fn(&M) -> bool, reserve: usize) -> Self {
+        self.control = Some((Classifier::of(is_control), reserve));
+        self
+    }
+
+    /// Hands over the messages with the highest priority first, equals in the order in which they were sent. Not
+    /// together with [`DropOldest`](MailboxOverflowPolicy::DropOldest).
+    ///
+    /// `priority` is asked once for each message, by the actor's worker, some time before its turn; a panic in it means
+    /// [`Priority::NORMAL`]. The message type has to be the actor's.
+    #[must_use]
+    pub const fn priority<M: 'static>(mut self, priority: fn(&M) -> Priority) -> Self {
+        self.priority = Some(Classifier::of(priority));
+        self
+    }
+
+    /// Publishes an [`Event::Pressure`](crate::Event::Pressure) when `high` messages are queued, and another when the
+    /// number has gone down to `low`, in turns.
+    #[must_use]
+    pub const fn pressure(mut self, high: usize, low: usize) -> Self {
+        self.pressure = Some((high, low));
+        self
+    }
+
     /// The bound, if there is one.
     pub const fn capacity(&self) -> Option<usize> {
         self.capacity
     }
 
-    /// Refuses what cannot be built.
-    pub(crate) fn check(&self) -> Result<(), InvalidOptions> {
-        match self.capacity {
-            Some(0) => Err(InvalidOptions(
+    /// How many slots the tail has; `None` without a tail.
+    pub(crate) fn slots(&self) -> Option<usize> {
+        if self.needs_annex() {
+            return Some(0);
+        }
+        self.capacity.map(|capacity| self.up_to.unwrap_or(capacity))
+    }
+
+    pub(crate) fn drops_newest(&self) -> bool {
+        self.overflow == MailboxOverflowPolicy::DropNewest
+    }
+
+    pub(crate) fn needs_annex(&self) -> bool {
+        self.control.is_some()
+            || self.priority.is_some()
+            || self.pressure.is_some()
+            || matches!(
+                self.overflow,
+                MailboxOverflowPolicy::DropOldest | MailboxOverflowPolicy::Grow { .. }
+            )
+    }
+
+    pub(super) fn bound(&self) -> Bound {
+        match (self.capacity, self.overflow) {
+            (None, _) => Bound::None,
+            (Some(limit), MailboxOverflowPolicy::DropOldest) => Bound::Latest {
+                limit,
+                most: self.up_to.unwrap_or(limit),
+            },
+            (Some(_), MailboxOverflowPolicy::Grow { max }) => Bound::Permits { limit: max },
+            (Some(limit), _) => Bound::Permits { limit },
+        }
+    }
+
+    /// What tells control messages, and how many places they have.
+    pub(super) fn control_of<M: 'static>(&self) -> Option<(IsControl<M>, usize)> {
+        let (classifier, reserve) = self.control?;
+        // SAFETY: `control` makes it with a function to `bool`.
+        Some((unsafe { classifier.get::<M, bool>() }?, reserve))
+    }
+
+    pub(super) fn priority_of<M: 'static>(&self) -> Option<fn(&M) -> Priority> {
+        // SAFETY: `priority` makes it with such a function.
+        unsafe { self.priority?.get::<M, Priority>() }
+    }
+
+    /// When the depth is high, and when low again.
+    pub(super) fn thresholds(&self) -> Option<(usize, usize)> {
+        let grows = matches!(self.overflow, MailboxOverflowPolicy::Grow { .. });
+        self.pressure
+            .or_else(|| self.capacity.filter(|_| grows).map(|n| (n + 1, n)))
+    }
+
+    /// Refuses what cannot be built for an actor with messages `M`.
+    pub(crate) fn check<M: 'static>(&self) -> Result<(), InvalidOptions> {
+        let is_plain = self.capacity.is_none()
+            && self.up_to.is_none()
+            && self.overflow == MailboxOverflowPolicy::Block
+            && !self.needs_annex();
+        if is_plain {
+            return Ok(());
+        }
+        let most = super::bounded::MAX_CAPACITY;
+        let max = match self.overflow {
+            MailboxOverflowPolicy::Grow { max } => Some(max),
+            _ => self.capacity,
+        };
+        let rules = [
+            (
+                self.capacity == Some(0),
                 "a bounded mailbox needs room for one message",
-            )),
-            Some(capacity) if capacity > super::bounded::MAX_CAPACITY => Err(InvalidOptions(
+            ),
+            (
+                max > Some(most) || self.up_to > Some(most),
                 "the capacity of a bounded mailbox is above the platform's limit",
-            )),
-            _ => Ok(()),
+            ),
+            (
+                self.capacity.is_none() && self.overflow != MailboxOverflowPolicy::Block,
+                "an overflow policy needs a bounded mailbox",
+            ),
+            (
+                self.up_to
+                    .is_some_and(|up_to| up_to < self.capacity.unwrap_or(usize::MAX)),
+                "`up_to` needs a bounded mailbox, and must not be below the capacity",
+            ),
+            (
+                matches!(self.overflow, MailboxOverflowPolicy::Grow { max } if Some(max) <= self.capacity),
+                "a mailbox that grows needs a `max` above its capacity",
+            ),
+            (
+                self.overflow == MailboxOverflowPolicy::DropOldest && self.priority.is_some(),
+                "dropping the oldest and an order by priority exclude each other",
+            ),
+            (
+                matches!(self.control, Some((_, reserve)) if reserve == 0 || reserve > most),
+                "control messages need a reserve, which the platform allows",
+            ),
+            (
+                self.control
+                    .is_some_and(|(control, _)| !control.fits::<M>())
+                    || self.priority.is_some_and(|priority| !priority.fits::<M>()),
+                "the classifier is for another message type",
+            ),
+            (
+                matches!(self.pressure, Some((high, low)) if low >= high || max.is_some_and(|max| high > max)),
+                "pressure needs a high mark within the bound and a low mark below it",
+            ),
+        ];
+        match rules.iter().find(|(broken, _)| *broken) {
+            Some((_, text)) => Err(InvalidOptions(text)),
+            None => Ok(()),
         }
     }
 }
@@ -119,7 +347,7 @@ impl CellOptions {
     }
 
     #[inline(always)]
-    pub(crate) fn is_bounded(self) -> bool {
+    pub(crate) fn has_tail(self) -> bool {
         self.0 > BITS
     }
 
@@ -128,7 +356,7 @@ impl CellOptions {
         self.0 & OWNED != 0
     }
 
-    /// Neither bounded nor owned.
+    /// Neither bounded nor owned, and without an annex.
     #[inline(always)]
     pub(crate) fn is_plain(self) -> bool {
         self.0 & !(STOP_UNREFERENCED | OWN_THROUGHPUT | PERMANENT | TEMPORARY) == 0

@@ -14,7 +14,9 @@
 )]
 
 mod ask;
+mod capacity;
 mod circuit_breaker;
+mod control;
 mod deadlines;
 mod events;
 mod extension;
@@ -23,9 +25,12 @@ mod lifecycle;
 mod local;
 mod mailbox;
 mod middleware;
+mod overflow;
 #[cfg(feature = "std")]
 mod panics;
 mod pipe;
+mod pressure;
+mod priority;
 mod puppet;
 mod receptionist;
 mod reliable_delivery;

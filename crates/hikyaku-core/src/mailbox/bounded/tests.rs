@@ -5,7 +5,8 @@
 /// waiting.
 #[cfg(loom)]
 mod loom {
-    use super::super::{Node, Room, Tail, Waiter, Waiting};
+    use super::super::super::{Waiter, Waiting};
+    use super::super::{Node, Room, Stock, Tail};
     use crate::state::{Link, Pushed, Release, Word};
     use crate::sync::{Arc, UnsafeCell, alloc, dealloc};
     use ::loom::alloc::Track;
@@ -54,7 +55,15 @@ mod loom {
             // SAFETY: the layout is not empty.
             let room = NonNull::new(unsafe { alloc(layout) }).unwrap().cast();
             // SAFETY: memory of the layout.
-            unsafe { Room::write(room.as_ptr(), capacity) };
+            unsafe {
+                let stock = Stock {
+                    limit: capacity,
+                    slots: capacity,
+                    drops_newest: false,
+                    annex: None,
+                };
+                Room::write(room.as_ptr(), stock);
+            }
             Arc::new(Self {
                 word: Word::held(),
                 room,
@@ -85,7 +94,7 @@ mod loom {
 
         fn give_back(&self) {
             if self.word.is_closed() {
-                self.tail().refuse_waiting();
+                self.tail().gate().refuse_waiting();
             }
             // SAFETY: called by the runner.
             unsafe {
@@ -132,7 +141,7 @@ mod loom {
             while let Some(value) = self.pop() {
                 self.with(|runner| runner.dead.push(value));
             }
-            self.tail().refuse_waiting();
+            self.tail().gate().refuse_waiting();
         }
 
         fn try_send(&self, value: u32) -> Result<bool, u32> {
@@ -247,7 +256,7 @@ mod loom {
             if core::mem::take(&mut self.queued) {
                 self.waiter
                     // SAFETY: it was passed to `wait`.
-                    .with_mut(|waiter| unsafe { self.mini.tail().stop_waiting(waiter) });
+                    .with_mut(|waiter| unsafe { self.mini.tail().gate().stop_waiting(waiter) });
             }
         }
 
@@ -280,7 +289,7 @@ mod loom {
                 // SAFETY: as above; pinned, and left before it is dropped.
                 unsafe {
                     *(*waiter).message() = Some(Track::new(this.value));
-                    this.queued = tail.wait(waiter, cx.waker()) == Waiting::Queued;
+                    this.queued = tail.gate().wait(waiter, cx.waker()) == Waiting::Queued;
                 }
                 if this.queued && this.mini.word.is_closed() {
                     return this.give_up();
@@ -290,7 +299,7 @@ mod loom {
                 }
             }
             // SAFETY: as above.
-            match unsafe { tail.wait(waiter, cx.waker()) } {
+            match unsafe { tail.gate().wait(waiter, cx.waker()) } {
                 Waiting::Queued => Poll::Pending,
                 _ => this.give_up(),
             }

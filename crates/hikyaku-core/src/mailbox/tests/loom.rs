@@ -8,8 +8,8 @@ use super::super::system::{SystemLane, SystemMessage, SystemNode};
 use super::super::{Node, push_link};
 use crate::sync::{Arc, Mutex, UnsafeCell};
 use crate::{
-    Actor, ActorRef, AskError, Context, Failure, MailboxOptions, Reply, ResumeCondition, SendError,
-    SpawnOptions, StopCause, SuspendReason, System, Turn, Worker,
+    Actor, ActorRef, AskError, Context, Event, Failure, MailboxOptions, Pressure, Reply,
+    ResumeCondition, SendError, SpawnOptions, StopCause, SuspendReason, System, Turn, Worker,
 };
 use ::loom::alloc::Track;
 use ::loom::future::block_on;
@@ -694,6 +694,155 @@ fn bounded_wait_against_push_of_the_same_sender() {
         stage.serve_until_handled(3);
         sender.join().unwrap();
         assert_eq!(stage.handled(), [1, 2, 3]);
+    });
+}
+
+// === with an annex ===
+
+fn with(mailbox: MailboxOptions) -> SpawnOptions {
+    plain().mailbox(mailbox)
+}
+
+/// Numbers from 5 on.
+fn is_control(msg: &Msg) -> bool {
+    value(msg) >= 5
+}
+
+#[test]
+fn annex_ring_tells_against_rest() {
+    both(0, |owned| {
+        let mut stage = Stage::started(owned, with(MailboxOptions::latest(1)));
+        let other = stage.other(|actor, _| {
+            actor.tell(note(1)).unwrap();
+            // Not taken while the runner is in the middle of the other one.
+            match actor.tell(note(2)) {
+                Ok(()) => vec![],
+                Err(refused) => vec![value(&refused.into_inner())],
+            }
+        });
+        stage.serve(|this| {
+            let handled = this.handled();
+            handled.contains(&2) || handled.contains(&1)
+        });
+        let back = other.join().unwrap();
+        assert!(stage.rests());
+        one_winner_each(&stage, back, 2);
+    });
+}
+
+#[test]
+fn annex_ring_tell_against_stop() {
+    both(0, |owned| {
+        let mut stage = Stage::started(owned, with(MailboxOptions::latest(2)));
+        let teller = stage.other(|actor, _| {
+            let mut back = refused(&actor, 1);
+            back.extend(refused(&actor, 2));
+            back
+        });
+        stage.actor.stop();
+        stage.serve_to_the_end();
+        let back = teller.join().unwrap();
+        one_winner_each(&stage, back, 2);
+    });
+}
+
+#[test]
+fn annex_control_tell_against_rest() {
+    both(0, |owned| {
+        let mailbox = MailboxOptions::unbounded().control(is_control, 2);
+        let mut stage = Stage::started(owned, with(mailbox));
+        let other = stage.other(|actor, _| {
+            actor.tell(note(5)).unwrap();
+            actor.tell(note(6)).unwrap();
+        });
+        stage.serve_until_handled(2);
+        other.join().unwrap();
+        assert_eq!(stage.handled(), [5, 6]);
+    });
+}
+
+#[test]
+fn annex_control_tell_against_tell_and_rest() {
+    both(1, |owned| {
+        let mailbox = MailboxOptions::unbounded().control(is_control, 2);
+        let mut stage = Stage::started(owned, with(mailbox));
+        let others =
+            [1, 5].map(|number| stage.other(move |actor, _| actor.tell(note(number)).unwrap()));
+        stage.serve_until_handled(2);
+        for other in others {
+            other.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn annex_control_tell_against_stop() {
+    both(0, |owned| {
+        let mailbox = MailboxOptions::unbounded().control(|_: &Msg| true, 2);
+        let mut stage = Stage::started(owned, with(mailbox));
+        let teller = stage.other(|actor, _| {
+            let mut back = refused(&actor, 1);
+            back.extend(refused(&actor, 2));
+            back
+        });
+        stage.actor.stop();
+        stage.serve_to_the_end();
+        let back = teller.join().unwrap();
+        one_winner_each(&stage, back, 2);
+    });
+}
+
+/// With slots, and with permits: who waits is served by the room that is added.
+#[test]
+fn wait_against_set_capacity() {
+    both(1, |owned| {
+        let mailbox = MailboxOptions::bounded(1);
+        wait_against_change(owned, mailbox.up_to(2));
+    });
+    both(1, |owned| {
+        let mailbox = MailboxOptions::bounded(1);
+        wait_against_change(owned, mailbox.pressure(1, 0));
+    });
+}
+
+fn wait_against_change(owned: bool, mailbox: MailboxOptions) {
+    let mut stage = Stage::started(owned, with(mailbox));
+    stage.actor.tell(waits()).unwrap();
+    assert!(stage.rests());
+    stage.actor.tell(note(1)).unwrap();
+    stage.actor.set_capacity(2).unwrap();
+    let other = stage.other(|actor, record| {
+        block_on(actor.send(note(2))).unwrap();
+        record.open();
+    });
+    stage.serve_until_handled(3);
+    other.join().unwrap();
+    assert_eq!(stage.handled(), [100, 1, 2]);
+}
+
+#[test]
+fn pressure_against_relief() {
+    both(0, |owned| {
+        let mailbox = MailboxOptions::unbounded().pressure(1, 0);
+        let mut stage = Stage::started(owned, with(mailbox));
+        let told: Arc<Mutex<Vec<Pressure>>> = Arc::new(Mutex::new(Vec::new()));
+        let notes = Arc::clone(&told);
+        stage.system.events().listen(move |event| {
+            if let Event::Pressure { pressure, .. } = event {
+                notes.with(|told| told.push(*pressure));
+            }
+        });
+        let other = stage.other(|actor, _| {
+            actor.tell(note(1)).unwrap();
+            actor.tell(note(2)).unwrap();
+        });
+        stage.serve_until_handled(2);
+        other.join().unwrap();
+        let told = told.with(core::mem::take);
+        assert!(told.len() % 2 == 0 && told.len() <= 4);
+        for pair in told.chunks(2) {
+            assert_eq!(pair, [Pressure::High, Pressure::Low]);
+        }
     });
 }
 

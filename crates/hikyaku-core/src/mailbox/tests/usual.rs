@@ -5,7 +5,7 @@
 
 use super::super::options::CellOptions;
 use super::super::system::{SystemLane, SystemMessage, SystemNode};
-use super::super::{Drain, Notice, Push, leave, push, push_all};
+use super::super::{Drain, Notice, Overflow, Push, leave, push, push_all};
 use crate::cell::CellPtr;
 use crate::state::Release;
 use crate::sync::{self, Arc, Here, Mutex};
@@ -96,7 +96,7 @@ struct Stage<M: Number> {
     waiting: VecDeque<(u32, Pin<Box<crate::Sending<'static, M>>>)>,
 }
 
-fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Option<F::Output> {
+pub(super) fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Option<F::Output> {
     match future.poll(&mut task::Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),
         Poll::Pending => None,
@@ -221,7 +221,7 @@ impl<M: Number> Stage<M> {
     fn tell(&mut self, number: u32) {
         let message = self.message(number);
         // SAFETY: the cell is alive; its messages are `M`.
-        let pushed = self.elsewhere(|this| unsafe { push(this.cell(), message) });
+        let pushed = self.elsewhere(|this| unsafe { push(this.cell(), message, Overflow::Apply) });
         let pushed = match pushed {
             Push::Accepted => Push::Accepted,
             Push::Full(message) => Push::Full(message.number()),
@@ -687,8 +687,8 @@ fn options_are_checked() {
         ),
     ] {
         assert_eq!(options.capacity(), capacity);
-        assert_eq!(options.check().is_ok(), fine, "{options:?}");
-        if let Err(InvalidOptions(why)) = options.check() {
+        assert_eq!(options.check::<u32>().is_ok(), fine, "{options:?}");
+        if let Err(InvalidOptions(why)) = options.check::<u32>() {
             assert_eq!(std::format!("{}", InvalidOptions(why)), why);
         }
     }
@@ -729,7 +729,7 @@ fn cell_options_fit_into_one_word() {
             let options = CellOptions::new(tail, unreferenced, owned, throughput, policy);
             assert_eq!(options.policy(), policy);
             assert_eq!(options.tail(), tail as usize);
-            assert_eq!(options.is_bounded(), tail != 0);
+            assert_eq!(options.has_tail(), tail != 0);
             assert_eq!(options.is_owned(), owned);
             assert_eq!(options.is_plain(), tail == 0 && !owned);
             assert_eq!(options.has_own_throughput(), throughput);
