@@ -423,8 +423,8 @@ impl CellPtr {
                 ..Cold::default()
             }))
         };
-        // SAFETY: `home` is the inside of an `Arc`, alive because somebody spawns.
-        unsafe { Arc::increment_strong_count(birth.home.as_ptr()) };
+        // SAFETY: alive because somebody spawns.
+        unsafe { birth.home.as_ref() }.move_in_cell();
         // SAFETY: fresh memory of the layout; slot and tail are inside it.
         unsafe {
             header.write(Header {
@@ -751,7 +751,7 @@ impl CellPtr {
     fn schedule_from_outside(self) {
         let home = self.header().home.as_ptr();
         // The worker that takes the cell may end it, and its system, before this is through.
-        // SAFETY: `home` came from an `Arc`, to which the cell holds a reference.
+        // SAFETY: `home` came from an `Arc`, which the cell keeps.
         let home = unsafe {
             Arc::increment_strong_count(home);
             Arc::from_raw(home)
@@ -955,7 +955,7 @@ impl CellPtr {
             let layout = (self.vtable().free_layout)(self);
             pool::give(self.0.cast(), layout);
             // Last: it may be the system's end.
-            Arc::decrement_strong_count(home.as_ptr());
+            Home::move_out_cell(home);
         }
     }
 

@@ -79,6 +79,7 @@ mod state;
 mod supervision;
 mod sync;
 mod system;
+mod tenants;
 mod time;
 mod timer;
 mod worker;
