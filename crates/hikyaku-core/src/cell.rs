@@ -41,7 +41,7 @@ use crate::state::{Next, Orders, Rest};
 use crate::supervision::{RestartPolicy, Supervision, Tally};
 use crate::sync::{self, Arc, AtomicU32, Ordering};
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::any::TypeId;
@@ -107,6 +107,11 @@ pub(crate) struct Cold {
     pub(crate) restart: Option<Awaited>,
     /// The number of the last restart it has been through.
     pub(crate) restarted: u32,
+    /// Its turn, if it is restarted with others and has not started yet.
+    pub(crate) turn: Option<Turn>,
+    /// Children that are restarted together and have not started yet, in the order of their first start. The
+    /// first one has its turn.
+    pub(crate) procession: VecDeque<CellPtr>,
     /// It was told to stop by a supervisor that is restarted: so long has each handler in flight, of its
     /// descendants too.
     pub(crate) patience: Option<Duration>,
@@ -135,6 +140,14 @@ pub(crate) struct Awaited {
     pub(crate) number: u32,
     pub(crate) at: Duration,
     pub(crate) patience: Duration,
+}
+
+/// When an actor that is restarted with others may start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Turn {
+    /// Of the restart.
+    pub(crate) number: u32,
+    pub(crate) has_come: bool,
 }
 
 /// What the runtime needs to know of an actor type.
@@ -701,7 +714,12 @@ impl CellPtr {
             None => cold.youngest = previous,
         }
         cold.children -= 1;
-        cold.tallies.remove(&child.index());
+        let tally = cold.tallies.remove(&child.index());
+        if tally.is_some_and(|tally| tally.in_procession) {
+            // From the back: the youngest end first.
+            let place = cold.procession.iter().rposition(|next| *next == child);
+            place.map(|place| cold.procession.remove(place));
+        }
         if cold.leaving == Some(child) {
             cold.leaving = None;
         }

@@ -13,8 +13,9 @@ mod fate;
 pub(crate) use self::end::close_mailbox;
 use self::end::{children_gone, cut_short, end, vacate_slot, vacate_slot_for_hook};
 use self::fate::{
-    begin_anew, fail, fault, forgive, hurry, let_go, look_at_handler, look_at_parent,
-    look_at_restart, restart_later, resume_after_failure, supervise, take_link,
+    awaits_its_turn, begin_anew, bury, child_has_started, fail, fault, forgive, hurry, let_go,
+    look_at_handler, look_at_parent, look_at_restart, pass_the_turn, restart_later,
+    resume_after_failure, supervise, take_link, turn_has_come,
 };
 pub(crate) use self::fate::{link, unlink};
 use crate::actor::{Actor, Deadline};
@@ -349,6 +350,10 @@ unsafe fn step<A: Actor>(
                 forgive(cell);
                 to(cell, Life::Stopping)
             }
+            Life::Fresh if awaits_its_turn(cell) => match ending {
+                Ending::Not => wait::<A>(cell, activation),
+                _ => to(cell, Life::Stopping),
+            },
             Life::Fresh => {
                 state.life.set(Life::Starting);
                 (cell.vtable().construct)(cell);
@@ -893,11 +898,13 @@ unsafe fn system_message(cell: CellPtr, node: NonNull<mailbox::SystemNode>) {
     // SAFETY: the node is ours. A letter's node is its envelope; an obituary is part of its cell.
     unsafe {
         if node.as_ref().message == SystemMessage::ChildEnded {
-            return cell.bury(CellPtr::of_obituary(node));
+            return bury(cell, CellPtr::of_obituary(node));
         }
         match Letter::open(node) {
             Letter::ChildFailed(failed) => supervise(cell, &failed),
             Letter::Restart(restart) => restart_later(cell, restart),
+            Letter::Turn(number) => turn_has_come(cell, number),
+            Letter::Started(child, number) => child_has_started(cell, child, number),
             Letter::Hurry(patience) => {
                 let cold = cell.cold();
                 cold.patience = Some(patience);
@@ -943,7 +950,10 @@ unsafe fn system_message(cell: CellPtr, node: NonNull<mailbox::SystemNode>) {
 unsafe fn has_started(cell: CellPtr) {
     cell.mailbox().marks.set(Marks::STARTED | Marks::SOUND);
     // SAFETY: the ticket is held.
-    unsafe { forgive(cell) };
+    unsafe {
+        forgive(cell);
+        pass_the_turn(cell);
+    }
     if cell
         .cold_if_any()
         .is_none_or(|cold| cold.watchers.is_empty())

@@ -33,6 +33,9 @@ pub enum SupervisionDirective {
 }
 
 /// Who is affected when one of several children fails.
+///
+/// Those that are restarted together start again one after the other, in the order in which they were
+/// spawned: each when the one before has started, or has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SupervisionStrategy {
     /// The one that failed.
@@ -176,6 +179,8 @@ pub(crate) struct Tally {
     /// Counts what the child was told for its own failures and for those of others. A failure from before
     /// the last of them is dealt with.
     pub(crate) told: u32,
+    /// It is restarted with others, and has not started yet.
+    pub(crate) in_procession: bool,
     /// It waits for the fate of its supervisor, which has taken its failure over.
     pub(crate) escalated: Option<CellPtr>,
 }

@@ -18,12 +18,12 @@
 
 use super::Ending;
 use super::end::drop_live_future;
-use crate::cell::{Awaited, CellPtr, WeakCell};
+use crate::cell::{Awaited, CellPtr, Cold, Turn, WeakCell};
 use crate::failure::Failure;
 use crate::mailbox::{ChildFailed, Letter, Life, Marks, Restart, rare};
 use crate::pipe::broken_link;
 use crate::state::Orders;
-use crate::supervision::{RestartPolicy, SupervisionStrategy, Verdict};
+use crate::supervision::{RestartPolicy, SupervisionStrategy, Tally, Verdict};
 use crate::sync;
 use core::time::Duration;
 
@@ -221,8 +221,13 @@ pub(super) unsafe fn restart_later(cell: CellPtr, restart: Restart) {
     if cell.mailbox().life.get() >= Life::Stopping {
         return;
     }
+    // SAFETY: the ticket is held.
+    unsafe { cell.cold() }.turn = restart.in_turn.then_some(Turn {
+        number: restart.number,
+        has_come: false,
+    });
     if cell.mailbox().life.get() == Life::Fresh {
-        // It begins with the next step.
+        // It begins with the next step, or when its turn has come.
         // SAFETY: the ticket is held.
         unsafe { cell.cold() }.restarted = restart.number;
         return;
@@ -425,22 +430,32 @@ pub(super) unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
     };
     match verdict {
         Verdict::Resume => child.order(Orders::RESUME, false),
-        Verdict::Restart(after) => for_affected(cell, child, strategy, |other| {
-            // SAFETY: the ticket is held.
-            let number = unsafe { told(cell, other) };
-            if other.policy() == RestartPolicy::Temporary {
-                other.order(Orders::STOP, true);
-                return;
-            }
-            let patience = supervision.patience;
-            let letter = Letter::Restart(Restart {
-                number,
-                after,
-                patience,
+        Verdict::Restart(after) => {
+            let in_turn = strategy != SupervisionStrategy::OneForOne;
+            for_affected(cell, child, strategy, |other| {
+                // SAFETY: the ticket is held.
+                let number = unsafe { told(cell, other) };
+                if other.policy() == RestartPolicy::Temporary {
+                    other.order(Orders::STOP, true);
+                    return;
+                }
+                let letter = Letter::Restart(Restart {
+                    number,
+                    after,
+                    patience: supervision.patience,
+                    in_turn,
+                });
+                // SAFETY: the ticket is held.
+                unsafe {
+                    write_to(other, letter);
+                    tally_of(cell.cold(), other).in_procession |= in_turn;
+                }
             });
-            // SAFETY: the ticket is held.
-            unsafe { write_to(other, letter) };
-        }),
+            if in_turn {
+                // SAFETY: the ticket is held.
+                unsafe { line_up(cell) };
+            }
+        }
         Verdict::Stop => for_affected(cell, child, strategy, |other| {
             // SAFETY: the ticket is held.
             unsafe { told(cell, other) };
@@ -466,12 +481,125 @@ pub(super) unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
 /// The ticket of `cell`, the parent, is held.
 unsafe fn told(cell: CellPtr, child: CellPtr) -> u32 {
     // SAFETY: the ticket is held.
-    let tally = unsafe { cell.cold() }
-        .tallies
-        .entry(child.index())
-        .or_default();
+    let tally = tally_of(unsafe { cell.cold() }, child);
     tally.told = tally.told.wrapping_add(1);
     tally.told
+}
+
+fn tally_of(cold: &mut Cold, child: CellPtr) -> &mut Tally {
+    cold.tallies.entry(child.index()).or_default()
+}
+
+/// Children that are restarted together start one after the other, in the order of their first start. Those of
+/// an earlier restart that have not started yet are among them.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn line_up(cell: CellPtr) {
+    // SAFETY: the ticket is held; children stay until they are buried.
+    unsafe {
+        let cold = cell.cold();
+        cold.procession.clear();
+        let mut child = cold.youngest;
+        while let Some(next) = child {
+            child = next.older_sibling();
+            let tally = cold.tallies.get(&next.index());
+            if tally.is_some_and(|tally| tally.in_procession) {
+                cold.procession.push_front(next);
+            }
+        }
+        call_first(cell);
+    }
+}
+
+/// The first in the procession may start, if there is one.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn call_first(cell: CellPtr) {
+    // SAFETY: the ticket is held; children stay until they are buried.
+    unsafe {
+        let first = cell.cold_if_any().and_then(|cold| cold.procession.front());
+        if let Some(first) = first.copied() {
+            let number = tally_of(cell.cold(), first).told;
+            write_to(first, Letter::Turn(number));
+        }
+    }
+}
+
+/// The supervisor says that it is this one's turn to start.
+///
+/// # Safety
+/// The ticket is held.
+pub(super) unsafe fn turn_has_come(cell: CellPtr, number: u32) {
+    // SAFETY: the ticket is held.
+    if let Some(turn) = unsafe { &mut cell.cold().turn } {
+        // Another restart may have come in between, with a turn of its own.
+        turn.has_come |= turn.number == number;
+    }
+}
+
+/// Does it wait for older ones to start?
+pub(super) fn awaits_its_turn(cell: CellPtr) -> bool {
+    cell.cold_if_any()
+        .and_then(|cold| cold.turn)
+        .is_some_and(|turn| !turn.has_come)
+}
+
+/// It has started: the next one may.
+///
+/// # Safety
+/// The ticket is held.
+pub(super) unsafe fn pass_the_turn(cell: CellPtr) {
+    let Some(cold) = cell.cold_if_any() else {
+        return;
+    };
+    // Not if this was the start before the restart.
+    if let (Some(turn), Some(parent)) = (cold.turn, cell.parent())
+        && turn.number == cold.restarted
+    {
+        // SAFETY: the ticket is held; the parent ends after its children.
+        unsafe {
+            cell.cold().turn = None;
+            write_to(parent, Letter::Started(cell, turn.number));
+        }
+    }
+}
+
+/// A child that had its turn has started.
+///
+/// # Safety
+/// The ticket of `cell` is held; the child is one of its children, and not yet buried.
+pub(super) unsafe fn child_has_started(cell: CellPtr, child: CellPtr, number: u32) {
+    // SAFETY: the ticket is held.
+    unsafe {
+        let tally = tally_of(cell.cold(), child);
+        // Not if it is to be restarted once more.
+        if tally.told == number {
+            tally.in_procession = false;
+            let procession = &mut cell.cold().procession;
+            if procession.front() == Some(&child) {
+                procession.pop_front();
+                call_first(cell);
+            }
+        }
+    }
+}
+
+/// A child has ended: if it had its turn, the next one has.
+///
+/// # Safety
+/// The ticket is held. The child's obituary is the caller's. Once.
+pub(super) unsafe fn bury(cell: CellPtr, child: CellPtr) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let procession = cell.cold_if_any().map(|cold| &cold.procession);
+        let was_first = procession.is_some_and(|those| those.front() == Some(&child));
+        cell.bury(child);
+        if was_first {
+            call_first(cell);
+        }
+    }
 }
 
 /// Puts a letter into another actor's lane; if it has ended, the letter is dropped.
@@ -535,6 +663,7 @@ unsafe fn supervise_self(cell: CellPtr, failure: &Failure) {
                 number: 0,
                 after,
                 patience: Duration::ZERO,
+                in_turn: false,
             };
             // SAFETY: the ticket is held.
             unsafe { restart_later(cell, restart) };

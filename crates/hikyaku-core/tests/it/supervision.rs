@@ -197,12 +197,182 @@ fn row31_strategies_affect_whom_they_say() {
                     let log = log.take();
                     let case = format!("{what} {place} {directive:?} {log:?}");
                     let end = if directive == Restart { '+' } else { '-' };
-                    assert_eq!(sorted(&with_end(&log, end)), *affected, "{case}");
+                    let ended_or_made = with_end(&log, end);
+                    assert_eq!(sorted(&ended_or_made), *affected, "{case}");
+                    if directive == Restart {
+                        assert_eq!(ended_or_made, *affected, "{case}: in their order");
+                    }
                     let restarts = if directive == Restart { *affected } else { "" };
                     assert_eq!(sorted(&with_end(&log, '~')), restarts, "{case}");
                 }
             }
         }
+    });
+}
+
+/// Children `a` to `d` whose second incarnations do in `started` what `second` says for each.
+fn family_of_four(
+    sim: &mut Sim,
+    by: Supervision,
+    second: [Hook; 4],
+) -> (Log, ActorRef<Do>, Vec<ActorRef<Do>>) {
+    let log = Log::default();
+    let parent = sim
+        .spawn_with(supervised(by), Puppet::factory("p", &log))
+        .unwrap();
+    let children = ["a", "b", "c", "d"].iter().zip(second).map(|(name, hook)| {
+        let (log, mut made) = (log.clone(), 0);
+        let factory = move || {
+            made += 1;
+            let hook = if made == 2 { &hook } else { &Hook::Fine };
+            Puppet::new(name, &log).started(hook)
+        };
+        child_of(sim, &parent, SpawnOptions::new(), factory)
+    });
+    let children = children.collect();
+    sim.run_until_idle();
+    log.take();
+    (log, parent, children)
+}
+
+/// Whoever is restarted with others is made when the older ones have started, and keeps its messages until then.
+#[test]
+fn row31_each_waits_until_the_older_have_started() {
+    check_seeds(20, |sim| {
+        let gates: [Gate; 4] = Default::default();
+        let slow = gates.clone().map(Hook::Wait);
+        let (log, parent, children) = family_of_four(sim, Supervision::all_for_one(), slow);
+        fail(sim, &children[2]);
+        children.iter().for_each(|child| note(child, 7));
+        let seen = log.take();
+        assert_eq!(sorted(&with_end(&seen, '~')), "abcd");
+        assert_eq!(with_end(&seen, '+'), "a");
+        for (place, gate) in gates.iter().enumerate() {
+            sim.run_until_idle();
+            assert_eq!(log.len(), 0);
+            gate.open();
+            sim.run_until_idle();
+            let mut seen = log.take();
+            seen.sort();
+            let expected = [["a7", "b+"], ["b7", "c+"], ["c7", "d+"], ["d7", ""]];
+            let expected = expected[place].iter().filter(|entry| !entry.is_empty());
+            assert!(seen.iter().eq(expected), "{seen:?}");
+        }
+        assert_eq!(within(sim, &parent, |cx| cx.children()), Some(4));
+    });
+}
+
+/// A start that never ends keeps the younger ones down, but nobody from ending.
+#[test]
+fn row31_row47_ends_while_an_older_one_starts() {
+    type End = fn(&ActorRef<Do>);
+    let ends: [(&str, End); 3] = [
+        ("stop", |actor| actor.stop()),
+        ("gently", |actor| actor.stop_gracefully()),
+        ("kill", |actor| actor.kill()),
+    ];
+    check_seeds(20, |sim| {
+        for (what, end) in ends {
+            let gate = Gate::default();
+            let second = [Hook::Fine, Hook::Wait(gate.clone()), Hook::Fine, Hook::Fine];
+            let (log, parent, children) = family_of_four(sim, Supervision::all_for_one(), second);
+            fail(sim, &children[0]);
+            assert_eq!(with_end(&log.take(), '+'), "ab", "{what}");
+            // One that waits for its turn: it is down, and has no value that could be told.
+            end(&children[2]);
+            sim.run_until_idle();
+            assert!(!children[2].is_alive(), "{what}");
+            assert_eq!(log.line(), "", "{what}");
+            // The one that has the turn, by its handler's time limit or by force.
+            children[1].kill();
+            sim.run_until_idle();
+            assert_eq!(log.line(), "d+", "{what}: the next one has its turn");
+            end(&parent);
+            sim.run_until_idle();
+            assert!(!parent.is_alive() && !children[3].is_alive(), "{what}");
+            // The whole family, with one that starts for ever.
+            let gate = Gate::default();
+            let second = [Hook::Wait(gate.clone()), Hook::Fine, Hook::Fine, Hook::Fine];
+            let (_, parent, children) = family_of_four(sim, Supervision::all_for_one(), second);
+            fail(sim, &children[3]);
+            end(&parent);
+            sim.run_until_idle();
+            assert!(
+                children[1..].iter().all(|child| !child.is_alive()),
+                "{what}"
+            );
+            gate.open();
+            sim.run_until_idle();
+            assert!(!parent.is_alive(), "{what}");
+        }
+    });
+}
+
+/// One that fails in its turn, by each verdict: nobody is left waiting.
+#[test]
+fn row31_row36_a_start_that_fails_among_others() {
+    type Strategy = fn() -> Supervision;
+    let cases: [(SupervisionDirective, Strategy, &str, usize); 4] = [
+        (Restart, Supervision::all_for_one, "ab abcd", 4),
+        (Restart, Supervision::rest_for_one, "ab bcd", 4),
+        (Stop, Supervision::all_for_one, "ab ", 0),
+        (Stop, Supervision::rest_for_one, "ab ", 1),
+    ];
+    check_seeds(20, |sim| {
+        for (directive, by, starts, left) in cases {
+            let by = by().decider(move |failure| match failure.is_start() {
+                true => directive,
+                false => Restart,
+            });
+            let second = [Hook::Fine, Hook::Fail, Hook::Fine, Hook::Fine];
+            let (log, parent, children) = family_of_four(sim, by, second);
+            fail(sim, &children[0]);
+            let case = format!("{directive:?} {starts}");
+            let made = with_end(&log.take(), '+');
+            assert_eq!(made, starts.replace(' ', ""), "{case}");
+            assert_eq!(
+                within(sim, &parent, |cx| cx.children()),
+                Some(left),
+                "{case}"
+            );
+            let counts = children.iter().filter(|child| child.is_alive()).count();
+            assert_eq!(counts, left, "{case}");
+        }
+    });
+}
+
+/// Resumed by its own supervisor, a parent stops the child whose start it escalated, and the younger have their turn.
+#[test]
+fn row31_row34_an_escalated_start_among_others() {
+    check_seeds(20, |sim| {
+        let log = Log::default();
+        let top = sim
+            .spawn_with(supervised(always(Resume)), Puppet::factory("t", &log))
+            .unwrap();
+        let by = Supervision::all_for_one().decider(|failure| match failure.is_start() {
+            true => Escalate,
+            false => Restart,
+        });
+        let parent = child_of(sim, &top, supervised(by), Puppet::factory("p", &log));
+        let mut children = Vec::new();
+        for name in ["a", "b", "c"] {
+            let (log, mut made) = (log.clone(), 0);
+            let factory = move || {
+                made += 1;
+                let fails = name == "b" && made == 2;
+                let hook = if fails { Hook::Fail } else { Hook::Fine };
+                Puppet::new(name, &log).started(&hook)
+            };
+            children.push(child_of(sim, &parent, SpawnOptions::new(), factory));
+        }
+        sim.run_until_idle();
+        log.take();
+        fail(sim, &children[0]);
+        assert_eq!(with_end(&log.take(), '+'), "abc");
+        assert!(!children[1].is_alive());
+        note(&children[2], 1);
+        sim.run_until_idle();
+        assert_eq!(log.line(), "c1");
     });
 }
 
