@@ -126,6 +126,8 @@ pub(crate) struct Cold {
     pub(crate) watchers: Vec<Arc<Notice>>,
     pub(crate) youngest: Option<CellPtr>,
     pub(crate) children: usize,
+    /// How many of them are significant.
+    pub(crate) significant: usize,
     /// The child that was told to stop; the cell itself if all were killed.
     pub(crate) leaving: Option<CellPtr>,
     /// Timers and the like. Gone before the actor is.
@@ -679,7 +681,7 @@ impl CellPtr {
     ///
     /// # Safety
     /// The caller is the runner of `self`, the parent of `child`.
-    pub(crate) unsafe fn adopt(self, child: CellPtr) {
+    pub(crate) unsafe fn adopt(self, child: CellPtr, significant: bool) {
         // SAFETY: as the caller promises.
         let cold = unsafe { self.cold() };
         if let Some(kin) = child.kin() {
@@ -690,6 +692,10 @@ impl CellPtr {
         }
         cold.youngest = Some(child);
         cold.children += 1;
+        if significant {
+            cold.significant += 1;
+            cold.tallies.entry(child.index()).or_default().significant = true;
+        }
         if self.mailbox().task.is_holding() {
             child.order(Orders::KIN, false);
         }
@@ -714,11 +720,13 @@ impl CellPtr {
             None => cold.youngest = previous,
         }
         cold.children -= 1;
-        let tally = cold.tallies.remove(&child.index());
-        if tally.is_some_and(|tally| tally.in_procession) {
-            // From the back: the youngest end first.
-            let place = cold.procession.iter().rposition(|next| *next == child);
-            place.map(|place| cold.procession.remove(place));
+        if let Some(tally) = cold.tallies.remove(&child.index()) {
+            cold.significant -= usize::from(tally.significant);
+            if tally.in_procession {
+                // From the back: the youngest end first.
+                let place = cold.procession.iter().rposition(|next| *next == child);
+                place.map(|place| cold.procession.remove(place));
+            }
         }
         if cold.leaving == Some(child) {
             cold.leaving = None;

@@ -196,6 +196,7 @@ impl Home {
         if parent.is_some_and(|parent| parent.mailbox().life.get() == Life::Hook) {
             return Err(SpawnError::ShuttingDown);
         }
+        let significant = options.significant;
         let reserved = options.name.clone();
         if let Some(name) = &reserved {
             self.shared.reserve(name)?;
@@ -215,7 +216,7 @@ impl Home {
         }
         if let Some(parent) = parent {
             // SAFETY: the caller is the parent's runner.
-            unsafe { parent.adopt(cell) };
+            unsafe { parent.adopt(cell, significant) };
         }
         // SAFETY: the new cell's one strong reference; its messages are `A::Msg`.
         let actor = unsafe { ActorRef::from_cell(cell) };

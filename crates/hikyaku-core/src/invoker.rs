@@ -5,19 +5,22 @@
 //! lives in the cell's slot while it runs. A panic is caught once around the whole activation; what
 //! was going on is then read from the cell.
 //!
-//! How an actor ends is in `invoker/end.rs`, what becomes of one that fails in `invoker/fate.rs`.
+//! How an actor ends is in `invoker/end.rs`, what becomes of one that fails in `invoker/fate.rs`, what it has to do with
+//! its children in `invoker/kin.rs`.
 
 mod end;
 mod fate;
+mod kin;
 
 pub(crate) use self::end::close_mailbox;
 use self::end::{children_gone, cut_short, end, vacate_slot, vacate_slot_for_hook};
 use self::fate::{
-    awaits_its_turn, begin_anew, bury, child_has_started, fail, fault, forgive, hurry, let_go,
-    look_at_handler, look_at_parent, look_at_restart, pass_the_turn, restart_later,
-    resume_after_failure, supervise, take_link, turn_has_come,
+    begin_anew, fail, fail_with, fault, forgive, hurry, let_go, look_at_handler, look_at_parent,
+    look_at_restart, restart_later, resume_after_failure, supervise, take_link,
 };
 pub(crate) use self::fate::{link, unlink};
+use self::kin::{awaits_its_turn, bury, child_has_started, pass_the_turn, turn_has_come};
+pub(crate) use self::kin::{restart_child, stop_child, stop_itself};
 use crate::actor::{Actor, Deadline};
 use crate::cell::CellPtr;
 use crate::dispatcher::Home;
@@ -887,8 +890,7 @@ unsafe fn attend_agenda(cell: CellPtr, activation: &mut Activation<'_>) {
     activation.charge(collected.polls);
     if let Some(failure) = collected.broken {
         // SAFETY: the ticket is held.
-        unsafe { cell.cold() }.fault = Some(failure);
-        state.marks.set(Marks::FAULT);
+        unsafe { fail_with(cell, failure) };
     }
 }
 
@@ -925,8 +927,7 @@ unsafe fn system_message(cell: CellPtr, node: NonNull<mailbox::SystemNode>) {
                 // Not, if the link was taken back meanwhile.
                 let linked = take_link(cell, other).is_some();
                 if let Some(failure) = failure.filter(|_| linked) {
-                    cell.cold().fault = Some(failure);
-                    cell.mailbox().marks.set(Marks::FAULT);
+                    fail_with(cell, failure);
                 }
             }
             Letter::Watch(notice) => {

@@ -85,7 +85,7 @@ mod timer;
 mod worker;
 
 pub use crate::actor::{
-    Actor, Context, Deadline, Local, LocalActor, NotInfluenceReceiveTimeout, YieldNow, once,
+    Actor, Child, Context, Deadline, Local, LocalActor, NotInfluenceReceiveTimeout, YieldNow, once,
 };
 pub use crate::actor_ref::{
     ActorRef, Recipient, SendError, Sending, Started, Stopped, WeakRecipient, WeakRef, Wrap,
@@ -106,7 +106,8 @@ pub use crate::pipe::Ended;
 pub use crate::receptionist::{Listing, Receptionist, RegisterError, ServiceKey};
 pub use crate::registry::MailboxIndex;
 pub use crate::supervision::{
-    Backoff, Escalation, RestartPolicy, Supervision, SupervisionDirective, SupervisionStrategy,
+    AutoShutdown, Backoff, Escalation, RestartPolicy, Supervision, SupervisionDirective,
+    SupervisionStrategy,
 };
 pub use crate::system::{
     BuildError, Metrics, SpawnError, SpawnOptions, System, SystemBuilder, SystemState, Terminated,

@@ -90,10 +90,10 @@ pub use crate::ticks::ThreadDriver;
 pub use crate::tokio::TokioDriver;
 
 pub use hikyaku_core::{
-    Actor, ActorRef, Ask, AskError, Backoff, Blocking, BlockingError, Cancelled, Clock, Context,
-    DeadLetter, DeadLetterReason, Deadline, Dispatcher, DispatcherBuilder, Ended, Escalation,
-    Event, Events, Extension, Failure, FailureReport, InvalidOptions, Listing, Local, LocalActor,
-    MailboxIndex, MailboxOptions, MailboxOverflowPolicy, ManualDriver, Metrics,
+    Actor, ActorRef, Ask, AskError, AutoShutdown, Backoff, Blocking, BlockingError, Cancelled,
+    Child, Clock, Context, DeadLetter, DeadLetterReason, Deadline, Dispatcher, DispatcherBuilder,
+    Ended, Escalation, Event, Events, Extension, Failure, FailureReport, InvalidOptions, Listing,
+    Local, LocalActor, MailboxIndex, MailboxOptions, MailboxOverflowPolicy, ManualDriver, Metrics,
     NotInfluenceReceiveTimeout, PileUp, Receptionist, Recipient, RegisterError, Reply,
     RestartPolicy, SendError, Sending, ServiceKey, Sleep, SleepError, SpawnError, SpawnOptions,
     StartError, Started, StopCause, Stopped, SubscribeError, Subscription, Supervision,

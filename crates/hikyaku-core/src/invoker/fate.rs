@@ -18,12 +18,13 @@
 
 use super::Ending;
 use super::end::drop_live_future;
-use crate::cell::{Awaited, CellPtr, Cold, Turn, WeakCell};
+use super::kin::{dismiss, line_up, tally_of, told};
+use crate::cell::{Awaited, CellPtr, Turn, WeakCell};
 use crate::failure::Failure;
 use crate::mailbox::{ChildFailed, Letter, Life, Marks, Restart, rare};
 use crate::pipe::broken_link;
 use crate::state::Orders;
-use crate::supervision::{RestartPolicy, SupervisionStrategy, Tally, Verdict};
+use crate::supervision::{RestartPolicy, SupervisionStrategy, Verdict};
 use crate::sync;
 use core::time::Duration;
 
@@ -64,12 +65,17 @@ pub(super) unsafe fn fail(cell: CellPtr, error: Failure) {
     if !error.is_exit() {
         cell.home().shared.report_failure(cell, &error);
     }
+    let told_to_end = state.ending.get() >= Ending::Stop;
+    if error.is_fatal() && (told_to_end || life >= Life::Stopping) {
+        // SAFETY: the ticket is held.
+        unsafe { tell_supervisor(cell, &error) };
+    }
     match life {
         Life::Hook | Life::Dead => state.life.set(Life::Dead),
         Life::Stopping => {}
         // The hook before a restart has failed: it is restarted all the same.
         Life::Faulted | Life::Restarting | Life::Clearing => {}
-        Life::Fresh | Life::Starting | Life::Ready if state.ending.get() >= Ending::Stop => {
+        Life::Fresh | Life::Starting | Life::Ready if told_to_end => {
             state.life.set(Life::Stopping);
         }
         Life::Fresh | Life::Starting | Life::Ready => {
@@ -77,21 +83,44 @@ pub(super) unsafe fn fail(cell: CellPtr, error: Failure) {
             // SAFETY: the ticket is held.
             unsafe {
                 hold_children(cell, true);
-                match cell.parent() {
-                    None => supervise_self(cell, &error),
-                    Some(parent) => {
-                        let failed = ChildFailed {
-                            child: cell,
-                            failure: error,
-                            number: cell.cold().restarted,
-                        };
-                        let queued = write_to(parent, Letter::ChildFailed(failed));
-                        debug_assert!(queued, "a parent ends after its children");
-                    }
-                }
+                tell_supervisor(cell, &error);
             }
         }
     }
+}
+
+/// # Safety
+/// The ticket is held.
+unsafe fn tell_supervisor(cell: CellPtr, failure: &Failure) {
+    // SAFETY: the ticket is held; a parent ends after its children.
+    unsafe {
+        match cell.parent() {
+            None => supervise_self(cell, failure),
+            Some(parent) => {
+                let failed = ChildFailed {
+                    child: cell,
+                    failure: failure.clone(),
+                    number: cell.cold().restarted,
+                };
+                let queued = write_to(parent, Letter::ChildFailed(failed));
+                debug_assert!(queued, "a parent ends after its children");
+            }
+        }
+    }
+}
+
+/// It is to fail with this, with its next step.
+///
+/// # Safety
+/// The ticket is held.
+pub(super) unsafe fn fail_with(cell: CellPtr, failure: Failure) {
+    // SAFETY: the ticket is held.
+    let fault = unsafe { &mut cell.cold().fault };
+    // One that nobody may deal with is not forgotten over another.
+    if !fault.as_ref().is_some_and(Failure::is_fatal) {
+        *fault = Some(failure);
+    }
+    cell.mailbox().marks.set(Marks::FAULT);
 }
 
 /// What the actor is to fail with although no handler of its own did.
@@ -375,11 +404,14 @@ pub(super) unsafe fn begin_anew(cell: CellPtr) {
         sync::quietly(|| unsafe { (cell.vtable().drop_actor)(cell) });
     }
     // What was meant for the old one.
-    let old = Marks::SOUND | Marks::RESTART | Marks::EXIT | Marks::FAULT | Marks::FAILING;
+    let old = Marks::SOUND | Marks::RESTART | Marks::EXIT | Marks::FAILING;
     state.marks.clear(old);
     // SAFETY: the ticket is held.
     let cold = unsafe { cell.cold() };
-    cold.fault = None;
+    cold.fault = cold.fault.take().filter(Failure::is_fatal);
+    if cold.fault.is_none() {
+        state.marks.clear(Marks::FAULT);
+    }
     cold.hurry = None;
     if let Some(awaited) = cold.restart.take() {
         cold.restarted = awaited.number;
@@ -401,6 +433,10 @@ pub(super) unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
     if state.life.get() >= Life::Stopping {
         // Others that end now may be waiting for its answers.
         child.order(Orders::STOP, true);
+        if failure.is_fatal() {
+            // SAFETY: the ticket is held.
+            unsafe { tell_supervisor(cell, &failure.taken_over()) };
+        }
         return;
     }
     // SAFETY: the ticket is held.
@@ -408,7 +444,7 @@ pub(super) unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
     let supervision = cold.supervision.clone().unwrap_or_default();
     // Out of the box while the decider runs, which is the user's.
     let mut tally = cold.tallies.remove(&child.index()).unwrap_or_default();
-    if tally.told != failed.number {
+    if tally.told != failed.number && !failure.is_fatal() {
         // It failed before it heard what becomes of it because of another one.
         cold.tallies.insert(child.index(), tally);
         return;
@@ -430,35 +466,18 @@ pub(super) unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
     };
     match verdict {
         Verdict::Resume => child.order(Orders::RESUME, false),
-        Verdict::Restart(after) => {
-            let in_turn = strategy != SupervisionStrategy::OneForOne;
-            for_affected(cell, child, strategy, |other| {
-                // SAFETY: the ticket is held.
-                let number = unsafe { told(cell, other) };
-                if other.policy() == RestartPolicy::Temporary {
-                    other.order(Orders::STOP, true);
-                    return;
-                }
-                let letter = Letter::Restart(Restart {
-                    number,
-                    after,
-                    patience: supervision.patience,
-                    in_turn,
-                });
-                // SAFETY: the ticket is held.
-                unsafe {
-                    write_to(other, letter);
-                    tally_of(cell.cold(), other).in_procession |= in_turn;
-                }
-            });
-            if in_turn {
-                // SAFETY: the ticket is held.
-                unsafe { line_up(cell) };
-            }
-        }
+        // SAFETY: the ticket is held.
+        Verdict::Restart(after) => unsafe {
+            restart_affected(cell, child, strategy, after, supervision.patience);
+        },
         Verdict::Stop => for_affected(cell, child, strategy, |other| {
             // SAFETY: the ticket is held.
-            unsafe { told(cell, other) };
+            unsafe {
+                told(cell, other);
+                if other != child {
+                    dismiss(cell.cold(), other);
+                }
+            }
             other.order(Orders::STOP, true);
         }),
         Verdict::Escalate | Verdict::GiveUp => {
@@ -466,139 +485,48 @@ pub(super) unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
             if verdict == Verdict::GiveUp || is_ill(cell) {
                 child.order(Orders::STOP, true);
             }
-            if !is_ill(cell) {
+            if !is_ill(cell) || failure.is_fatal() {
                 // SAFETY: the ticket is held.
-                unsafe { cell.cold() }.fault = Some(failure.clone().taken_over());
-                state.marks.set(Marks::FAULT);
+                unsafe { fail_with(cell, failure.taken_over()) };
             }
         }
     }
 }
 
-/// The number of what a child is told now.
+/// Has a child made anew, and those that share its fate, in the order of their first start.
 ///
 /// # Safety
-/// The ticket of `cell`, the parent, is held.
-unsafe fn told(cell: CellPtr, child: CellPtr) -> u32 {
-    // SAFETY: the ticket is held.
-    let tally = tally_of(unsafe { cell.cold() }, child);
-    tally.told = tally.told.wrapping_add(1);
-    tally.told
-}
-
-fn tally_of(cold: &mut Cold, child: CellPtr) -> &mut Tally {
-    cold.tallies.entry(child.index()).or_default()
-}
-
-/// Children that are restarted together start one after the other, in the order of their first start. Those of
-/// an earlier restart that have not started yet are among them.
-///
-/// # Safety
-/// The ticket is held.
-unsafe fn line_up(cell: CellPtr) {
-    // SAFETY: the ticket is held; children stay until they are buried.
-    unsafe {
-        let cold = cell.cold();
-        cold.procession.clear();
-        let mut child = cold.youngest;
-        while let Some(next) = child {
-            child = next.older_sibling();
-            let tally = cold.tallies.get(&next.index());
-            if tally.is_some_and(|tally| tally.in_procession) {
-                cold.procession.push_front(next);
-            }
-        }
-        call_first(cell);
-    }
-}
-
-/// The first in the procession may start, if there is one.
-///
-/// # Safety
-/// The ticket is held.
-unsafe fn call_first(cell: CellPtr) {
-    // SAFETY: the ticket is held; children stay until they are buried.
-    unsafe {
-        let first = cell.cold_if_any().and_then(|cold| cold.procession.front());
-        if let Some(first) = first.copied() {
-            let number = tally_of(cell.cold(), first).told;
-            write_to(first, Letter::Turn(number));
-        }
-    }
-}
-
-/// The supervisor says that it is this one's turn to start.
-///
-/// # Safety
-/// The ticket is held.
-pub(super) unsafe fn turn_has_come(cell: CellPtr, number: u32) {
-    // SAFETY: the ticket is held.
-    if let Some(turn) = unsafe { &mut cell.cold().turn } {
-        // Another restart may have come in between, with a turn of its own.
-        turn.has_come |= turn.number == number;
-    }
-}
-
-/// Does it wait for older ones to start?
-pub(super) fn awaits_its_turn(cell: CellPtr) -> bool {
-    cell.cold_if_any()
-        .and_then(|cold| cold.turn)
-        .is_some_and(|turn| !turn.has_come)
-}
-
-/// It has started: the next one may.
-///
-/// # Safety
-/// The ticket is held.
-pub(super) unsafe fn pass_the_turn(cell: CellPtr) {
-    let Some(cold) = cell.cold_if_any() else {
-        return;
-    };
-    // Not if this was the start before the restart.
-    if let (Some(turn), Some(parent)) = (cold.turn, cell.parent())
-        && turn.number == cold.restarted
-    {
-        // SAFETY: the ticket is held; the parent ends after its children.
+/// As [`supervise`].
+unsafe fn restart_affected(
+    cell: CellPtr,
+    child: CellPtr,
+    strategy: SupervisionStrategy,
+    after: Duration,
+    patience: Duration,
+) {
+    let in_turn = strategy != SupervisionStrategy::OneForOne;
+    for_affected(cell, child, strategy, |other| {
+        // SAFETY: the ticket is held.
         unsafe {
-            cell.cold().turn = None;
-            write_to(parent, Letter::Started(cell, turn.number));
-        }
-    }
-}
-
-/// A child that had its turn has started.
-///
-/// # Safety
-/// The ticket of `cell` is held; the child is one of its children, and not yet buried.
-pub(super) unsafe fn child_has_started(cell: CellPtr, child: CellPtr, number: u32) {
-    // SAFETY: the ticket is held.
-    unsafe {
-        let tally = tally_of(cell.cold(), child);
-        // Not if it is to be restarted once more.
-        if tally.told == number {
-            tally.in_procession = false;
-            let procession = &mut cell.cold().procession;
-            if procession.front() == Some(&child) {
-                procession.pop_front();
-                call_first(cell);
+            let number = told(cell, other);
+            if other.policy() == RestartPolicy::Temporary {
+                dismiss(cell.cold(), other);
+                other.order(Orders::STOP, true);
+                return;
             }
+            let restart = Restart {
+                number,
+                after,
+                patience,
+                in_turn,
+            };
+            write_to(other, Letter::Restart(restart));
+            tally_of(cell.cold(), other).in_procession |= in_turn;
         }
-    }
-}
-
-/// A child has ended: if it had its turn, the next one has.
-///
-/// # Safety
-/// The ticket is held. The child's obituary is the caller's. Once.
-pub(super) unsafe fn bury(cell: CellPtr, child: CellPtr) {
-    // SAFETY: as the caller promises.
-    unsafe {
-        let procession = cell.cold_if_any().map(|cold| &cold.procession);
-        let was_first = procession.is_some_and(|those| those.front() == Some(&child));
-        cell.bury(child);
-        if was_first {
-            call_first(cell);
-        }
+    });
+    if in_turn {
+        // SAFETY: the ticket is held.
+        unsafe { line_up(cell) };
     }
 }
 
