@@ -833,6 +833,11 @@ impl CellPtr {
         }
     }
 
+    /// The cell whose code this thread runs. It is alive as long as that runs, which the caller is part of.
+    pub(crate) fn running() -> Option<Self> {
+        NonNull::new(sync::running().cast_mut().cast()).map(Self)
+    }
+
     // === counts ===
 
     /// One more strong reference, for the holder of one.

@@ -24,6 +24,7 @@ pub(crate) use self::kin::{restart_child, stop_child, stop_itself};
 use crate::actor::{Actor, Deadline};
 use crate::cell::CellPtr;
 use crate::dispatcher::Home;
+use crate::event_stream::{Event, name_of};
 use crate::failure::{Failure, StopCause};
 use crate::mailbox::{self, Drain, Letter, Life, Marks, SystemMessage, rare};
 use crate::ready::Lane;
@@ -955,6 +956,10 @@ unsafe fn has_started(cell: CellPtr) {
         forgive(cell);
         pass_the_turn(cell);
     }
+    cell.home().shared.events.publish(|| Event::Started {
+        actor: cell.index(),
+        name: name_of(cell),
+    });
     if cell
         .cold_if_any()
         .is_none_or(|cold| cold.watchers.is_empty())
