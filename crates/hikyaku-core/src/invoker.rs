@@ -977,3 +977,6 @@ unsafe fn has_started(cell: CellPtr) {
         }
     }
 }
+
+#[cfg(all(test, loom))]
+mod tests;

@@ -194,7 +194,7 @@ mod tests {
 
         /// One spawns, holding the dispatcher, while the last cell goes elsewhere.
         #[test]
-        fn loom_a_spawn_against_the_last_free() {
+        fn a_spawn_against_the_last_free() {
             model(|| {
                 // A spawner's, and that of this thread, for the cell.
                 let dispatcher = Arc::new(Dispatcher::held_by(2));
@@ -214,7 +214,7 @@ mod tests {
 
         /// Two found the tenancy at once, and one of their cells stays.
         #[test]
-        fn loom_two_first_spawns() {
+        fn two_first_spawns() {
             model(|| {
                 let dispatcher = Arc::new(Dispatcher::held_by(2));
                 let other = Arc::clone(&dispatcher);
@@ -234,7 +234,7 @@ mod tests {
 
         /// A worker gives its stock back and goes, while one spawns and the last cell is freed.
         #[test]
-        fn loom_a_worker_goes_while_others_spawn_and_free() {
+        fn a_worker_goes_while_others_spawn_and_free() {
             model(|| {
                 let dispatcher = Arc::new(Dispatcher::held_by(2));
                 // The worker's: one cell, which lives on, and two in stock.
