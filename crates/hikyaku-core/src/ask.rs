@@ -600,7 +600,7 @@ fn refuse<M: 'static>(cell: CellPtr, refused: SendError<M>) -> AskError {
         SendError::Closed(message) => (AskError::Closed, message),
     };
     let letters = &cell.home().shared.dead_letters;
-    letters.receive_from_here(cell, message, DeadLetterReason::Refused);
+    letters.receive_from_here(cell, message, DeadLetterReason::Bounced);
     error
 }
 

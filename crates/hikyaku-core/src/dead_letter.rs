@@ -34,7 +34,7 @@ pub enum DeadLetterReason {
     /// The actor ended before its turn came.
     Stopped,
     /// It was a question, and the actor took no messages, or had no room. The asker has got an error.
-    Refused,
+    Bounced,
 }
 
 type Listener = Box<dyn Fn(&DeadLetter<'_>) + Send + Sync>;

@@ -167,8 +167,8 @@ fn row30_row80_a_refused_question_names_who_asked() {
                 "outside".into()
             };
             let both = [
-                format!("outside to {to}: Refused"),
-                format!("{from} to {to}: Refused"),
+                format!("outside to {to}: Bounced"),
+                format!("{from} to {to}: Bounced"),
             ];
             assert_eq!(log.take(), both);
         }

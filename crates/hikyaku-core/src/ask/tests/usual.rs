@@ -162,7 +162,7 @@ fn row30_a_refused_question_says_why_and_is_a_dead_letter() {
     let count = Arc::clone(&letters);
     let (system, _workers) = System::builder("test")
         .on_dead_letter(move |letter| {
-            assert_eq!(letter.reason, DeadLetterReason::Refused);
+            assert_eq!(letter.reason, DeadLetterReason::Bounced);
             assert_eq!(letter.sender, None, "sent by no actor");
             assert!(letter.message.is::<Reply<u32>>());
             // Relaxed: one thread.
