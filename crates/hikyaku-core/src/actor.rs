@@ -5,6 +5,7 @@ use crate::agenda::Agenda;
 use crate::ask::{AskError, Reply};
 use crate::blocking::Blocking;
 use crate::cell::CellPtr;
+use crate::dead_letter::DeadLetterReason;
 use crate::failure::Failure;
 use crate::invoker::{self, Ending};
 use crate::mailbox::{Life, rare};
@@ -198,7 +199,7 @@ pub struct Child {
 /// It cannot leave the handler. [`Context::me`] gives a reference that can.
 #[repr(transparent)]
 pub struct Context<'a, A: Actor> {
-    cell: CellPtr,
+    pub(crate) cell: CellPtr,
     _handler: PhantomData<&'a mut ()>,
     _actor: PhantomData<fn(A)>,
 }
@@ -578,6 +579,12 @@ impl<A: Actor> Context<'_, A> {
         function: impl FnOnce() -> R + Send + 'static,
     ) -> Blocking<R> {
         Blocking::start(self.cell.home().shared.blocking.as_deref(), function)
+    }
+
+    /// The handler has no use for a message: it becomes a dead letter.
+    pub fn unhandled(&mut self, message: A::Msg) {
+        let letters = &self.cell.home().shared.dead_letters;
+        letters.receive(self.cell.index(), message, DeadLetterReason::Unhandled);
     }
 
     /// Lets other actors run, then goes on. For handlers whose awaits are always ready.

@@ -35,16 +35,18 @@ use crate::invoker::{self, Activation, Ending, Outcome};
 use crate::mailbox::{
     CellOptions, Life, MailboxOptions, Marks, Notice, QueueMailbox, Room, SystemNode, Tail, rare,
 };
+use crate::middleware::{Chain, Layers};
 use crate::pool;
 use crate::registry::MailboxIndex;
 use crate::state::{Next, Orders, Rest};
 use crate::supervision::{RestartPolicy, Supervision, Tally};
+use crate::suspension::{Suspension, WantsRoom};
 use crate::sync::{self, Arc, AtomicU32, Ordering};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::alloc::Layout;
-use core::any::TypeId;
+use core::any::{Any, TypeId};
 use core::cell::Cell;
 use core::mem::ManuallyDrop;
 use core::ptr::{self, NonNull};
@@ -134,6 +136,13 @@ pub(crate) struct Cold {
     pub(crate) agenda: Option<Box<dyn Diary>>,
     /// The deadline of the message in hand.
     pub(crate) deadline: Option<Duration>,
+    pub(crate) suspension: Option<Box<Suspension>>,
+    /// Actors that wait until this one has room.
+    pub(crate) wants_room: Vec<WantsRoom>,
+    pub(crate) middleware: Option<Box<Chain>>,
+    /// A `Stash` of the actor's messages.
+    pub(crate) stash: Option<Box<dyn Any>>,
+    pub(crate) stash_capacity: Option<usize>,
 }
 
 /// A restart to come.
@@ -164,6 +173,8 @@ pub(crate) struct VTable {
     pub(crate) drop_actor: unsafe fn(CellPtr),
     /// Ends admission; queued messages become dead letters.
     pub(crate) close_mailbox: unsafe fn(CellPtr),
+    /// Is there room for another message?
+    has_room: unsafe fn(CellPtr) -> bool,
     /// Drops the tail, and tells the layout of the whole cell.
     free_layout: unsafe fn(CellPtr) -> Layout,
     slot: usize,
@@ -285,6 +296,7 @@ impl<A: Actor, F: FnMut() -> A> Typed<A, F> {
         drop_future: invoker::drop_future::<A>,
         drop_actor: Self::drop_actor,
         close_mailbox: invoker::close_mailbox::<A>,
+        has_room: Self::has_room,
         free_layout: Self::free_layout,
         slot: Self::PARTS.slot,
         actor: Self::PARTS.actor,
@@ -320,6 +332,13 @@ impl<A: Actor, F: FnMut() -> A> Typed<A, F> {
     unsafe fn drop_actor(cell: CellPtr) {
         // SAFETY: as the caller promises.
         unsafe { ptr::drop_in_place(cell.actor::<A>()) }
+    }
+
+    /// # Safety
+    /// The caller keeps the memory.
+    unsafe fn has_room(cell: CellPtr) -> bool {
+        // SAFETY: made with the cell.
+        !cell.is_bounded() || unsafe { cell.bounded_tail::<A::Msg>() }.has_room()
     }
 
     /// # Safety
@@ -396,6 +415,8 @@ pub(crate) struct Birth {
     pub(crate) owned: bool,
     pub(crate) supervision: Option<Box<Supervision>>,
     pub(crate) policy: RestartPolicy,
+    pub(crate) middleware: Option<Arc<Layers>>,
+    pub(crate) stash_capacity: Option<usize>,
 }
 
 impl CellPtr {
@@ -426,8 +447,12 @@ impl CellPtr {
         };
         let header = header.cast::<Header>();
         let own_throughput = birth.throughput.is_some();
-        let plain =
-            birth.name.is_none() && birth.throughput.is_none() && birth.supervision.is_none();
+        let plain = birth.name.is_none()
+            && birth.throughput.is_none()
+            && birth.supervision.is_none()
+            && birth.middleware.is_none()
+            && birth.stash_capacity.is_none();
+        let extra = birth.middleware.is_some();
         let cold = if plain {
             ptr::null_mut()
         } else {
@@ -435,6 +460,8 @@ impl CellPtr {
                 name: birth.name,
                 throughput: birth.throughput,
                 supervision: birth.supervision,
+                middleware: birth.middleware.map(|parts| Box::new(Chain::new(parts))),
+                stash_capacity: birth.stash_capacity,
                 ..Cold::default()
             }))
         };
@@ -463,6 +490,9 @@ impl CellPtr {
                 context: Cell::new(header.as_ptr()),
             });
             let cell = Self(header);
+            if extra {
+                cell.mailbox().rare.set(rare::EXTRA);
+            }
             Typed::<A, F>::factory(cell).write(factory);
             if let Some(capacity) = capacity {
                 Room::<A::Msg>::write(cell.room::<A::Msg>(), capacity);
@@ -601,6 +631,12 @@ impl CellPtr {
     pub(crate) unsafe fn bounded_tail<M>(self) -> Tail<M> {
         // SAFETY: made with the cell; the pointer spans the cell's allocation.
         unsafe { Tail::new(NonNull::new_unchecked(self.room::<M>())) }
+    }
+
+    /// Is there room for another message? *Any thread that keeps the memory alive.*
+    pub(crate) fn has_room(self) -> bool {
+        // SAFETY: as the caller promises.
+        unsafe { (self.vtable().has_room)(self) }
     }
 
     pub(crate) fn message_type(self) -> TypeId {

@@ -35,6 +35,10 @@ pub enum DeadLetterReason {
     Stopped,
     /// It was a question, and the actor took no messages, or had no room. The asker has got an error.
     Bounced,
+    /// The handler had no use for it: [`Context::unhandled`](crate::Context::unhandled).
+    Unhandled,
+    /// A middleware refused it, for this.
+    Refused(&'static str),
 }
 
 type Listener = Box<dyn Fn(&DeadLetter<'_>) + Send + Sync>;

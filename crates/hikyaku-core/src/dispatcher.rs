@@ -19,10 +19,11 @@ use crate::cell::{Birth, CellPtr};
 use crate::foreman::Foreman;
 use crate::invoker::{Activation, FIRST_READ};
 use crate::mailbox::Life;
+use crate::middleware::{Layers, Spawning};
 use crate::ready::{Lane, ReadyQueueCoordinator};
 use crate::registry::Refused;
 use crate::sync::{self, Arc, AtomicU32, AtomicUsize, Ordering, Weak};
-use crate::system::{Shared, SpawnError, SpawnOptions, System};
+use crate::system::{Shared, SpawnError, SpawnExtra, SpawnOptions, System};
 use crate::tenants::Tenants;
 use crate::worker::Worker;
 use alloc::vec::Vec;
@@ -145,9 +146,10 @@ impl Home {
     pub(crate) unsafe fn spawn<A: Actor>(
         &self,
         parent: Option<CellPtr>,
-        options: SpawnOptions,
+        mut options: SpawnOptions,
         factory: impl FnMut() -> A + Send + 'static,
     ) -> Result<ActorRef<A::Msg>, SpawnError> {
+        self.show::<A>(parent, &mut options)?;
         // SAFETY: as the caller promises; actor and factory are `Send`.
         unsafe {
             match options.dispatcher.clone() {
@@ -168,9 +170,10 @@ impl Home {
     pub(crate) unsafe fn spawn_bound<A: Actor>(
         &self,
         parent: Option<CellPtr>,
-        options: SpawnOptions,
+        mut options: SpawnOptions,
         factory: impl FnMut() -> A + 'static,
     ) -> Result<ActorRef<A::Msg>, SpawnError> {
+        self.show::<A>(parent, &mut options)?;
         let here = core::ptr::from_ref(self);
         match &options.dispatcher {
             Some(other) if !core::ptr::eq(Arc::as_ptr(&other.0), here) => {
@@ -178,6 +181,36 @@ impl Home {
             }
             // SAFETY: as the caller promises.
             _ => unsafe { self.spawn_here(parent, options, factory) },
+        }
+    }
+
+    /// Shows an actor that is to be spawned to the spawn middleware.
+    #[inline]
+    fn show<A: Actor>(
+        &self,
+        parent: Option<CellPtr>,
+        options: &mut SpawnOptions,
+    ) -> Result<(), SpawnError> {
+        for part in &self.shared.spawn_middleware {
+            let parent = parent.map(CellPtr::index);
+            let actor_type = core::any::type_name::<A>();
+            part.spawning(&mut Spawning {
+                parent,
+                actor_type,
+                options,
+            })
+            .map_err(SpawnError::Refused)?;
+        }
+        Ok(())
+    }
+
+    /// The middleware of an actor, if it has any.
+    #[inline]
+    fn middleware(&self, extra: Option<&SpawnExtra>) -> Option<Arc<Layers>> {
+        let system = self.shared.middleware.as_ref();
+        match extra {
+            Some(extra) if !extra.middleware.is_empty() => Some(extra.middleware.behind(system)),
+            _ => system.cloned(),
         }
     }
 
@@ -241,6 +274,8 @@ impl Home {
             owned: sync::KNOWS_HERE && self.coordinator.is_single(),
             supervision: options.supervision,
             policy: options.restart,
+            middleware: self.middleware(options.extra.as_deref()),
+            stash_capacity: options.extra.and_then(|extra| extra.stash_capacity),
         };
         let Some(cell) = CellPtr::new(birth, factory) else {
             self.move_out();

@@ -8,11 +8,13 @@ use crate::cell::CellPtr;
 use crate::dead_letter::DeadLetterReason;
 use crate::failure::{Failure, StopCause};
 use crate::registry::MailboxIndex;
+use crate::suspension::SuspendReason;
 use crate::sync::{self, Arc, AtomicUsize, Mutex, Ordering};
 use crate::system::{Shared, System};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
+use core::time::Duration;
 
 /// Something that happened in a system.
 #[derive(Clone, Debug)]
@@ -57,6 +59,26 @@ pub enum Event {
         /// Its name, if it has one.
         name: Option<Box<str>>,
     },
+    /// An actor handles no messages until it is resumed.
+    #[non_exhaustive]
+    Suspended {
+        /// Which one.
+        actor: MailboxIndex,
+        /// Its name, if it has one.
+        name: Option<Box<str>>,
+        /// Why.
+        reason: SuspendReason,
+    },
+    /// A suspended actor handles messages again, or ends.
+    #[non_exhaustive]
+    Resumed {
+        /// Which one.
+        actor: MailboxIndex,
+        /// Its name, if it has one.
+        name: Option<Box<str>>,
+        /// How long it had been suspended.
+        after: Duration,
+    },
     /// An actor has ended. Its index and its name are free; those who wait for its end are told next.
     #[non_exhaustive]
     Stopped {
@@ -77,6 +99,8 @@ impl Event {
             Self::Started { actor, .. }
             | Self::Failed { actor, .. }
             | Self::Restarted { actor, .. }
+            | Self::Suspended { actor, .. }
+            | Self::Resumed { actor, .. }
             | Self::Stopped { actor, .. } => *actor,
         }
     }

@@ -15,8 +15,9 @@ mod kin;
 pub(crate) use self::end::close_mailbox;
 use self::end::{children_gone, cut_short, end, vacate_slot, vacate_slot_for_hook};
 use self::fate::{
-    begin_anew, fail, fail_with, fault, forgive, hurry, let_go, look_at_handler, look_at_parent,
-    look_at_restart, restart_later, resume_after_failure, supervise, take_link,
+    begin_anew, drop_failed_future, fail, fail_with, fault, forgive, hurry, let_go,
+    look_at_handler, look_at_parent, look_at_restart, restart_later, resume_after_failure,
+    supervise, take_link, write_to,
 };
 pub(crate) use self::fate::{link, unlink};
 use self::kin::{awaits_its_turn, bury, child_has_started, pass_the_turn, turn_has_come};
@@ -26,10 +27,14 @@ use crate::cell::CellPtr;
 use crate::dispatcher::Home;
 use crate::event_stream::{Event, name_of};
 use crate::failure::{Failure, StopCause};
-use crate::mailbox::{self, Drain, Letter, Life, Marks, SystemMessage, rare};
+use crate::mailbox::{self, Call, Drain, Letter, Life, Marks, SystemMessage, rare};
+use crate::middleware::{self, Admission, MessageOutcome};
 use crate::ready::Lane;
+use crate::stash::Stash;
 use crate::state::{Orders, Park, Release};
+use crate::suspension::{self, ResumeCondition, SuspendReason};
 use crate::sync::{self, Panic};
+use alloc::boxed::Box;
 use core::future::Future;
 use core::mem::MaybeUninit;
 use core::pin::Pin;
@@ -64,22 +69,6 @@ pub enum InvokeResult {
     },
     /// The actor has ended.
     Stopped,
-}
-
-/// Why a mailbox is suspended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SuspendReason {
-    /// A handler awaits something, or the actor awaits the end of its children.
-    AwaitExternal,
-}
-
-/// What ends a suspension.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ResumeCondition {
-    /// The waker of the pending handler, or a system message.
-    Woken,
 }
 
 /// How far an actor has been told to end. Ordered: a stronger order replaces a weaker one.
@@ -154,6 +143,8 @@ pub(crate) struct Activation<'a> {
     /// 8, 16, 32, .. of them; the first read is the start.
     next_read: u32,
     start: Duration,
+    /// How many messages had been handled when orders were last read.
+    attended: u32,
     lane: &'a Lane,
     home: &'a Home,
 }
@@ -179,9 +170,17 @@ impl<'a> Activation<'a> {
             counted: 0,
             next_read: first_read,
             start: Duration::ZERO,
+            attended: u32::MAX,
             lane,
             home,
         }
+    }
+
+    /// There are orders, and a message is at hand: do they come first? Futures beside the actor that wake themselves
+    /// give an order whenever one is read, so between two that are about them there is a message.
+    #[cold]
+    fn is_ordered(&self, cell: CellPtr) -> bool {
+        self.attended != self.handled || cell.mailbox().task.is_urgent()
     }
 
     /// Tells the lane how many messages were handled.
@@ -236,8 +235,12 @@ impl MessageInvoker {
             Outcome::Yielded => InvokeResult::Yielded,
             Outcome::Suspended => InvokeResult::Suspended {
                 reason: SuspendReason::AwaitExternal,
-                resume_on: ResumeCondition::Woken,
+                resume_on: ResumeCondition::Explicit,
             },
+            Outcome::Held => {
+                let (reason, resume_on) = activation.lane.held.get();
+                InvokeResult::Suspended { reason, resume_on }
+            }
             Outcome::Failed => Self::failed(cell),
             Outcome::Stopped => InvokeResult::Stopped,
         }
@@ -272,6 +275,8 @@ pub(crate) enum Outcome {
     Completed,
     Yielded,
     Suspended,
+    /// By a suspension: the lane knows which.
+    Held,
     Failed,
     Stopped,
 }
@@ -300,7 +305,7 @@ pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_
     let mut flow = if quiet && state.busy.get() {
         // SAFETY: the ticket is held, and a future is live.
         unsafe { resume::<A>(cell, &mut cx, activation) }
-    } else if quiet && state.rare.get() & rare::HELD == 0 {
+    } else if quiet && state.rare.get() & rare::STILL == 0 {
         Flow::Messages
     } else {
         Flow::Again
@@ -336,6 +341,9 @@ unsafe fn step<A: Actor>(
             attend(cell, activation);
             room_back::<A>(cell);
         }
+        if state.rare.get() & rare::EXTRA != 0 && !state.busy.get() {
+            middleware::after(cell, MessageOutcome::Ok);
+        }
         let ending = state.ending.get();
         if ending.is_kill() && state.life.get() != Life::Stopping {
             cut_short(cell);
@@ -345,6 +353,8 @@ unsafe fn step<A: Actor>(
             let_go(cell);
         }
         if let Some(fault) = fault(cell) {
+            // Not the fault of the handler in flight.
+            drop_failed_future(cell);
             fail(cell, fault);
             return Flow::Over(Outcome::Failed);
         }
@@ -371,7 +381,7 @@ unsafe fn step<A: Actor>(
                         // Straight on: most actors start so.
                         has_started(cell);
                         state.life.set(Life::Ready);
-                        if state.rare.get() & rare::HELD == 0 {
+                        if state.rare.get() & rare::STILL == 0 {
                             Flow::Messages
                         } else {
                             Flow::Again
@@ -405,6 +415,7 @@ unsafe fn step<A: Actor>(
             Life::Faulted => wait::<A>(cell, activation),
             Life::Restarting => {
                 drop_agenda(cell);
+                suspension::begin_anew(cell);
                 to(cell, Life::Clearing)
             }
             Life::Clearing if ending >= Ending::Stop => to(cell, Life::Stopping),
@@ -413,7 +424,7 @@ unsafe fn step<A: Actor>(
                 begin_anew(cell);
                 Flow::Again
             }
-            Life::Ready if state.rare.get() & rare::HELD != 0 => wait::<A>(cell, activation),
+            Life::Ready if state.rare.get() & rare::STILL != 0 => rest::<A>(cell, activation),
             Life::Ready => Flow::Messages,
             Life::Stopping if !children_gone(cell) => {
                 // A child may be waiting for the answer to what is queued here.
@@ -464,35 +475,44 @@ unsafe fn messages<A: Actor>(
     let mut first = drain.first();
     loop {
         let next = if state.rare.get() == 0 {
-            first.take().or_else(|| drain.next())
+            match first.take().or_else(|| drain.next()) {
+                // After the message was taken: whoever gave an order and sent it then finds it heeded.
+                // SAFETY: the ticket is held.
+                Some(message) if state.task.attention() && activation.is_ordered(cell) => unsafe {
+                    put_back(cell, &mut drain, message)
+                },
+                // SAFETY: the ticket is held.
+                Some(message) => unsafe { in_time::<A>(cell, message) },
+                None => Next::Nothing,
+            }
         } else {
             // SAFETY: the ticket is held.
-            unsafe { next_of_all(cell, &mut first, &mut drain) }
+            unsafe { next_of_all::<A>(cell, &mut first, &mut drain, activation) }
         };
-        let Some(msg) = next else {
-            // SAFETY: the ticket is held.
-            return unsafe { drained::<A>(cell, activation) };
-        };
-        if let Some(Deadline(deadline)) = A::deadline(&msg)
-            // SAFETY: the ticket is held.
-            && unsafe { is_late(cell, deadline) }
-        {
-            drop(msg);
-            activation.charge(1);
-        } else {
-            activation.handled += 1;
-            // SAFETY: the actor is there, and no future borrows it or the context.
-            let (actor, context) = unsafe { (&mut *cell.actor::<A>(), &mut *cell.context::<A>()) };
-            let handle = A::handle(actor, msg, context);
-            // SAFETY: the slot is empty: no future is live, and the first message was moved out.
-            match unsafe { begin(cell, handle, cx) } {
-                Poll::Ready(Ok(())) => {}
-                poll => {
-                    drop(drain);
-                    // SAFETY: the ticket is held.
-                    return unsafe { after_handler::<A>(cell, poll, activation) };
+        match next {
+            Next::Message(msg) => {
+                activation.handled += 1;
+                // SAFETY: the actor is there, and no future borrows it or the context.
+                let (actor, context) =
+                    unsafe { (&mut *cell.actor::<A>(), &mut *cell.context::<A>()) };
+                let handle = A::handle(actor, msg, context);
+                // SAFETY: the slot is empty: no future is live, and the first message was moved out.
+                match unsafe { begin(cell, handle, cx) } {
+                    Poll::Ready(Ok(())) => {}
+                    poll => {
+                        drop(drain);
+                        // SAFETY: the ticket is held.
+                        return unsafe { after_handler::<A>(cell, poll, activation) };
+                    }
                 }
             }
+            Next::Gone => activation.charge(1),
+            Next::Ordered => {
+                activation.charge(1);
+                return again(activation);
+            }
+            // SAFETY: the ticket is held.
+            Next::Nothing => return unsafe { drained::<A>(cell, activation) },
         }
         if activation.is_spent() {
             drop(drain);
@@ -500,10 +520,47 @@ unsafe fn messages<A: Actor>(
             unsafe { pause::<A>(cell) };
             return Flow::Over(Outcome::Yielded);
         }
-        if state.task.attention() {
-            return Flow::Again;
-        }
     }
+}
+
+/// What a step of the message loop finds.
+enum Next<M> {
+    Message(M),
+    /// There was one, and it is not handled now.
+    Gone,
+    /// An order comes before it.
+    Ordered,
+    Nothing,
+}
+
+/// A message was taken, and an order comes before it: it is the next one again.
+///
+/// # Safety
+/// As [`messages`].
+#[cold]
+unsafe fn put_back<M: Send + 'static>(cell: CellPtr, drain: &mut Drain<M>, message: M) -> Next<M> {
+    if cell.is_bounded() {
+        // SAFETY: the ticket is held.
+        unsafe { Stash::hold(cell, message) };
+    } else {
+        drain.put_back(message);
+    }
+    Next::Ordered
+}
+
+/// A message, unless its time is over.
+///
+/// # Safety
+/// As [`messages`].
+#[inline(always)]
+unsafe fn in_time<A: Actor>(cell: CellPtr, message: A::Msg) -> Next<A::Msg> {
+    if let Some(Deadline(deadline)) = A::deadline(&message)
+        // SAFETY: the ticket is held.
+        && unsafe { is_late(cell, deadline) }
+    {
+        return Next::Gone;
+    }
+    Next::Message(message)
 }
 
 /// The next message of an actor that has more than a mailbox.
@@ -511,7 +568,50 @@ unsafe fn messages<A: Actor>(
 /// # Safety
 /// As [`messages`].
 #[cold]
-unsafe fn next_of_all<M>(cell: CellPtr, first: &mut Option<M>, drain: &mut Drain<M>) -> Option<M> {
+unsafe fn next_of_all<A: Actor>(
+    cell: CellPtr,
+    first: &mut Option<A::Msg>,
+    drain: &mut Drain<A::Msg>,
+    activation: &Activation<'_>,
+) -> Next<A::Msg> {
+    let state = cell.mailbox();
+    let has_extra = state.rare.get() & rare::EXTRA != 0;
+    // SAFETY: the ticket is held.
+    unsafe {
+        if has_extra {
+            middleware::after(cell, MessageOutcome::Ok);
+        }
+        if state.task.attention() && activation.is_ordered(cell) {
+            // Before a tick is taken: it must not outlive its timer.
+            if let Some(message) = first.take() {
+                put_back(cell, drain, message);
+            }
+            return Next::Ordered;
+        }
+        let next = match from_all::<A::Msg>(cell, first, drain, activation) {
+            Next::Message(message) => in_time::<A>(cell, message),
+            next => next,
+        };
+        match next {
+            Next::Message(message) if has_extra => match middleware::before(cell, message) {
+                Admission::Pass(message) => Next::Message(message),
+                Admission::Dealt => Next::Gone,
+            },
+            next => next,
+        }
+    }
+}
+
+/// The next message of all there are, wherever it comes from.
+///
+/// # Safety
+/// As [`messages`].
+unsafe fn from_all<M: Send + 'static>(
+    cell: CellPtr,
+    first: &mut Option<M>,
+    drain: &mut Drain<M>,
+    activation: &Activation<'_>,
+) -> Next<M> {
     let state = cell.mailbox();
     let notes = state.rare.get();
     if notes & rare::DEADLINE != 0 {
@@ -520,44 +620,81 @@ unsafe fn next_of_all<M>(cell: CellPtr, first: &mut Option<M>, drain: &mut Drain
         state.rare.set(notes & !rare::DEADLINE);
     }
     // SAFETY: the ticket is held.
-    let Some(diary) = (unsafe { cell.diary() }) else {
-        return first.take().or_else(|| drain.next());
-    };
-    diary.handled();
-    let mut out = MaybeUninit::<M>::uninit();
-    let place = out.as_mut_ptr().cast();
-    if notes & (rare::DUE | rare::SIGNALS) != 0
+    if let Some(diary) = unsafe { cell.diary() } {
+        diary.handled();
+    }
+    if notes & (rare::DUE | rare::SIGNALS | rare::EXTRA) != 0
         && let Some(first) = first.take()
     {
         // The handler's future may need the place that it came from.
         drain.put_back(first);
     }
+    let mut out = MaybeUninit::<M>::uninit();
+    let place = out.as_mut_ptr().cast();
     if notes & rare::DUE != 0 {
-        // SAFETY: the agenda was made for the actor's messages.
-        if unsafe { diary.next(place) } {
+        // SAFETY: the ticket is held, and the agenda was made for the actor's messages.
+        if unsafe { cell.diary().is_some_and(|diary| diary.next(place)) } {
             // SAFETY: just written.
-            return Some(unsafe { out.assume_init() });
+            return Next::Message(unsafe { out.assume_init() });
         }
         state.rare.set(state.rare.get() & !rare::DUE);
     }
-    // SAFETY: as above.
-    if notes & rare::SIGNALS != 0 && unsafe { diary.next_signal(drain.last_place(), place) } {
+    if notes & rare::EXTRA != 0
+        // SAFETY: the ticket is held.
+        && let Some(message) = unsafe { Stash::next(cell) }
+    {
+        // SAFETY: a message of the actor.
+        unsafe { meet(cell, &message) };
+        return Next::Message(message);
+    }
+    if notes & rare::SIGNALS != 0
+        // SAFETY: the ticket is held, and the agenda was made for the actor's messages.
+        && unsafe {
+            let last = drain.last_place();
+            cell.diary().is_some_and(|diary| diary.next_signal(last, place))
+        }
+    {
         // SAFETY: just written.
-        return Some(unsafe { out.assume_init() });
+        return Next::Message(unsafe { out.assume_init() });
     }
     let message = match first.take() {
         Some(message) => message,
         None => {
-            let (message, place) = drain.next_with_place()?;
-            if notes & rare::SIGNALS != 0 && diary.passed(place) {
+            let Some((message, place)) = drain.next_with_place() else {
+                return Next::Nothing;
+            };
+            if notes & rare::SIGNALS != 0
+                // SAFETY: the ticket is held.
+                && unsafe { cell.diary() }.is_some_and(|diary| diary.passed(place))
+            {
                 state.rare.set(state.rare.get() & !rare::SIGNALS);
             }
             message
         }
     };
-    // SAFETY: a message of the actor.
-    unsafe { diary.meet(ptr::from_ref(&message).cast()) };
-    Some(message)
+    // SAFETY: the ticket is held, and it is a message of the actor.
+    unsafe {
+        if state.task.attention() && activation.is_ordered(cell) {
+            // Not back to the queue: signals know the places there.
+            Stash::hold(cell, message);
+            return Next::Ordered;
+        }
+        meet(cell, &message);
+    }
+    Next::Message(message)
+}
+
+/// The agenda hears of a message that is about to be handled.
+///
+/// # Safety
+/// The ticket is held, and the messages of the cell are `M`.
+unsafe fn meet<M>(cell: CellPtr, message: &M) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        if let Some(diary) = cell.diary() {
+            diary.meet(ptr::from_ref(message).cast());
+        }
+    }
 }
 
 /// Is it too late for a message? If not, its deadline is the actor's while it is in hand.
@@ -589,10 +726,39 @@ unsafe fn pause<A: Actor>(cell: CellPtr) {
     // SAFETY: the ticket is held.
     unsafe {
         room_back::<A>(cell);
-        if cell.mailbox().rare.get() & rare::AGENDA != 0
+        let notes = cell.mailbox().rare.get();
+        if notes & rare::AGENDA != 0
             && let Some(diary) = cell.diary()
         {
             diary.settle();
+        }
+        if notes & rare::EXTRA != 0 {
+            settle_extra(cell);
+        }
+    }
+}
+
+/// The handler in hand is over, unless it is pending; and whoever waits for room here is told.
+///
+/// # Safety
+/// As [`run`].
+#[cold]
+unsafe fn settle_extra(cell: CellPtr) {
+    // SAFETY: the ticket is held.
+    unsafe {
+        if !cell.mailbox().busy.get() {
+            middleware::after(cell, MessageOutcome::Ok);
+        }
+        if !cell.cold().wants_room.is_empty()
+            && (cell.has_room() || cell.mailbox().word.is_closed())
+        {
+            // Dropped, they tell.
+            drop(core::mem::take(&mut cell.cold().wants_room));
+        }
+        let cold = cell.cold();
+        if cold.middleware.is_none() && cold.stash.is_none() && cold.wants_room.is_empty() {
+            let state = cell.mailbox();
+            state.rare.set(state.rare.get() & !rare::EXTRA);
         }
     }
 }
@@ -604,7 +770,7 @@ unsafe fn pause<A: Actor>(cell: CellPtr) {
 unsafe fn drop_agenda(cell: CellPtr) {
     let state = cell.mailbox();
     let notes = state.rare.get();
-    state.rare.set(notes & rare::HELD);
+    state.rare.set(notes & rare::KEPT);
     if notes & rare::AGENDA != 0 {
         // SAFETY: the ticket is held.
         let agenda = unsafe { cell.cold() }.agenda.take();
@@ -618,6 +784,10 @@ unsafe fn drop_agenda(cell: CellPtr) {
 /// As [`run`].
 unsafe fn drained<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
     let state = cell.mailbox();
+    if state.rare.get() & rare::SUSPENDED != 0 {
+        // The message that was next is held back.
+        return Flow::Again;
+    }
     if state.ending.get() != Ending::Not {
         if !state.word.is_closed() {
             // Whoever gave the order has not come to close admission yet.
@@ -794,6 +964,25 @@ unsafe fn wait<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> Flow
     }
 }
 
+/// As [`wait`], of an actor that handles no messages.
+///
+/// # Safety
+/// As [`run`].
+#[cold]
+unsafe fn rest<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
+    let suspension = cell.cold_if_any().and_then(|cold| cold.suspension.as_ref());
+    // An actor that its parent holds waits for the parent.
+    let why = suspension
+        .and_then(|known| known.latest())
+        .unwrap_or((SuspendReason::AwaitExternal, ResumeCondition::Explicit));
+    activation.lane.held.set(why);
+    // SAFETY: the ticket is held.
+    match unsafe { wait::<A>(cell, activation) } {
+        Flow::Over(Outcome::Suspended) => Flow::Over(Outcome::Held),
+        flow => flow,
+    }
+}
+
 /// An activation ends, or admission has: room that was freed is not kept back, and senders that wait
 /// for a closed mailbox are told.
 ///
@@ -832,6 +1021,7 @@ pub(crate) unsafe fn drop_future<A: Actor>(cell: CellPtr) {
 #[cold]
 unsafe fn attend(cell: CellPtr, activation: &mut Activation<'_>) {
     let state = cell.mailbox();
+    activation.attended = activation.handled;
     state.word.acknowledge();
     let orders = state.task.take_orders();
     if orders.has(Orders::KIN) {
@@ -841,6 +1031,10 @@ unsafe fn attend(cell: CellPtr, activation: &mut Activation<'_>) {
     if orders.has(Orders::RESUME) && state.life.get() == Life::Faulted {
         // SAFETY: the ticket is held.
         unsafe { resume_after_failure(cell) };
+    }
+    if state.rare.get() & rare::SUSPENDED != 0 {
+        // SAFETY: the ticket is held.
+        unsafe { suspension::look(cell) };
     }
     if orders.has(Orders::LANE) {
         for node in state.system.take() {
@@ -924,6 +1118,7 @@ unsafe fn system_message(cell: CellPtr, node: NonNull<mailbox::SystemNode>) {
                 }
             }
             Letter::Unlink(other) => drop(take_link(cell, other)),
+            Letter::Call(Call(call)) => call(cell),
             Letter::LinkEnded(other, failure) => {
                 // Not, if the link was taken back meanwhile.
                 let linked = take_link(cell, other).is_some();
@@ -945,6 +1140,15 @@ unsafe fn system_message(cell: CellPtr, node: NonNull<mailbox::SystemNode>) {
             }
         }
     }
+}
+
+/// Has something done by the runner of a cell. False if it has ended; then `call` is dropped.
+///
+/// # Safety
+/// The caller keeps the memory of `cell`.
+pub(crate) unsafe fn call(cell: CellPtr, call: impl FnOnce(CellPtr) + Send + 'static) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe { write_to(cell, Letter::Call(Call(Box::new(call)))) }
 }
 
 /// # Safety

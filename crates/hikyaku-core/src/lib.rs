@@ -68,15 +68,19 @@ mod event_stream;
 mod extension;
 mod failure;
 mod foreman;
+mod fsm;
 mod invoker;
 mod mailbox;
+mod middleware;
 mod pipe;
 mod pool;
 mod ready;
 mod receptionist;
 mod registry;
+mod stash;
 mod state;
 mod supervision;
+mod suspension;
 mod sync;
 mod system;
 mod tenants;
@@ -100,14 +104,23 @@ pub use crate::event_stream::{Event, Events, SubscribeError, Subscription};
 pub use crate::extension::Extension;
 pub use crate::failure::{Failure, FailureReport, StartError, StopCause};
 pub use crate::foreman::{Foreman, Staffing};
-pub use crate::invoker::{InvokeResult, ResumeCondition, SuspendReason};
+pub use crate::fsm::{Fsm, TransitionListener};
+pub use crate::invoker::InvokeResult;
 pub use crate::mailbox::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
+pub use crate::middleware::{
+    Decision, Done, Incoming, MessageOutcome, Middleware, PauseWhileFull, RateLimit,
+    SpawnMiddleware, Spawning, TimeToLive, TokenBucket,
+};
 pub use crate::pipe::Ended;
 pub use crate::receptionist::{Listing, Receptionist, RegisterError, ServiceKey};
 pub use crate::registry::MailboxIndex;
+pub use crate::stash::StashFull;
 pub use crate::supervision::{
     AutoShutdown, Backoff, Escalation, RestartPolicy, Supervision, SupervisionDirective,
     SupervisionStrategy,
+};
+pub use crate::suspension::{
+    ResumeCondition, SignalKey, SuspendError, SuspendReason, SuspendStats,
 };
 pub use crate::system::{
     BuildError, Metrics, SpawnError, SpawnOptions, System, SystemBuilder, SystemState, Terminated,

@@ -37,7 +37,7 @@ pub(crate) use self::bounded::{Room, Tail, Waiter, Waiting};
 pub(crate) use self::options::CellOptions;
 pub use self::options::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
 pub(crate) use self::system::{
-    ChildFailed, Letter, Notice, Restart, SystemLane, SystemMessage, SystemNode,
+    Call, ChildFailed, Letter, Notice, Restart, SystemLane, SystemMessage, SystemNode,
 };
 
 use crate::cell::CellPtr;
@@ -269,6 +269,15 @@ pub(crate) mod rare {
     pub(crate) const HELD: u8 = 8;
     /// Signals wait for their turn among the messages.
     pub(crate) const SIGNALS: u8 = 16;
+    /// The actor is suspended: no messages.
+    pub(crate) const SUSPENDED: u8 = 32;
+    /// The cold box has something that is looked at with each message: middleware, unstashed messages, others
+    /// that wait for room here.
+    pub(crate) const EXTRA: u8 = 64;
+    /// The actor handles no messages.
+    pub(crate) const STILL: u8 = HELD | SUSPENDED;
+    /// What outlasts an incarnation.
+    pub(crate) const KEPT: u8 = STILL | EXTRA;
 }
 
 impl QueueMailbox {

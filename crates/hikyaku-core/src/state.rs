@@ -458,8 +458,15 @@ impl Task {
     #[inline(always)]
     pub(crate) fn attention(&self) -> bool {
         // Relaxed: `acknowledge` and `take_orders` acquire; a late sight costs nothing, because
-        // `release` and `park` fail as long as the order is unread.
+        // `release` and `park` fail as long as the order is unread. One who gave an order and then sent a
+        // message is seen in that order: the message was taken by an Acquire.
         self.0.load(Ordering::Relaxed) & Orders::ALL != 0
+    }
+
+    /// Is an order unread that is not about the agenda only? *Runner.*
+    pub(crate) fn is_urgent(&self) -> bool {
+        // Relaxed: as in `attention`.
+        self.0.load(Ordering::Relaxed) & Orders::ALL & !Orders::AGENDA.0 != 0
     }
 
     /// Notes a wake, for a cell that is owned by one thread. True if none was noted before: the

@@ -12,6 +12,7 @@ use crate::extension::Extensions;
 use crate::failure::{Failure, FailureReport};
 use crate::foreman::Foreman;
 use crate::mailbox::{InvalidOptions, MailboxOptions};
+use crate::middleware::{Layers, Middleware, SpawnMiddleware};
 use crate::receptionist::Directory;
 use crate::registry::{MailboxIndex, MailboxRegistry};
 use crate::state::Orders;
@@ -55,6 +56,11 @@ pub(crate) struct Shared {
     /// The failure that stopped the system.
     failure: Mutex<Option<Failure>>,
     restarts: AtomicUsize,
+    /// Actors that are suspended.
+    suspended: AtomicUsize,
+    /// What every actor's messages go through, and every spawn.
+    pub(crate) middleware: Option<Arc<Layers>>,
+    pub(crate) spawn_middleware: Box<[Box<dyn SpawnMiddleware>]>,
     /// Messages whose deadline had passed.
     expired: AtomicUsize,
     state: AtomicU8,
@@ -290,6 +296,18 @@ impl Shared {
         self.begin_shutdown(Orders::STOP.and(Orders::SHUTDOWN), false);
     }
 
+    /// An actor is suspended from now on.
+    pub(crate) fn one_suspended(&self) {
+        // Relaxed: a statistic.
+        self.suspended.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An actor is suspended no longer.
+    pub(crate) fn one_resumed(&self) {
+        // Relaxed: a statistic.
+        self.suspended.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// A message was dropped because its deadline had passed.
     pub(crate) fn one_expired(&self) {
         // Relaxed: a statistic.
@@ -335,6 +353,8 @@ impl System {
             escalation: Escalation::default(),
             resolution: DEFAULT_RESOLUTION,
             blocking: None,
+            middleware: Layers::default(),
+            spawn_middleware: Vec::new(),
         }
     }
 
@@ -524,6 +544,7 @@ impl System {
             failures: count(&shared.failures),
             expired: count(&shared.expired),
             restarts: count(&shared.restarts),
+            suspended: count(&shared.suspended),
             workers: 0,
             workers_asleep: 0,
         };
@@ -570,6 +591,8 @@ pub struct Metrics {
     pub failures: usize,
     /// Restarts of actors.
     pub restarts: usize,
+    /// Actors that are suspended now.
+    pub suspended: usize,
     /// Messages dropped unhandled because their deadline had passed
     /// ([`Actor::deadline`](crate::Actor::deadline)).
     pub expired: usize,
@@ -648,6 +671,8 @@ pub struct SystemBuilder {
     escalation: Escalation,
     resolution: Duration,
     blocking: Option<Box<dyn BlockingPool>>,
+    middleware: Layers,
+    spawn_middleware: Vec<Box<dyn SpawnMiddleware>>,
 }
 
 impl SystemBuilder {
@@ -726,6 +751,19 @@ impl SystemBuilder {
         self
     }
 
+    /// Has all messages of all actors go through `middleware`, the first one outermost. It must not hold references
+    /// to actors of the same system, which would keep it for ever.
+    pub fn middleware(mut self, middleware: impl Middleware) -> Self {
+        self.middleware.push(Layers::share(middleware));
+        self
+    }
+
+    /// Shows every actor to `middleware` before it is spawned.
+    pub fn spawn_middleware(mut self, middleware: impl SpawnMiddleware) -> Self {
+        self.spawn_middleware.push(Box::new(middleware));
+        self
+    }
+
     /// Decides from whom a worker steals first.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
@@ -791,6 +829,9 @@ impl SystemBuilder {
             escalation: self.escalation,
             failure: Mutex::new(None),
             restarts: AtomicUsize::new(0),
+            suspended: AtomicUsize::new(0),
+            middleware: (!self.middleware.is_empty()).then(|| Arc::new(self.middleware)),
+            spawn_middleware: self.spawn_middleware.into_boxed_slice(),
             expired: AtomicUsize::new(0),
             state: AtomicU8::new(SystemState::Running as u8),
             waiting: Mutex::new((0, BTreeMap::new())),
@@ -873,6 +914,14 @@ pub struct SpawnOptions {
     pub(crate) supervision: Option<Box<Supervision>>,
     pub(crate) restart: RestartPolicy,
     pub(crate) significant: bool,
+    pub(crate) extra: Option<Box<SpawnExtra>>,
+}
+
+/// What few actors are spawned with.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SpawnExtra {
+    pub(crate) middleware: Layers,
+    pub(crate) stash_capacity: Option<usize>,
 }
 
 impl SpawnOptions {
@@ -917,6 +966,20 @@ impl SpawnOptions {
         self
     }
 
+    /// Has the actor's messages go through `middleware`, behind the system's and what was given before. An `Arc` of a
+    /// middleware is one too, to be shared.
+    pub fn middleware(mut self, middleware: impl Middleware) -> Self {
+        let extra = self.extra.get_or_insert_default();
+        extra.middleware.push(Layers::share(middleware));
+        self
+    }
+
+    /// How many messages the actor may have [stashed](crate::Context::stash). Default: 1,024.
+    pub fn stash_capacity(mut self, messages: usize) -> Self {
+        self.extra.get_or_insert_default().stash_capacity = Some(messages);
+        self
+    }
+
     /// Where the actor runs. Default: a child where its parent does, others on the system's main
     /// workers.
     pub fn dispatcher(mut self, dispatcher: &Dispatcher) -> Self {
@@ -946,6 +1009,8 @@ pub enum SpawnError {
     ForeignDispatcher,
     /// The options contradict each other or the platform.
     InvalidOptions(InvalidOptions),
+    /// A [`SpawnMiddleware`] refused it, for this.
+    Refused(&'static str),
 }
 
 impl fmt::Display for SpawnError {
@@ -956,6 +1021,7 @@ impl fmt::Display for SpawnError {
             Self::Capacity => f.write_str("no memory or no index is left for an actor"),
             Self::ForeignDispatcher => f.write_str("the dispatcher belongs to another system"),
             Self::InvalidOptions(options) => write!(f, "invalid options: {options}"),
+            Self::Refused(why) => write!(f, "refused: {why}"),
         }
     }
 }

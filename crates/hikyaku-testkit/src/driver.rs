@@ -179,6 +179,13 @@ impl SimBuilder {
         self
     }
 
+    /// Configures what has no method here, such as middleware. Workers, seed, clock, tick driver and the listeners
+    /// for failures and dead letters stay the simulation's.
+    pub fn configure(mut self, configure: impl FnOnce(SystemBuilder) -> SystemBuilder) -> Self {
+        self.core = configure(self.core);
+        self
+    }
+
     /// Calls [`Sim::finish`] at the end: the test fails if something is left behind.
     pub fn strict(mut self) -> Self {
         self.strict = true;

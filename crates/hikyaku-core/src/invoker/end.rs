@@ -16,9 +16,12 @@ use crate::cell::{CellPtr, WeakCell};
 use crate::dead_letter::DeadLetterReason;
 use crate::failure::StopCause;
 use crate::mailbox::{self, Drain, Letter, Life, Marks};
+use crate::middleware::{self, MessageOutcome};
 use crate::pipe::broken_link;
+use crate::stash::Stash;
 use crate::state::Orders;
 use crate::supervision::Supervision;
+use crate::suspension;
 use crate::sync;
 
 /// A kill came: what is pending is dropped.
@@ -46,6 +49,8 @@ pub(super) unsafe fn drop_live_future(cell: CellPtr) {
     if cell.mailbox().busy.replace(false) {
         // SAFETY: live until here, and never again: the flag is off before.
         sync::quietly(|| unsafe { (cell.vtable().drop_future)(cell) });
+        // SAFETY: the ticket is held.
+        unsafe { middleware::after(cell, MessageOutcome::Cancelled) };
     }
 }
 
@@ -113,8 +118,12 @@ pub(super) unsafe fn vacate_slot_for_hook<A: Actor>(cell: CellPtr) {
 /// As [`run`].
 pub(super) unsafe fn vacate_slot<A: Actor>(cell: CellPtr) {
     // SAFETY: the ticket is held.
-    if let Some(message) = unsafe { Drain::<A::Msg>::new(cell) }.first() {
-        dead_letter(cell, message);
+    unsafe {
+        // What was stashed is older.
+        Stash::<A::Msg>::empty(cell, |message| dead_letter(cell, message));
+        if let Some(message) = Drain::<A::Msg>::new(cell).first() {
+            dead_letter(cell, message);
+        }
     }
 }
 
@@ -131,7 +140,10 @@ fn dead_letter<M: 'static>(cell: CellPtr, message: M) {
 /// As [`run`].
 pub(crate) unsafe fn close_mailbox<A: Actor>(cell: CellPtr) {
     // SAFETY: the ticket is held.
-    unsafe { mailbox::close::<A::Msg>(cell, |message| dead_letter(cell, message)) }
+    unsafe {
+        Stash::<A::Msg>::empty(cell, |message| dead_letter(cell, message));
+        mailbox::close::<A::Msg>(cell, |message| dead_letter(cell, message));
+    }
 }
 
 /// Ends the actor: nothing of it is left but the memory, for those who still point to it.
@@ -145,6 +157,7 @@ pub(super) unsafe fn end(cell: CellPtr) {
     // SAFETY: the ticket is held until the end.
     unsafe {
         drop_agenda(cell);
+        suspension::end(cell);
         if !state.marks.has(Marks::VACANT) {
             state.marks.set(Marks::VACANT);
             sync::quietly(|| (cell.vtable().drop_actor)(cell));
@@ -211,7 +224,10 @@ unsafe fn tell_watchers(cell: CellPtr, cause: &StopCause) {
         let cold = unsafe { cell.cold() };
         // The user's, so not to be left to the last reference.
         let (decider, fault) = (cold.supervision.take(), cold.fault.take());
-        sync::quietly(|| drop((decider, fault)));
+        let chain = cold.middleware.take();
+        sync::quietly(|| drop((decider, fault, chain)));
+        // They are told that nobody is left to have room.
+        drop(core::mem::take(&mut cold.wants_room));
         // What stays for those who ask later is text only, so that no destructor of the user runs
         // when the last reference goes.
         cold.failure = cold.failure.take().map(|failure| failure.text_only());

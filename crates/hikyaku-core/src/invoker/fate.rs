@@ -22,6 +22,7 @@ use super::kin::{dismiss, line_up, tally_of, told};
 use crate::cell::{Awaited, CellPtr, Turn, WeakCell};
 use crate::failure::Failure;
 use crate::mailbox::{ChildFailed, Letter, Life, Marks, Restart, rare};
+use crate::middleware::{self, MessageOutcome};
 use crate::pipe::broken_link;
 use crate::state::Orders;
 use crate::supervision::{RestartPolicy, SupervisionStrategy, Verdict};
@@ -56,6 +57,7 @@ pub(super) unsafe fn fail(cell: CellPtr, error: Failure) {
     };
     // SAFETY: the ticket is held.
     unsafe {
+        middleware::after(cell, MessageOutcome::of(&error));
         drop_failed_future(cell);
         let cold = cell.cold();
         if !is_ill(cell) && (cold.failure.is_none() || life < Life::Stopping) {
@@ -609,7 +611,7 @@ unsafe fn supervise_self(cell: CellPtr, failure: &Failure) {
 ///
 /// # Safety
 /// The ticket is held.
-unsafe fn drop_failed_future(cell: CellPtr) {
+pub(super) unsafe fn drop_failed_future(cell: CellPtr) {
     let marks = &cell.mailbox().marks;
     marks.set(Marks::FAILING);
     // SAFETY: the ticket is held.

@@ -282,6 +282,13 @@ impl<M> Tail<M> {
         (node.as_ptr().addr() - start) / size_of::<Slot<M>>()
     }
 
+    /// Would a sender find a slot? *Any thread.*
+    pub(crate) fn has_room(&self) -> bool {
+        // Relaxed: it may be gone when the caller comes.
+        let free = self.room().free.load(Ordering::Relaxed);
+        free & WAITING == 0 && free & INDEX != NONE
+    }
+
     /// Takes a free slot; `None` if there is none, or if senders wait. *Any thread.*
     ///
     /// # Safety

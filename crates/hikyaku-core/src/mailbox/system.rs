@@ -13,6 +13,7 @@ use crate::cell::{CellPtr, WeakCell};
 use crate::failure::{Failure, StopCause};
 use crate::sync::{self, Arc, AtomicPtr, Mutex, Ordering};
 use alloc::boxed::Box;
+use core::fmt;
 use core::ptr::{self, NonNull};
 use core::task::Waker;
 use core::time::Duration;
@@ -47,6 +48,17 @@ pub(crate) enum Letter {
     Unlink(CellPtr),
     /// It has ended; with this failure, if that breaks the link.
     LinkEnded(CellPtr, Option<Failure>),
+    /// Something to do for the runner. Dropped, if there is none any more.
+    Call(Call),
+}
+
+/// What is linked only by those who use it comes as a function.
+pub(crate) struct Call(pub(crate) Box<dyn FnOnce(CellPtr) + Send>);
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Call")
+    }
 }
 
 /// A child has failed.

@@ -8,8 +8,8 @@ use super::super::system::{SystemLane, SystemMessage, SystemNode};
 use super::super::{Node, push_link};
 use crate::sync::{Arc, Mutex, UnsafeCell};
 use crate::{
-    Actor, ActorRef, AskError, Context, Failure, MailboxOptions, Reply, SendError, SpawnOptions,
-    StopCause, System, Turn, Worker,
+    Actor, ActorRef, AskError, Context, Failure, MailboxOptions, Reply, ResumeCondition, SendError,
+    SpawnOptions, StopCause, SuspendReason, System, Turn, Worker,
 };
 use ::loom::alloc::Track;
 use ::loom::future::block_on;
@@ -784,4 +784,110 @@ fn lane_push_against_finish() {
             taken
         },
     );
+}
+
+// === suspension ===
+
+const EXPLICIT: ResumeCondition = ResumeCondition::Explicit;
+
+fn suspend(actor: &ActorRef<Msg>, until: ResumeCondition) {
+    actor.suspend(SuspendReason::UserDefined, until).unwrap();
+}
+
+#[test]
+fn suspend_tell_resume_against_rest() {
+    both(0, |owned| {
+        for options in [plain(), bounded(1)] {
+            let mut stage = Stage::started(owned, options);
+            let other = stage.other(|actor, _| {
+                suspend(&actor, EXPLICIT);
+                actor.tell(note(1)).unwrap();
+                actor.resume();
+            });
+            stage.serve_until_handled(1);
+            other.join().unwrap();
+        }
+    });
+}
+
+/// Whoever suspends and then sends finds the message unhandled until the resume.
+#[test]
+fn a_suspended_cell_handles_nothing() {
+    both(0, |owned| {
+        let mut stage = Stage::started(owned, plain());
+        let other = stage.other(|actor, _| {
+            suspend(&actor, EXPLICIT);
+            actor.tell(note(1)).unwrap();
+        });
+        // It may be anywhere in the middle of that, and nothing may be handled.
+        while !stage.rests() {}
+        assert_eq!(stage.handled(), []);
+        other.join().unwrap();
+        while !stage.rests() {}
+        assert_eq!(stage.handled(), []);
+        stage.actor.resume();
+        stage.serve_until_handled(1);
+    });
+}
+
+#[test]
+fn resume_against_the_rest_of_a_suspended_cell() {
+    both(0, |owned| {
+        let mut stage = Stage::started(owned, plain());
+        suspend(&stage.actor, EXPLICIT);
+        stage.actor.tell(note(1)).unwrap();
+        let other = stage.other(|actor, _| actor.resume());
+        stage.serve_until_handled(1);
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn signal_against_suspend() {
+    both(0, |owned| {
+        let mut stage = Stage::started(owned, plain());
+        let other = stage.other(|actor, _| actor.signal("go"));
+        suspend(&stage.actor, ResumeCondition::ExternalSignal("go".into()));
+        stage.actor.tell(note(1)).unwrap();
+        // Whichever came first, it is not lost.
+        stage.serve_until_handled(1);
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn suspend_against_stop() {
+    both(0, |owned| {
+        let mut stage = Stage::started(owned, plain());
+        let other = stage.other(|actor, _| {
+            let _late = actor.suspend(SuspendReason::UserDefined, EXPLICIT);
+            refused(&actor, 1)
+        });
+        stage.actor.stop();
+        stage.serve_to_the_end();
+        let back = other.join().unwrap();
+        one_winner_each(&stage, back, 1);
+    });
+}
+
+/// The one who waits for room is told, whichever way it comes about.
+#[test]
+fn waiting_for_room_against_its_appearance() {
+    both(1, |owned| {
+        let mut stage = Stage::started(owned, bounded(1));
+        let record = Arc::clone(&stage.record);
+        let waiter = stage.system.spawn(move || Probe {
+            record: Arc::clone(&record),
+            _track: Track::new(()),
+        });
+        let waiter = waiter.unwrap();
+        stage.actor.tell(note(1)).unwrap();
+        let room = ResumeCondition::WhenCapacityAvailable(stage.actor.index());
+        let other = thread::spawn(move || {
+            suspend(&waiter, room);
+            waiter.tell(note(2)).unwrap();
+        });
+        stage.serve_until_handled(2);
+        other.join().unwrap();
+    });
 }

@@ -1,0 +1,194 @@
+//! The stash: messages that an actor has put aside, to handle them later.
+//!
+//! ```text
+//!   mailbox ──► handler ──stash──► stashed
+//!                  ▲                  │ unstash
+//!                  └──── replay ◄─────┘
+//! ```
+//!
+//! `replay` comes before the mailbox. Both lists belong to the mailbox and not to the actor's value: a restart
+//! leaves them as they are, and at the end they become dead letters.
+//!
+//! # Concurrency
+//!
+//! The runner's.
+
+use crate::actor::{Actor, Context};
+use crate::cell::CellPtr;
+use crate::mailbox::rare;
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use core::fmt;
+
+/// How many messages an actor may stash, unless chosen otherwise.
+const DEFAULT_CAPACITY: usize = 1024;
+
+/// The stash has no room. It carries the message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct StashFull<M>(pub M);
+
+impl<M> fmt::Debug for StashFull<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StashFull(..)")
+    }
+}
+
+impl<M> fmt::Display for StashFull<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the stash has no room")
+    }
+}
+
+impl<M> core::error::Error for StashFull<M> {}
+
+pub(crate) struct Stash<M> {
+    stashed: VecDeque<M>,
+    replay: VecDeque<M>,
+}
+
+impl<M: Send + 'static> Stash<M> {
+    /// The stash of a cell whose messages are `M`.
+    ///
+    /// # Safety
+    /// The ticket is held, and no other reference to the cold box is.
+    #[allow(clippy::mut_from_ref, reason = "the box is apart from the header")]
+    unsafe fn of(cell: &CellPtr) -> &mut Self {
+        // SAFETY: as the caller promises.
+        let stash = &mut unsafe { cell.cold() }.stash;
+        let stash = stash.get_or_insert_with(|| {
+            Box::new(Self {
+                stashed: VecDeque::new(),
+                replay: VecDeque::new(),
+            })
+        });
+        stash.downcast_mut().expect("made for the cell's messages")
+    }
+
+    /// The next message that was unstashed.
+    ///
+    /// # Safety
+    /// The ticket is held.
+    pub(crate) unsafe fn next(cell: CellPtr) -> Option<M> {
+        // SAFETY: as the caller promises.
+        let stash = unsafe { cell.cold() }.stash.as_mut()?;
+        stash.downcast_mut::<Self>()?.replay.pop_front()
+    }
+
+    /// Puts a message back that was taken to be handled: it is the next one again.
+    ///
+    /// # Safety
+    /// The ticket is held.
+    pub(crate) unsafe fn hold(cell: CellPtr, message: M) {
+        // SAFETY: as the caller promises.
+        unsafe { Self::of(&cell) }.replay.push_front(message);
+        note(cell);
+    }
+
+    /// Takes all there is, oldest first.
+    ///
+    /// # Safety
+    /// The ticket is held.
+    pub(crate) unsafe fn empty(cell: CellPtr, mut each: impl FnMut(M)) {
+        if cell.cold_if_any().is_none_or(|cold| cold.stash.is_none()) {
+            return;
+        }
+        // SAFETY: as the caller promises.
+        let stash = unsafe { cell.cold() }.stash.take();
+        let Some(stash) = stash.and_then(|stash| stash.downcast::<Self>().ok()) else {
+            return;
+        };
+        // What was unstashed is older.
+        stash
+            .replay
+            .into_iter()
+            .chain(stash.stashed)
+            .for_each(&mut each);
+    }
+}
+
+/// The runner has to look at each message.
+fn note(cell: CellPtr) {
+    let state = cell.mailbox();
+    state.rare.set(state.rare.get() | rare::EXTRA);
+}
+
+impl<A: Actor> Context<'_, A> {
+    fn stash_if_any(&self) -> Option<&Stash<A::Msg>> {
+        let stash = self.cell.cold_if_any()?.stash.as_ref()?;
+        stash.downcast_ref()
+    }
+
+    /// Puts a message aside, behind those that are there. It stays until it is unstashed, also over a restart; at the
+    /// end of the actor it becomes a dead letter.
+    ///
+    /// ```
+    /// # use hikyaku_core::{Actor, Context, Failure};
+    /// struct Door { open: bool }
+    ///
+    /// enum DoorMsg { Open, Pass(u32) }
+    ///
+    /// impl Actor for Door {
+    ///     type Msg = DoorMsg;
+    ///     async fn handle(&mut self, msg: DoorMsg, cx: &mut Context<'_, Self>) -> Result<(), Failure> {
+    ///         match msg {
+    ///             DoorMsg::Open => {
+    ///                 self.open = true;
+    ///                 cx.unstash_all();
+    ///             }
+    ///             pass if !self.open => cx.stash(pass).map_err(|_| Failure::msg("too many at the door"))?,
+    ///             DoorMsg::Pass(_) => {}
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`StashFull`] with the message. The bound is 1,024, or the
+    /// [`stash_capacity`](crate::SpawnOptions::stash_capacity) of the actor.
+    pub fn stash(&mut self, message: A::Msg) -> Result<(), StashFull<A::Msg>> {
+        let own = self.cell.cold_if_any().and_then(|cold| cold.stash_capacity);
+        // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell.
+        let stash = unsafe { Stash::<A::Msg>::of(&self.cell) };
+        if stash.stashed.len() >= own.unwrap_or(DEFAULT_CAPACITY) {
+            return Err(StashFull(message));
+        }
+        stash.stashed.push_back(message);
+        Ok(())
+    }
+
+    /// How many messages are stashed. Those that were unstashed and have not had their turn do not count.
+    pub fn stashed(&self) -> usize {
+        self.stash_if_any().map_or(0, |stash| stash.stashed.len())
+    }
+
+    /// Has all stashed messages handled next, before those in the mailbox, in the order in which they were stashed;
+    /// how many. A message that is stashed meanwhile waits for the next time.
+    pub fn unstash_all(&mut self) -> usize {
+        self.unstash(usize::MAX)
+    }
+
+    /// As [`unstash_all`](Self::unstash_all), of the oldest ones only, at most so many.
+    pub fn unstash(&mut self, most: usize) -> usize {
+        if self.stashed() == 0 {
+            return 0;
+        }
+        // SAFETY: as in `stash`.
+        let stash = unsafe { Stash::<A::Msg>::of(&self.cell) };
+        let count = stash.stashed.len().min(most);
+        stash.replay.extend(stash.stashed.drain(..count));
+        note(self.cell);
+        count
+    }
+
+    /// Takes the stashed messages out, oldest first. Those that were unstashed stay.
+    pub fn clear_stash(&mut self) -> impl Iterator<Item = A::Msg> + use<A> {
+        let stashed = if self.stashed() == 0 {
+            VecDeque::new()
+        } else {
+            // SAFETY: as in `stash`.
+            core::mem::take(&mut unsafe { Stash::<A::Msg>::of(&self.cell) }.stashed)
+        };
+        stashed.into_iter()
+    }
+}

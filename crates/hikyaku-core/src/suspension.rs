@@ -1,0 +1,580 @@
+//! Suspension: an actor handles no messages for a while, and all of them afterwards.
+//!
+//! The invoker does it, and no handler hears of it. A suspended cell keeps its ticket, as one does whose handler
+//! is pending, so nobody schedules it for a message; orders and system messages run as ever.
+//!
+//! ```text
+//!              suspend                     suspend: one entry more
+//!   handling ───────────► suspended ◄────────────────────────────┐
+//!      ▲                   │  │  └────────────────────────────────┘
+//!      └───────────────────┘  │ a failure, an order to end: as for any actor
+//!        the last entry goes  ▼
+//! ```
+//!
+//! Each suspension is an entry with what ends it. The actor handles messages if it has none. That its parent
+//! holds it after a failure is another note of the invoker, which knows nothing of this one.
+//!
+//! # Concurrency
+//!
+//! All of it is the runner's. From elsewhere it comes as a letter in the system lane, so what one thread does
+//! takes effect in its order.
+
+use crate::actor::{Actor, Context};
+use crate::actor_ref::{ActorRef, SendError};
+use crate::ask::Ask;
+use crate::cell::{CellPtr, WeakCell};
+use crate::event_stream::{Event, name_of};
+use crate::invoker::{self, Ending};
+use crate::mailbox::{Life, rare};
+use crate::registry::MailboxIndex;
+use crate::state::Orders;
+use crate::system::Shared;
+use crate::time::{Target, TimerId};
+use crate::timer::TimerKey;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+/// Why an actor is suspended. For those who look; it changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SuspendReason {
+    /// Those whom it sends to cannot keep up.
+    Backpressure,
+    /// It waits for something outside: a handler that awaits, or a signal.
+    AwaitExternal,
+    /// It has handled as many messages as it may.
+    RateLimit,
+    /// Because the program says so.
+    UserDefined,
+}
+
+/// What ends a suspension. [`ActorRef::resume`] and [`Context::resume`] do, whatever else it waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ResumeCondition {
+    /// Nothing but being told so. Of a handler that awaits: its waker.
+    Explicit,
+    /// [`ActorRef::signal`] with this key. A signal that came before is remembered, and ends the suspension at
+    /// once.
+    ExternalSignal(SignalKey),
+    /// So long. It needs a system with timers.
+    After(Duration),
+    /// The mailbox of this actor, of the same system, has room for a message, or the actor ends. Others may be
+    /// faster: look again.
+    WhenCapacityAvailable(MailboxIndex),
+}
+
+/// Names something that an actor waits for: a text or a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SignalKey(TimerKey);
+
+impl<K: Into<TimerKey>> From<K> for SignalKey {
+    fn from(key: K) -> Self {
+        Self(key.into())
+    }
+}
+
+/// Why an actor was not suspended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SuspendError {
+    /// The actor is stopping, or has ended.
+    Stopping,
+    /// The system has no timers.
+    NoTime,
+    /// There is no room for another timer.
+    Capacity,
+}
+
+impl fmt::Display for SuspendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stopping => "the actor is stopping",
+            Self::NoTime => "the system has no timers",
+            Self::Capacity => "there is no room for another timer",
+        })
+    }
+}
+
+impl core::error::Error for SuspendError {}
+
+/// What is known of an actor's suspensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct SuspendStats {
+    /// How many suspensions are in force. The actor handles messages if none is.
+    pub nesting: usize,
+    /// Why, by the latest of them.
+    pub reason: Option<SuspendReason>,
+    /// Since when the actor handles nothing, on the system's clock.
+    pub since: Option<Duration>,
+    /// How many suspensions there were, those in force included.
+    pub count: u64,
+    /// How many of them have ended.
+    pub resumes: u64,
+    /// How long the actor has handled nothing in all, up to now.
+    pub total: Duration,
+}
+
+/// The suspensions of one actor.
+#[derive(Default)]
+pub(crate) struct Suspension {
+    entries: Vec<Entry>,
+    /// Signals that nobody has waited for yet.
+    signals: BTreeSet<SignalKey>,
+    since: Duration,
+    count: u64,
+    resumes: u64,
+    /// Without what goes on now.
+    total: Duration,
+}
+
+struct Entry {
+    reason: SuspendReason,
+    until: ResumeCondition,
+    /// When it is over, and the timer.
+    due: Option<(Duration, TimerId)>,
+    /// Was it the actor itself? Then it ends with this incarnation.
+    inside: bool,
+}
+
+impl Suspension {
+    fn stats(&self, now: Duration) -> SuspendStats {
+        let since = (!self.entries.is_empty()).then_some(self.since);
+        SuspendStats {
+            nesting: self.entries.len(),
+            reason: self.entries.last().map(|entry| entry.reason),
+            since,
+            count: self.count,
+            resumes: self.resumes,
+            total: self.total + since.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
+        }
+    }
+
+    /// The latest one.
+    pub(crate) fn latest(&self) -> Option<(SuspendReason, ResumeCondition)> {
+        self.entries.last().map(|entry| (entry.reason, entry.until))
+    }
+}
+
+fn suspension(cell: &CellPtr) -> Option<&Suspension> {
+    cell.cold_if_any()?.suspension.as_deref()
+}
+
+fn stats(cell: CellPtr) -> SuspendStats {
+    let now = cell.home().shared.now();
+    suspension(&cell).map_or_else(SuspendStats::default, |known| known.stats(now))
+}
+
+fn is_ending(cell: CellPtr) -> bool {
+    let state = cell.mailbox();
+    state.life.get() >= Life::Stopping || state.ending.get() >= Ending::Stop
+}
+
+/// One suspension more.
+///
+/// # Safety
+/// The ticket is held.
+pub(crate) unsafe fn begin(
+    cell: CellPtr,
+    reason: SuspendReason,
+    until: ResumeCondition,
+    inside: bool,
+) -> Result<(), SuspendError> {
+    if is_ending(cell) {
+        return Err(SuspendError::Stopping);
+    }
+    let shared = &cell.home().shared;
+    let due = match until {
+        ResumeCondition::After(time) => Some(timer(cell, time)?),
+        _ => None,
+    };
+    // SAFETY: the ticket is held.
+    let known = unsafe { cell.cold() }.suspension.get_or_insert_default();
+    known.count += 1;
+    if let ResumeCondition::ExternalSignal(key) = until
+        && known.signals.remove(&key)
+    {
+        known.resumes += 1;
+        return Ok(());
+    }
+    let first = known.entries.is_empty();
+    known.entries.push(Entry {
+        reason,
+        until,
+        due,
+        inside,
+    });
+    if first {
+        known.since = shared.now();
+        let state = cell.mailbox();
+        state.rare.set(state.rare.get() | rare::SUSPENDED);
+        shared.one_suspended();
+        shared.events.publish(|| Event::Suspended {
+            actor: cell.index(),
+            name: name_of(cell),
+            reason,
+        });
+    }
+    if let ResumeCondition::WhenCapacityAvailable(target) = until {
+        ask_for_room(cell, target);
+    }
+    Ok(())
+}
+
+fn timer(cell: CellPtr, after: Duration) -> Result<(Duration, TimerId), SuspendError> {
+    let shared = &cell.home().shared;
+    let time = shared.time.as_ref().ok_or(SuspendError::NoTime)?;
+    let at = time.now().saturating_add(after);
+    // Whatever the order is, the runner looks.
+    let target = Target::Order(WeakCell::new(cell), Orders::KIN);
+    match time.insert(at, target) {
+        Ok(id) => Ok((at, id)),
+        Err(_) => Err(SuspendError::Capacity),
+    }
+}
+
+/// Ends the suspensions that `over` holds for; how many there were.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn end_those(cell: CellPtr, mut over: impl FnMut(&Entry) -> bool) -> usize {
+    if suspension(&cell).is_none_or(|known| known.entries.is_empty()) {
+        return 0;
+    }
+    let shared = &cell.home().shared;
+    // SAFETY: the ticket is held.
+    let Some(known) = (unsafe { cell.cold() }).suspension.as_deref_mut() else {
+        return 0;
+    };
+    let before = known.entries.len();
+    known.entries.retain(|entry| {
+        let over = over(entry);
+        if over && let (Some((_, id)), Some(time)) = (entry.due, &shared.time) {
+            time.cancel(id);
+        }
+        !over
+    });
+    let ended = before - known.entries.len();
+    known.resumes += ended as u64;
+    if known.entries.is_empty() {
+        let lasted = shared.now().saturating_sub(known.since);
+        known.total += lasted;
+        let state = cell.mailbox();
+        state.rare.set(state.rare.get() & !rare::SUSPENDED);
+        shared.one_resumed();
+        shared.events.publish(|| Event::Resumed {
+            actor: cell.index(),
+            name: name_of(cell),
+            after: lasted,
+        });
+    }
+    ended
+}
+
+/// Ends the latest suspension, or all.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn resume(cell: CellPtr, all: bool) -> bool {
+    let count = suspension(&cell).map_or(0, |known| known.entries.len());
+    let mut place = 0;
+    // SAFETY: the ticket is held.
+    let ended = unsafe {
+        end_those(cell, |_| {
+            place += 1;
+            all || place == count
+        })
+    };
+    ended > 0
+}
+
+/// # Safety
+/// The ticket is held.
+unsafe fn signal(cell: CellPtr, key: SignalKey) {
+    // SAFETY: the ticket is held.
+    unsafe {
+        let waited = end_those(cell, |entry| {
+            entry.until == ResumeCondition::ExternalSignal(key)
+        });
+        if waited == 0 && !is_ending(cell) {
+            let known = cell.cold().suspension.get_or_insert_default();
+            known.signals.insert(key);
+        }
+    }
+}
+
+/// The time of some may be over.
+///
+/// # Safety
+/// The ticket is held.
+#[cold]
+pub(crate) unsafe fn look(cell: CellPtr) {
+    let now = cell.home().shared.now();
+    // SAFETY: the ticket is held.
+    unsafe { end_those(cell, |entry| entry.due.is_some_and(|(at, _)| at <= now)) };
+}
+
+/// A new incarnation is free of what the one before has done to itself.
+///
+/// # Safety
+/// The ticket is held.
+pub(crate) unsafe fn begin_anew(cell: CellPtr) {
+    if suspension(&cell).is_none() {
+        return;
+    }
+    // SAFETY: the ticket is held.
+    unsafe {
+        end_those(cell, |entry| entry.inside);
+        if let Some(known) = &mut cell.cold().suspension {
+            known.signals.clear();
+        }
+    }
+}
+
+/// The actor ends.
+///
+/// # Safety
+/// The ticket is held.
+pub(crate) unsafe fn end(cell: CellPtr) {
+    if cell.mailbox().rare.get() & rare::SUSPENDED != 0 {
+        // SAFETY: the ticket is held.
+        unsafe { end_those(cell, |_| true) };
+    }
+}
+
+// === room of another actor ===
+
+/// An actor waits for the room of another one. Dropped, it tells that there is some, or nobody to have any.
+pub(crate) struct WantsRoom {
+    waiting: Option<WeakCell>,
+    target: MailboxIndex,
+}
+
+impl Drop for WantsRoom {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.waiting.take() {
+            let target = self.target;
+            // SAFETY: kept by `waiting`; a letter is opened by the runner.
+            unsafe {
+                invoker::call(waiting.cell(), move |cell| {
+                    end_those(cell, |entry| {
+                        entry.until == ResumeCondition::WhenCapacityAvailable(target)
+                    });
+                });
+            }
+        }
+    }
+}
+
+/// Has an actor told when another one has room.
+fn ask_for_room(cell: CellPtr, target: MailboxIndex) {
+    let wants = WantsRoom {
+        waiting: Some(WeakCell::new(cell)),
+        target,
+    };
+    let registry = &cell.home().shared.registry;
+    let Some(other) = registry.resolve(target, WeakCell::new) else {
+        return drop(wants);
+    };
+    // SAFETY: kept by `other`; a letter is opened by the runner.
+    unsafe {
+        invoker::call(other.cell(), move |target| {
+            let mut wants = wants;
+            let list = &mut target.cold().wants_room;
+            let known = |known: &WantsRoom| match (&known.waiting, &wants.waiting) {
+                (Some(known), Some(new)) => known.cell() == new.cell(),
+                _ => false,
+            };
+            if list.iter().any(known) {
+                // Who is told once is told.
+                wants.waiting = None;
+            } else {
+                list.push(wants);
+            }
+            let state = target.mailbox();
+            state.rare.set(state.rare.get() | rare::EXTRA);
+        });
+    }
+}
+
+// === from outside ===
+
+impl Shared {
+    /// Checks what can be checked from anywhere.
+    fn can_suspend(&self, until: ResumeCondition) -> Result<(), SuspendError> {
+        if matches!(until, ResumeCondition::After(_)) && self.time.is_none() {
+            return Err(SuspendError::NoTime);
+        }
+        Ok(())
+    }
+}
+
+impl<M> ActorRef<M> {
+    /// Suspends the actor: it handles no message until it is resumed. What it is sent waits, in order.
+    ///
+    /// A handler in flight, and `started`, go on to their end first. System messages run: it can be stopped,
+    /// killed, watched, restarted. What comes from its timers, and what it watches or pipes to itself, waits with
+    /// the messages. A graceful stop waits for the resume, as it does for each message:
+    /// [`stop_gracefully_within`](Self::stop_gracefully_within).
+    ///
+    /// Suspensions count: the actor goes on when each of them has ended, by its condition or by a
+    /// [`resume`](Self::resume). They last over a restart.
+    ///
+    /// ```
+    /// # use hikyaku_core::{Actor, Context, Failure, ResumeCondition, SuspendReason, System};
+    /// # struct Log;
+    /// # impl Actor for Log {
+    /// #     type Msg = String;
+    /// #     async fn handle(&mut self, _: String, _: &mut Context<'_, Self>) -> Result<(), Failure> { Ok(()) }
+    /// # }
+    /// # let (system, _workers) = System::builder("demo").build()?;
+    /// let log = system.spawn(|| Log)?;
+    /// log.suspend(SuspendReason::AwaitExternal, ResumeCondition::ExternalSignal("disk".into()))?;
+    /// log.tell("waits".into())?;
+    /// log.signal("disk");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SuspendError::Stopping`] if the actor takes no more messages; [`SuspendError::NoTime`] for
+    /// [`ResumeCondition::After`] without timers. A timer that cannot be set for want of room later means that
+    /// the actor is not suspended.
+    pub fn suspend(
+        &self,
+        reason: SuspendReason,
+        until: ResumeCondition,
+    ) -> Result<(), SuspendError> {
+        if !self.is_alive() {
+            return Err(SuspendError::Stopping);
+        }
+        self.cell().home().shared.can_suspend(until)?;
+        // SAFETY: the reference keeps the cell; a letter is opened by the runner.
+        let queued = unsafe {
+            invoker::call(self.cell(), move |cell| {
+                let _refused = begin(cell, reason, until, false);
+            })
+        };
+        if queued {
+            Ok(())
+        } else {
+            Err(SuspendError::Stopping)
+        }
+    }
+
+    /// Ends the latest suspension of the actor, whatever it waits for. Nothing, if there is none.
+    pub fn resume(&self) {
+        // SAFETY: as in `suspend`.
+        unsafe {
+            invoker::call(self.cell(), |cell| {
+                resume(cell, false);
+            });
+        }
+    }
+
+    /// Ends all suspensions of the actor.
+    pub fn resume_all(&self) {
+        // SAFETY: as in `suspend`.
+        unsafe {
+            invoker::call(self.cell(), |cell| {
+                resume(cell, true);
+            });
+        }
+    }
+
+    /// Ends the suspensions of the actor that wait for this signal. If none does, the signal is remembered, once,
+    /// for the next one that would; a restart forgets it.
+    pub fn signal(&self, key: impl Into<SignalKey>) {
+        let key = key.into();
+        // SAFETY: as in `suspend`.
+        unsafe {
+            invoker::call(self.cell(), move |cell| signal(cell, key));
+        }
+    }
+
+    /// What is known of the actor's suspensions. Answered also while it is suspended, or a handler is pending.
+    ///
+    /// # Errors
+    /// [`AskError`](crate::AskError), if the actor has ended.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the answer.
+    pub fn suspension(&self) -> Ask<'_, SuspendStats> {
+        let cell = self.cell();
+        Ask::send(cell, Some, |reply| {
+            // SAFETY: as in `suspend`.
+            let queued = unsafe {
+                invoker::call(cell, move |cell| {
+                    let _nobody_waits = reply.map(|reply| reply.send(stats(cell)));
+                })
+            };
+            if queued {
+                Ok(())
+            } else {
+                Err(SendError::Closed(None))
+            }
+        })
+    }
+}
+
+// === from inside ===
+
+impl<A: Actor> Context<'_, A> {
+    /// Suspends this actor after the handler in hand. See [`ActorRef::suspend`]; a suspension from inside ends with
+    /// a restart, though.
+    ///
+    /// In `started`, for an actor that is to wait for something before its first message.
+    ///
+    /// ```
+    /// # use hikyaku_core::{Actor, Context, Failure, ResumeCondition, SuspendReason};
+    /// # struct Cache;
+    /// # impl Actor for Cache {
+    /// # type Msg = ();
+    /// async fn started(&mut self, cx: &mut Context<'_, Self>) -> Result<(), Failure> {
+    ///     // Whoever fills the cache calls `cache.signal("filled")`.
+    ///     let filled = ResumeCondition::ExternalSignal("filled".into());
+    ///     cx.suspend(SuspendReason::AwaitExternal, filled)?;
+    ///     Ok(())
+    /// }
+    /// # async fn handle(&mut self, _: (), _: &mut Context<'_, Self>) -> Result<(), Failure> { Ok(()) }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`SuspendError`], see there.
+    pub fn suspend(
+        &mut self,
+        reason: SuspendReason,
+        until: ResumeCondition,
+    ) -> Result<(), SuspendError> {
+        if self.cell.mailbox().life.get() > Life::Ready {
+            return Err(SuspendError::Stopping);
+        }
+        // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell.
+        unsafe { begin(self.cell, reason, until, true)? };
+        // To look, after the handler in hand.
+        self.cell.order(Orders::KIN, false);
+        Ok(())
+    }
+
+    /// Ends the latest suspension of this actor, whatever it waits for. False if there is none.
+    pub fn resume(&mut self) -> bool {
+        // SAFETY: as in `suspend`.
+        unsafe { resume(self.cell, false) }
+    }
+
+    /// What is known of this actor's suspensions.
+    pub fn suspension(&self) -> SuspendStats {
+        stats(self.cell)
+    }
+}
+
+impl fmt::Debug for Suspension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Suspension")
+            .field("entries", &self.entries.len())
+            .finish_non_exhaustive()
+    }
+}
