@@ -35,13 +35,14 @@ use crate::invoker::{self, Activation, Ending, Outcome};
 use crate::mailbox::{
     CellOptions, Life, MailboxOptions, Marks, Notice, QueueMailbox, Room, SystemNode, Tail, rare,
 };
-use crate::middleware::{Chain, Layers};
+use crate::middleware::Chain;
 use crate::pool;
 use crate::registry::MailboxIndex;
 use crate::state::{Next, Orders, Rest};
 use crate::supervision::{RestartPolicy, Supervision, Tally};
 use crate::suspension::{Suspension, WantsRoom};
 use crate::sync::{self, Arc, AtomicU32, Ordering};
+use crate::system::SpawnExtra;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -136,10 +137,16 @@ pub(crate) struct Cold {
     pub(crate) agenda: Option<Box<dyn Diary>>,
     /// The deadline of the message in hand.
     pub(crate) deadline: Option<Duration>,
-    pub(crate) suspension: Option<Box<Suspension>>,
+    pub(crate) extra: Option<Box<Extra>>,
+}
+
+/// What only actors have whose messages are held up, put aside or shown around.
+#[derive(Default)]
+pub(crate) struct Extra {
+    pub(crate) suspension: Suspension,
     /// Actors that wait until this one has room.
     pub(crate) wants_room: Vec<WantsRoom>,
-    pub(crate) middleware: Option<Box<Chain>>,
+    pub(crate) middleware: Option<Chain>,
     /// A `Stash` of the actor's messages.
     pub(crate) stash: Option<Box<dyn Any>>,
     pub(crate) stash_capacity: Option<usize>,
@@ -415,8 +422,7 @@ pub(crate) struct Birth {
     pub(crate) owned: bool,
     pub(crate) supervision: Option<Box<Supervision>>,
     pub(crate) policy: RestartPolicy,
-    pub(crate) middleware: Option<Arc<Layers>>,
-    pub(crate) stash_capacity: Option<usize>,
+    pub(crate) extra: Option<Box<SpawnExtra>>,
 }
 
 impl CellPtr {
@@ -450,18 +456,31 @@ impl CellPtr {
         let plain = birth.name.is_none()
             && birth.throughput.is_none()
             && birth.supervision.is_none()
-            && birth.middleware.is_none()
-            && birth.stash_capacity.is_none();
-        let extra = birth.middleware.is_some();
+            && birth.extra.is_none();
+        let mut rare = 0;
         let cold = if plain {
             ptr::null_mut()
         } else {
+            let extra = birth.extra.map(|extra| {
+                let SpawnExtra {
+                    middleware,
+                    stash_capacity,
+                } = *extra;
+                let middleware = (!middleware.is_empty()).then(|| Chain::new(middleware));
+                if middleware.is_some() {
+                    rare = rare::EXTRA;
+                }
+                Box::new(Extra {
+                    middleware,
+                    stash_capacity,
+                    ..Extra::default()
+                })
+            });
             Box::into_raw(Box::new(Cold {
                 name: birth.name,
                 throughput: birth.throughput,
                 supervision: birth.supervision,
-                middleware: birth.middleware.map(|parts| Box::new(Chain::new(parts))),
-                stash_capacity: birth.stash_capacity,
+                extra,
                 ..Cold::default()
             }))
         };
@@ -490,8 +509,8 @@ impl CellPtr {
                 context: Cell::new(header.as_ptr()),
             });
             let cell = Self(header);
-            if extra {
-                cell.mailbox().rare.set(rare::EXTRA);
+            if rare != 0 {
+                cell.mailbox().rare.set(rare);
             }
             Typed::<A, F>::factory(cell).write(factory);
             if let Some(capacity) = capacity {
@@ -692,6 +711,32 @@ impl CellPtr {
         unsafe { &mut *cold.get() }
     }
 
+    /// The box of what few actors have, if there is one. *Runner*, or anyone once the system lane has ended.
+    pub(crate) fn extra_if_any(&self) -> Option<&Extra> {
+        self.cold_if_any()?.extra.as_deref()
+    }
+
+    /// The same, to change it.
+    ///
+    /// # Safety
+    /// As [`cold`](Self::cold).
+    #[allow(clippy::mut_from_ref, reason = "the box is apart from the header")]
+    pub(crate) unsafe fn known_extra(&self) -> Option<&mut Extra> {
+        self.extra_if_any()?;
+        // SAFETY: as the caller promises.
+        unsafe { self.cold() }.extra.as_deref_mut()
+    }
+
+    /// The same, made if need be.
+    ///
+    /// # Safety
+    /// As [`cold`](Self::cold).
+    #[allow(clippy::mut_from_ref, reason = "the box is apart from the header")]
+    pub(crate) unsafe fn extra(&self) -> &mut Extra {
+        // SAFETY: as the caller promises.
+        unsafe { self.cold() }.extra.get_or_insert_default()
+    }
+
     /// The deadline of the message in hand, if it has one. *Runner.*
     pub(crate) fn deadline(&self) -> Option<Duration> {
         if self.mailbox().rare.get() & rare::DEADLINE == 0 {
@@ -871,7 +916,7 @@ impl CellPtr {
 
     /// The cell whose code this thread runs. It is alive as long as that runs, which the caller is part of.
     pub(crate) fn running() -> Option<Self> {
-        NonNull::new(sync::running().cast_mut().cast()).map(Self)
+        NonNull::new(sync::running_here().cast_mut().cast()).map(Self)
     }
 
     // === counts ===

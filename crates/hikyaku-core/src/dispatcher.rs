@@ -19,13 +19,14 @@ use crate::cell::{Birth, CellPtr};
 use crate::foreman::Foreman;
 use crate::invoker::{Activation, FIRST_READ};
 use crate::mailbox::Life;
-use crate::middleware::{Layers, Spawning};
+use crate::middleware::Spawning;
 use crate::ready::{Lane, ReadyQueueCoordinator};
 use crate::registry::Refused;
 use crate::sync::{self, Arc, AtomicU32, AtomicUsize, Ordering, Weak};
 use crate::system::{Shared, SpawnError, SpawnExtra, SpawnOptions, System};
 use crate::tenants::Tenants;
 use crate::worker::Worker;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ptr::NonNull;
@@ -204,13 +205,16 @@ impl Home {
         Ok(())
     }
 
-    /// The middleware of an actor, if it has any.
+    /// What an actor has that few have: with the system's middleware before its own.
     #[inline]
-    fn middleware(&self, extra: Option<&SpawnExtra>) -> Option<Arc<Layers>> {
-        let system = self.shared.middleware.as_ref();
-        match extra {
-            Some(extra) if !extra.middleware.is_empty() => Some(extra.middleware.behind(system)),
-            _ => system.cloned(),
+    fn extra(&self, own: Option<Box<SpawnExtra>>) -> Option<Box<SpawnExtra>> {
+        match &self.shared.middleware {
+            None => own,
+            Some(system) => {
+                let mut extra = own.unwrap_or_default();
+                extra.middleware = extra.middleware.behind(system);
+                Some(extra)
+            }
         }
     }
 
@@ -274,8 +278,7 @@ impl Home {
             owned: sync::KNOWS_HERE && self.coordinator.is_single(),
             supervision: options.supervision,
             policy: options.restart,
-            middleware: self.middleware(options.extra.as_deref()),
-            stash_capacity: options.extra.and_then(|extra| extra.stash_capacity),
+            extra: self.extra(options.extra),
         };
         let Some(cell) = CellPtr::new(birth, factory) else {
             self.move_out();

@@ -474,45 +474,45 @@ unsafe fn messages<A: Actor>(
     let mut drain = unsafe { Drain::<A::Msg>::new(cell) };
     let mut first = drain.first();
     loop {
-        let next = if state.rare.get() == 0 {
-            match first.take().or_else(|| drain.next()) {
-                // After the message was taken: whoever gave an order and sent it then finds it heeded.
+        let msg = if state.rare.get() == 0 {
+            let Some(message) = first.take().or_else(|| drain.next()) else {
                 // SAFETY: the ticket is held.
-                Some(message) if state.task.attention() && activation.is_ordered(cell) => unsafe {
-                    put_back(cell, &mut drain, message)
-                },
+                return unsafe { drained::<A>(cell, activation) };
+            };
+            // After the message was taken: whoever gave an order and sent it then finds it heeded.
+            if state.task.attention() && activation.is_ordered(cell) {
                 // SAFETY: the ticket is held.
-                Some(message) => unsafe { in_time::<A>(cell, message) },
-                None => Next::Nothing,
+                unsafe { put_back(cell, &mut drain, message) };
+                return ordered(activation);
             }
+            // SAFETY: the ticket is held.
+            unsafe { in_time::<A>(cell, message) }
         } else {
             // SAFETY: the ticket is held.
-            unsafe { next_of_all::<A>(cell, &mut first, &mut drain, activation) }
+            match unsafe { next_of_all::<A>(cell, &mut first, &mut drain, activation) } {
+                Next::Message(message) => Some(message),
+                Next::Gone => None,
+                Next::Ordered => return ordered(activation),
+                // SAFETY: the ticket is held.
+                Next::Nothing => return unsafe { drained::<A>(cell, activation) },
+            }
         };
-        match next {
-            Next::Message(msg) => {
-                activation.handled += 1;
-                // SAFETY: the actor is there, and no future borrows it or the context.
-                let (actor, context) =
-                    unsafe { (&mut *cell.actor::<A>(), &mut *cell.context::<A>()) };
-                let handle = A::handle(actor, msg, context);
-                // SAFETY: the slot is empty: no future is live, and the first message was moved out.
-                match unsafe { begin(cell, handle, cx) } {
-                    Poll::Ready(Ok(())) => {}
-                    poll => {
-                        drop(drain);
-                        // SAFETY: the ticket is held.
-                        return unsafe { after_handler::<A>(cell, poll, activation) };
-                    }
+        if let Some(msg) = msg {
+            activation.handled += 1;
+            // SAFETY: the actor is there, and no future borrows it or the context.
+            let (actor, context) = unsafe { (&mut *cell.actor::<A>(), &mut *cell.context::<A>()) };
+            let handle = A::handle(actor, msg, context);
+            // SAFETY: the slot is empty: no future is live, and the first message was moved out.
+            match unsafe { begin(cell, handle, cx) } {
+                Poll::Ready(Ok(())) => {}
+                poll => {
+                    drop(drain);
+                    // SAFETY: the ticket is held.
+                    return unsafe { after_handler::<A>(cell, poll, activation) };
                 }
             }
-            Next::Gone => activation.charge(1),
-            Next::Ordered => {
-                activation.charge(1);
-                return again(activation);
-            }
-            // SAFETY: the ticket is held.
-            Next::Nothing => return unsafe { drained::<A>(cell, activation) },
+        } else {
+            activation.charge(1);
         }
         if activation.is_spent() {
             drop(drain);
@@ -521,6 +521,13 @@ unsafe fn messages<A: Actor>(
             return Flow::Over(Outcome::Yielded);
         }
     }
+}
+
+/// An order comes before the messages. Orders without end leave others their turn.
+#[cold]
+fn ordered(activation: &mut Activation<'_>) -> Flow {
+    activation.charge(1);
+    again(activation)
 }
 
 /// What a step of the message loop finds.
@@ -553,14 +560,14 @@ unsafe fn put_back<M: Send + 'static>(cell: CellPtr, drain: &mut Drain<M>, messa
 /// # Safety
 /// As [`messages`].
 #[inline(always)]
-unsafe fn in_time<A: Actor>(cell: CellPtr, message: A::Msg) -> Next<A::Msg> {
+unsafe fn in_time<A: Actor>(cell: CellPtr, message: A::Msg) -> Option<A::Msg> {
     if let Some(Deadline(deadline)) = A::deadline(&message)
         // SAFETY: the ticket is held.
         && unsafe { is_late(cell, deadline) }
     {
-        return Next::Gone;
+        return None;
     }
-    Next::Message(message)
+    Some(message)
 }
 
 /// The next message of an actor that has more than a mailbox.
@@ -590,14 +597,15 @@ unsafe fn next_of_all<A: Actor>(
         }
         let next = match from_all::<A::Msg>(cell, first, drain, activation) {
             Next::Message(message) => in_time::<A>(cell, message),
-            next => next,
+            next => return next,
         };
         match next {
-            Next::Message(message) if has_extra => match middleware::before(cell, message) {
+            None => Next::Gone,
+            Some(message) if has_extra => match middleware::before(cell, message) {
                 Admission::Pass(message) => Next::Message(message),
                 Admission::Dealt => Next::Gone,
             },
-            next => next,
+            Some(message) => Next::Message(message),
         }
     }
 }
@@ -749,14 +757,13 @@ unsafe fn settle_extra(cell: CellPtr) {
         if !cell.mailbox().busy.get() {
             middleware::after(cell, MessageOutcome::Ok);
         }
-        if !cell.cold().wants_room.is_empty()
-            && (cell.has_room() || cell.mailbox().word.is_closed())
-        {
+        let extra = cell.extra();
+        if !extra.wants_room.is_empty() && (cell.has_room() || cell.mailbox().word.is_closed()) {
             // Dropped, they tell.
-            drop(core::mem::take(&mut cell.cold().wants_room));
+            drop(core::mem::take(&mut extra.wants_room));
         }
-        let cold = cell.cold();
-        if cold.middleware.is_none() && cold.stash.is_none() && cold.wants_room.is_empty() {
+        let extra = cell.extra();
+        if extra.middleware.is_none() && extra.stash.is_none() && extra.wants_room.is_empty() {
             let state = cell.mailbox();
             state.rare.set(state.rare.get() & !rare::EXTRA);
         }
@@ -970,10 +977,10 @@ unsafe fn wait<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> Flow
 /// As [`run`].
 #[cold]
 unsafe fn rest<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
-    let suspension = cell.cold_if_any().and_then(|cold| cold.suspension.as_ref());
     // An actor that its parent holds waits for the parent.
-    let why = suspension
-        .and_then(|known| known.latest())
+    let why = cell
+        .extra_if_any()
+        .and_then(|extra| extra.suspension.latest())
         .unwrap_or((SuspendReason::AwaitExternal, ResumeCondition::Explicit));
     activation.lane.held.set(why);
     // SAFETY: the ticket is held.

@@ -247,13 +247,13 @@ impl Layers {
         }
     }
 
-    /// The chain of an actor with these behind those of the system.
-    pub(crate) fn behind(&self, system: Option<&Arc<Layers>>) -> Arc<Layers> {
-        let mut all = system.map_or_else(Self::default, |system| Self::clone(system));
+    /// These behind those of the system.
+    pub(crate) fn behind(&self, system: &Self) -> Self {
+        let mut all = system.clone();
         for part in &self.0 {
             all.push(Arc::clone(part));
         }
-        Arc::new(all)
+        all
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -269,7 +269,8 @@ impl fmt::Debug for Layers {
 
 /// The chain of one actor.
 pub(crate) struct Chain {
-    parts: Arc<Layers>,
+    /// Shared with the call that goes on.
+    layers: Arc<Layers>,
     is_timed: bool,
     in_hand: Option<InHand>,
 }
@@ -284,10 +285,10 @@ struct InHand {
 }
 
 impl Chain {
-    pub(crate) fn new(parts: Arc<Layers>) -> Self {
+    pub(crate) fn new(layers: Layers) -> Self {
         Self {
-            is_timed: parts.0.iter().any(|part| part.is_timed()),
-            parts,
+            is_timed: layers.0.iter().any(|layer| layer.is_timed()),
+            layers: Arc::new(layers),
             in_hand: None,
         }
     }
@@ -307,11 +308,12 @@ pub(crate) enum Admission<M> {
 #[cold]
 pub(crate) unsafe fn before<M: Send + 'static>(cell: CellPtr, mut message: M) -> Admission<M> {
     // SAFETY: the ticket is held.
-    let Some(chain) = (unsafe { cell.cold() }).middleware.as_deref() else {
+    let Some(chain) = (unsafe { cell.known_extra() }).and_then(|extra| extra.middleware.as_ref())
+    else {
         return Admission::Pass(message);
     };
     // Held for the time of the calls: what they do may reach this cell.
-    let parts = Arc::clone(&chain.parts);
+    let layers = Arc::clone(&chain.layers);
     let shared = &cell.home().shared;
     let mut in_hand = InHand {
         type_name: core::any::type_name::<M>(),
@@ -320,8 +322,8 @@ pub(crate) unsafe fn before<M: Send + 'static>(cell: CellPtr, mut message: M) ->
     };
     let mut decision = Decision::Pass;
     let seen = sync::catch(|| {
-        for part in &parts.0 {
-            decision = part.before(&mut Incoming {
+        for layer in &layers.0 {
+            decision = layer.before(&mut Incoming {
                 actor: cell.index(),
                 name: name(&cell),
                 incarnation: cell.mailbox().incarnation.get(),
@@ -340,7 +342,7 @@ pub(crate) unsafe fn before<M: Send + 'static>(cell: CellPtr, mut message: M) ->
         shared.report_failure(cell, &Failure::panic(panic));
     }
     // SAFETY: the ticket is held.
-    if let Some(chain) = unsafe { cell.cold() }.middleware.as_deref_mut() {
+    if let Some(chain) = &mut unsafe { cell.extra() }.middleware {
         chain.in_hand = Some(in_hand);
     }
     if let Decision::Hold { reason, until } = decision {
@@ -382,13 +384,14 @@ pub(crate) unsafe fn after(cell: CellPtr, outcome: MessageOutcome<'_>) {
         return;
     }
     // SAFETY: the ticket is held.
-    let Some(chain) = (unsafe { cell.cold() }).middleware.as_deref_mut() else {
+    let Some(chain) = (unsafe { cell.known_extra() }).and_then(|extra| extra.middleware.as_mut())
+    else {
         return;
     };
     let Some(in_hand) = chain.in_hand.take() else {
         return;
     };
-    let parts = Arc::clone(&chain.parts);
+    let layers = Arc::clone(&chain.layers);
     let shared = &cell.home().shared;
     let done = Done {
         actor: cell.index(),
@@ -400,8 +403,8 @@ pub(crate) unsafe fn after(cell: CellPtr, outcome: MessageOutcome<'_>) {
             .since
             .map(|since| shared.now().saturating_sub(since)),
     };
-    for part in parts.0[..in_hand.passed].iter().rev() {
-        if let Err(panic) = sync::catch(|| part.after(&done)) {
+    for layer in layers.0[..in_hand.passed].iter().rev() {
+        if let Err(panic) = sync::catch(|| layer.after(&done)) {
             shared.report_failure(cell, &Failure::panic(panic));
         }
     }

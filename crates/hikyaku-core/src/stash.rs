@@ -54,7 +54,7 @@ impl<M: Send + 'static> Stash<M> {
     #[allow(clippy::mut_from_ref, reason = "the box is apart from the header")]
     unsafe fn of(cell: &CellPtr) -> &mut Self {
         // SAFETY: as the caller promises.
-        let stash = &mut unsafe { cell.cold() }.stash;
+        let stash = &mut unsafe { cell.extra() }.stash;
         let stash = stash.get_or_insert_with(|| {
             Box::new(Self {
                 stashed: VecDeque::new(),
@@ -70,7 +70,7 @@ impl<M: Send + 'static> Stash<M> {
     /// The ticket is held.
     pub(crate) unsafe fn next(cell: CellPtr) -> Option<M> {
         // SAFETY: as the caller promises.
-        let stash = unsafe { cell.cold() }.stash.as_mut()?;
+        let stash = unsafe { cell.known_extra() }?.stash.as_mut()?;
         stash.downcast_mut::<Self>()?.replay.pop_front()
     }
 
@@ -89,11 +89,8 @@ impl<M: Send + 'static> Stash<M> {
     /// # Safety
     /// The ticket is held.
     pub(crate) unsafe fn empty(cell: CellPtr, mut each: impl FnMut(M)) {
-        if cell.cold_if_any().is_none_or(|cold| cold.stash.is_none()) {
-            return;
-        }
         // SAFETY: as the caller promises.
-        let stash = unsafe { cell.cold() }.stash.take();
+        let stash = unsafe { cell.known_extra() }.and_then(|extra| extra.stash.take());
         let Some(stash) = stash.and_then(|stash| stash.downcast::<Self>().ok()) else {
             return;
         };
@@ -114,7 +111,7 @@ fn note(cell: CellPtr) {
 
 impl<A: Actor> Context<'_, A> {
     fn stash_if_any(&self) -> Option<&Stash<A::Msg>> {
-        let stash = self.cell.cold_if_any()?.stash.as_ref()?;
+        let stash = self.cell.extra_if_any()?.stash.as_ref()?;
         stash.downcast_ref()
     }
 
@@ -147,7 +144,10 @@ impl<A: Actor> Context<'_, A> {
     /// [`StashFull`] with the message. The bound is 1,024, or the
     /// [`stash_capacity`](crate::SpawnOptions::stash_capacity) of the actor.
     pub fn stash(&mut self, message: A::Msg) -> Result<(), StashFull<A::Msg>> {
-        let own = self.cell.cold_if_any().and_then(|cold| cold.stash_capacity);
+        let own = self
+            .cell
+            .extra_if_any()
+            .and_then(|extra| extra.stash_capacity);
         // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell.
         let stash = unsafe { Stash::<A::Msg>::of(&self.cell) };
         if stash.stashed.len() >= own.unwrap_or(DEFAULT_CAPACITY) {

@@ -160,7 +160,7 @@ impl Suspension {
 }
 
 fn suspension(cell: &CellPtr) -> Option<&Suspension> {
-    cell.cold_if_any()?.suspension.as_deref()
+    Some(&cell.extra_if_any()?.suspension)
 }
 
 fn stats(cell: CellPtr) -> SuspendStats {
@@ -192,7 +192,7 @@ pub(crate) unsafe fn begin(
         _ => None,
     };
     // SAFETY: the ticket is held.
-    let known = unsafe { cell.cold() }.suspension.get_or_insert_default();
+    let known = &mut unsafe { cell.extra() }.suspension;
     known.count += 1;
     if let ResumeCondition::ExternalSignal(key) = until
         && known.signals.remove(&key)
@@ -246,9 +246,7 @@ unsafe fn end_those(cell: CellPtr, mut over: impl FnMut(&Entry) -> bool) -> usiz
     }
     let shared = &cell.home().shared;
     // SAFETY: the ticket is held.
-    let Some(known) = (unsafe { cell.cold() }).suspension.as_deref_mut() else {
-        return 0;
-    };
+    let known = &mut unsafe { cell.extra() }.suspension;
     let before = known.entries.len();
     known.entries.retain(|entry| {
         let over = over(entry);
@@ -300,8 +298,7 @@ unsafe fn signal(cell: CellPtr, key: SignalKey) {
             entry.until == ResumeCondition::ExternalSignal(key)
         });
         if waited == 0 && !is_ending(cell) {
-            let known = cell.cold().suspension.get_or_insert_default();
-            known.signals.insert(key);
+            cell.extra().suspension.signals.insert(key);
         }
     }
 }
@@ -328,9 +325,7 @@ pub(crate) unsafe fn begin_anew(cell: CellPtr) {
     // SAFETY: the ticket is held.
     unsafe {
         end_those(cell, |entry| entry.inside);
-        if let Some(known) = &mut cell.cold().suspension {
-            known.signals.clear();
-        }
+        cell.extra().suspension.signals.clear();
     }
 }
 
@@ -383,7 +378,7 @@ fn ask_for_room(cell: CellPtr, target: MailboxIndex) {
     unsafe {
         invoker::call(other.cell(), move |target| {
             let mut wants = wants;
-            let list = &mut target.cold().wants_room;
+            let list = &mut target.extra().wants_room;
             let known = |known: &WantsRoom| match (&known.waiting, &wants.waiting) {
                 (Some(known), Some(new)) => known.cell() == new.cell(),
                 _ => false,

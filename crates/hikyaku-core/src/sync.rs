@@ -299,6 +299,11 @@ mod local {
         RUNNING.with(Cell::get)
     }
 
+    /// The same, for those who look into the cell.
+    pub(crate) fn running_here() -> *const () {
+        running()
+    }
+
     #[inline(always)]
     pub(crate) fn set_running(cell: *const ()) {
         RUNNING.with(|running| running.set(cell));
@@ -306,8 +311,9 @@ mod local {
 }
 
 /// Without threads there is no way to tell a worker from an interrupt that came while it ran, so
-/// every sender takes the path that is safe from anywhere. What runs is known all the same: it is
-/// asked for when a future is polled, which interrupts do not do.
+/// every sender takes the path that is safe from anywhere. What runs is known all the same, on one core: it is
+/// asked for when a future is polled, which interrupts do not do. Whether there are other cores only the program
+/// knows, so nobody looks into the cell unless it says that there are none.
 #[cfg(not(any(loom, feature = "std")))]
 mod local {
     use super::{AtomicPtr, Here, Ordering};
@@ -325,13 +331,21 @@ mod local {
         RUNNING.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn running_here() -> *const () {
+        if cfg!(feature = "unsafe-assume-single-core") {
+            running()
+        } else {
+            core::ptr::null()
+        }
+    }
+
     pub(crate) fn set_running(cell: *const ()) {
         // Relaxed: written and read by the same context.
         RUNNING.store(cell.cast_mut(), Ordering::Relaxed);
     }
 }
 
-pub(crate) use local::{here, running, set_here, set_running};
+pub(crate) use local::{here, running, running_here, set_here, set_running};
 
 /// Can a thread tell that it is a worker's? If not, `here` is nowhere on every thread.
 pub(crate) const KNOWS_HERE: bool = cfg!(any(loom, feature = "std"));

@@ -59,7 +59,7 @@ pub(crate) struct Shared {
     /// Actors that are suspended.
     suspended: AtomicUsize,
     /// What every actor's messages go through, and every spawn.
-    pub(crate) middleware: Option<Arc<Layers>>,
+    pub(crate) middleware: Option<Layers>,
     pub(crate) spawn_middleware: Box<[Box<dyn SpawnMiddleware>]>,
     /// Messages whose deadline had passed.
     expired: AtomicUsize,
@@ -830,7 +830,7 @@ impl SystemBuilder {
             failure: Mutex::new(None),
             restarts: AtomicUsize::new(0),
             suspended: AtomicUsize::new(0),
-            middleware: (!self.middleware.is_empty()).then(|| Arc::new(self.middleware)),
+            middleware: (!self.middleware.is_empty()).then_some(self.middleware),
             spawn_middleware: self.spawn_middleware.into_boxed_slice(),
             expired: AtomicUsize::new(0),
             state: AtomicU8::new(SystemState::Running as u8),

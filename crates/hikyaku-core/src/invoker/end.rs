@@ -224,10 +224,9 @@ unsafe fn tell_watchers(cell: CellPtr, cause: &StopCause) {
         let cold = unsafe { cell.cold() };
         // The user's, so not to be left to the last reference.
         let (decider, fault) = (cold.supervision.take(), cold.fault.take());
-        let chain = cold.middleware.take();
-        sync::quietly(|| drop((decider, fault, chain)));
-        // They are told that nobody is left to have room.
-        drop(core::mem::take(&mut cold.wants_room));
+        // Whoever waits for room is told that nobody is left to have any.
+        let extra = cold.extra.take();
+        sync::quietly(|| drop((decider, fault, extra)));
         // What stays for those who ask later is text only, so that no destructor of the user runs
         // when the last reference goes.
         cold.failure = cold.failure.take().map(|failure| failure.text_only());
