@@ -8,15 +8,15 @@ use crate::cell::CellPtr;
 use crate::dead_letter::DeadLetterReason;
 use crate::failure::Failure;
 use crate::invoker::{self, Ending};
-use crate::mailbox::{Life, Marks, rare};
+use crate::mailbox::{Life, rare};
 use crate::pipe::{Attached, Ended, Pipe, Watching};
 use crate::registry::MailboxIndex;
-use crate::state::Orders;
 use crate::supervision::RestartPolicy;
 use crate::system::{SpawnError, SpawnOptions, System};
 use crate::time::Sleep;
 use crate::timer::{Timer, TimerError, TimerKey};
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
@@ -182,6 +182,18 @@ pub fn once<A>(actor: A) -> impl FnMut() -> A {
     }
 }
 
+/// One of an actor's children: see [`Context::child_list`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Child {
+    /// Its index, which [`System::resolve`](crate::System::resolve) makes a reference of.
+    pub index: MailboxIndex,
+    /// The name of the type of its messages.
+    pub message_type: &'static str,
+    /// When it is restarted.
+    pub restart: RestartPolicy,
+}
+
 /// What a handler may do with the runtime: spawn children, stop, yield, tell who it is.
 ///
 /// It cannot leave the handler. [`Context::me`] gives a reference that can.
@@ -210,20 +222,53 @@ impl<A: Actor> Context<'_, A> {
         self.cell.cold_if_any().map_or(0, |cold| cold.children)
     }
 
+    /// The children that are alive, the oldest first. One that has just ended is among them until this actor has
+    /// heard of it.
+    pub fn child_list(&self) -> Vec<Child> {
+        let mut list = Vec::with_capacity(self.children());
+        let mut child = self.cell.cold_if_any().and_then(|cold| cold.youngest);
+        while let Some(next) = child {
+            list.push(Child {
+                index: next.index(),
+                message_type: next.message_name(),
+                restart: next.policy(),
+            });
+            child = next.older_sibling();
+        }
+        list.reverse();
+        list
+    }
+
+    /// Tells a child to stop, as [`ActorRef::stop`] does. False if there is no living child of this index. What is
+    /// stopped is gone: to have it again, spawn it again.
+    ///
+    /// ```
+    /// # use hikyaku_core::{Actor, Context};
+    /// fn stop_the_oldest<A: Actor>(cx: &mut Context<'_, A>) -> bool {
+    ///     let oldest = cx.child_list().first().map(|child| child.index);
+    ///     oldest.is_some_and(|oldest| cx.stop_child(oldest))
+    /// }
+    /// ```
+    pub fn stop_child(&mut self, child: MailboxIndex) -> bool {
+        // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell.
+        unsafe { invoker::stop_child(self.cell, child) }
+    }
+
+    /// Has a child made anew, as after a failure: it finishes the handler in hand, or loses it after
+    /// [`handler_timeout`](crate::Supervision::handler_timeout). Neither its
+    /// [`RestartPolicy`] nor the limit of restarts is asked. False if there is no living child of this index.
+    pub fn restart_child(&mut self, child: MailboxIndex) -> bool {
+        // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell.
+        unsafe { invoker::restart_child(self.cell, child) }
+    }
+
     /// Stops this actor after the handler in hand. Admission ends at once; messages in the
     /// mailbox become dead letters. To handle them first, [`ActorRef::stop_gracefully`].
     ///
     /// An actor spawned as [`Permanent`](crate::RestartPolicy::Permanent) is restarted instead: its mailbox
     /// stays open.
     pub fn stop(&mut self) {
-        let state = self.cell.mailbox();
-        if self.cell.policy() == RestartPolicy::Permanent && state.ending.get() == Ending::Not {
-            state.marks.set(Marks::EXIT);
-            // To look, after the handler in hand.
-            self.cell.order(Orders::KIN, false);
-        } else {
-            self.cell.order(Orders::STOP, true);
-        }
+        invoker::stop_itself(self.cell);
     }
 
     /// Spawns a child with default options. It is stopped before this actor stops.

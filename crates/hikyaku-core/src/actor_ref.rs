@@ -115,8 +115,9 @@ impl<M> ActorRef<M> {
         !self.cell.mailbox().word.is_closed()
     }
 
-    /// Tells the actor to end after the handler in hand. Admission ends at once; messages in the
-    /// mailbox become dead letters. Children end first.
+    /// Tells the actor to end after the handler in hand, however long that awaits: see
+    /// [`stop_within`](Self::stop_within). Admission ends at once; messages in the mailbox become dead letters. Children
+    /// end first.
     pub fn stop(&self) {
         self.cell.order(Orders::STOP, true);
     }
@@ -263,8 +264,11 @@ impl<M: Send + 'static> ActorRef<M> {
     /// Sends a message made with a [`Reply`], and waits for the answer. The message is sent now,
     /// not when the future is first polled.
     ///
+    /// Actors whose handlers await each other's answers in a circle wait until one of them is killed: give the
+    /// question a time ([`Ask::within`]), or have the answer as a message ([`Context::ask`](crate::Context::ask)).
+    ///
     /// # Errors
-    /// [`AskError`](crate::AskError), see there.
+    /// [`AskError`](crate::AskError), see there. A question that is refused is a [`DeadLetter`](crate::DeadLetter).
     ///
     /// # Cancel safety
     /// Dropping the future gives up the answer; the message is handled all the same.

@@ -23,6 +23,7 @@
 use crate::actor::Deadline;
 use crate::actor_ref::SendError;
 use crate::cell::CellPtr;
+use crate::dead_letter::DeadLetterReason;
 use crate::dispatcher::Home;
 use crate::mailbox::Marks;
 use crate::pool;
@@ -325,12 +326,9 @@ impl<T> Drop for Reply<T> {
 
 /// Is what happens on this thread part of the failure, or of the restart, of an actor that goes on?
 fn is_failing() -> bool {
-    let running = sync::running_here();
-    if running.is_null() {
+    let Some(cell) = CellPtr::running() else {
         return false;
-    }
-    // SAFETY: what runs on this thread is a live cell, and this code is part of its activation.
-    let cell = unsafe { CellPtr::from_ptr(running.cast_mut().cast()) };
+    };
     let failing = cell.mailbox().marks.has(Marks::FAILING) || sync::is_panicking();
     failing && cell.policy() != RestartPolicy::Temporary
 }
@@ -500,7 +498,7 @@ pub struct Ask<'a, T> {
 impl<'a, T> Ask<'a, T> {
     /// Makes the question and sends it.
     #[inline]
-    pub(crate) fn send<M>(
+    pub(crate) fn send<M: 'static>(
         cell: CellPtr,
         make: impl FnOnce(Reply<T>) -> M,
         send: impl FnOnce(M) -> Result<(), SendError<M>>,
@@ -509,9 +507,7 @@ impl<'a, T> Ask<'a, T> {
         let (reply, answer) = Reply::pair();
         let answer = match send(make(reply)) {
             Ok(()) => Ok(answer),
-            // The refused message is dropped, and its reply with it.
-            Err(SendError::Full(_)) => Err(AskError::Full),
-            Err(SendError::Closed(_)) => Err(AskError::Closed),
+            Err(refused) => Err(refuse(cell, refused)),
         };
         Self {
             answer,
@@ -579,12 +575,7 @@ impl<'a, T> Ask<'a, T> {
 
 /// The deadline of the message that this thread is handling, if its actor is of the same system.
 fn inherited(home: &Home) -> Option<Duration> {
-    let running = sync::running_here();
-    if running.is_null() {
-        return None;
-    }
-    // SAFETY: what runs on this thread is a live cell, and this code is part of its activation.
-    let cell = unsafe { CellPtr::from_ptr(running.cast_mut().cast()) };
+    let cell = CellPtr::running()?;
     if Arc::ptr_eq(&cell.home().shared, &home.shared) {
         cell.deadline()
     } else {
@@ -608,6 +599,18 @@ impl<T> fmt::Debug for Ask<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Ask({})", self.cell.index())
     }
+}
+
+/// A question was not accepted. With its message, its reply is dropped.
+#[cold]
+fn refuse<M: 'static>(cell: CellPtr, refused: SendError<M>) -> AskError {
+    let (error, message) = match refused {
+        SendError::Full(message) => (AskError::Full, message),
+        SendError::Closed(message) => (AskError::Closed, message),
+    };
+    let letters = &cell.home().shared.dead_letters;
+    letters.receive_from_here(cell, message, DeadLetterReason::Bounced);
+    error
 }
 
 /// The future of [`Ask::within`].

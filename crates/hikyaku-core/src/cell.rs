@@ -46,7 +46,7 @@ use crate::suspension::{Suspension, WantsRoom};
 use crate::sync::{self, Arc, AtomicU32, Ordering};
 use crate::system::SpawnExtra;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::any::{Any, TypeId};
@@ -112,6 +112,11 @@ pub(crate) struct Cold {
     pub(crate) restart: Option<Awaited>,
     /// The number of the last restart it has been through.
     pub(crate) restarted: u32,
+    /// Its turn, if it is restarted with others and has not started yet.
+    pub(crate) turn: Option<Turn>,
+    /// Children that are restarted together and have not started yet, in the order of their first start. The
+    /// first one has its turn.
+    pub(crate) procession: VecDeque<CellPtr>,
     /// It was told to stop by a supervisor that is restarted: so long has each handler in flight, of its
     /// descendants too.
     pub(crate) patience: Option<Duration>,
@@ -126,6 +131,8 @@ pub(crate) struct Cold {
     pub(crate) watchers: Vec<Arc<Notice>>,
     pub(crate) youngest: Option<CellPtr>,
     pub(crate) children: usize,
+    /// How many of them are significant.
+    pub(crate) significant: usize,
     /// The child that was told to stop; the cell itself if all were killed.
     pub(crate) leaving: Option<CellPtr>,
     /// Timers and the like. Gone before the actor is.
@@ -153,6 +160,14 @@ pub(crate) struct Awaited {
     pub(crate) number: u32,
     pub(crate) at: Duration,
     pub(crate) patience: Duration,
+}
+
+/// When an actor that is restarted with others may start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Turn {
+    /// Of the restart.
+    pub(crate) number: u32,
+    pub(crate) has_come: bool,
 }
 
 /// What the runtime needs to know of an actor type.
@@ -475,8 +490,8 @@ impl CellPtr {
                 ..Cold::default()
             }))
         };
-        // SAFETY: `home` is the inside of an `Arc`, alive because somebody spawns.
-        unsafe { Arc::increment_strong_count(birth.home.as_ptr()) };
+        // SAFETY: alive because somebody spawns.
+        unsafe { birth.home.as_ref() }.move_in_cell();
         // SAFETY: fresh memory of the layout; slot and tail are inside it.
         unsafe {
             header.write(Header {
@@ -778,7 +793,7 @@ impl CellPtr {
     ///
     /// # Safety
     /// The caller is the runner of `self`, the parent of `child`.
-    pub(crate) unsafe fn adopt(self, child: CellPtr) {
+    pub(crate) unsafe fn adopt(self, child: CellPtr, significant: bool) {
         // SAFETY: as the caller promises.
         let cold = unsafe { self.cold() };
         if let Some(kin) = child.kin() {
@@ -789,6 +804,10 @@ impl CellPtr {
         }
         cold.youngest = Some(child);
         cold.children += 1;
+        if significant {
+            cold.significant += 1;
+            cold.tallies.entry(child.index()).or_default().significant = true;
+        }
         if self.mailbox().task.is_holding() {
             child.order(Orders::KIN, false);
         }
@@ -813,7 +832,14 @@ impl CellPtr {
             None => cold.youngest = previous,
         }
         cold.children -= 1;
-        cold.tallies.remove(&child.index());
+        if let Some(tally) = cold.tallies.remove(&child.index()) {
+            cold.significant -= usize::from(tally.significant);
+            if tally.in_procession {
+                // From the back: the youngest end first.
+                let place = cold.procession.iter().rposition(|next| *next == child);
+                place.map(|place| cold.procession.remove(place));
+            }
+        }
         if cold.leaving == Some(child) {
             cold.leaving = None;
         }
@@ -863,7 +889,7 @@ impl CellPtr {
     fn schedule_from_outside(self) {
         let home = self.header().home.as_ptr();
         // The worker that takes the cell may end it, and its system, before this is through.
-        // SAFETY: `home` came from an `Arc`, to which the cell holds a reference.
+        // SAFETY: `home` came from an `Arc`, which the cell keeps.
         let home = unsafe {
             Arc::increment_strong_count(home);
             Arc::from_raw(home)
@@ -917,6 +943,11 @@ impl CellPtr {
             Some(failure) => StopCause::Failed(failure),
             None => Ending::cause(self.mailbox().ending.get()),
         }
+    }
+
+    /// The cell whose code this thread runs. It is alive as long as that runs, which the caller is part of.
+    pub(crate) fn running() -> Option<Self> {
+        NonNull::new(sync::running_here().cast_mut().cast()).map(Self)
     }
 
     // === counts ===
@@ -1067,7 +1098,7 @@ impl CellPtr {
             let layout = (self.vtable().free_layout)(self);
             pool::give(self.0.cast(), layout);
             // Last: it may be the system's end.
-            Arc::decrement_strong_count(home.as_ptr());
+            Home::move_out_cell(home);
         }
     }
 

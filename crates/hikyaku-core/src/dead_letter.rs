@@ -1,5 +1,6 @@
 //! Messages that nobody will handle.
 
+use crate::cell::CellPtr;
 use crate::event_stream::{Event, EventStream};
 use crate::registry::MailboxIndex;
 use crate::sync::{self, Arc, AtomicUsize, Mutex, Ordering};
@@ -9,7 +10,8 @@ use alloc::collections::BTreeMap;
 use core::any::{Any, TypeId};
 use core::fmt;
 
-/// A message that was accepted and will not be handled.
+/// A message that will not be handled and that nobody has got back: one that was accepted, or a question that was
+/// refused. Other messages that are refused are in the error that the sender gets.
 #[derive(Debug)]
 pub struct DeadLetter<'a> {
     /// The actor it was for.
@@ -20,6 +22,9 @@ pub struct DeadLetter<'a> {
     pub type_name: &'static str,
     /// Why it is not handled.
     pub reason: DeadLetterReason,
+    /// The actor that sent it, if that is known: where a message is lost in the call that sends it, by a handler.
+    /// A mailbox does not note who sent what is in it.
+    pub sender: Option<MailboxIndex>,
 }
 
 /// Why a message became a dead letter.
@@ -28,6 +33,8 @@ pub struct DeadLetter<'a> {
 pub enum DeadLetterReason {
     /// The actor ended before its turn came.
     Stopped,
+    /// It was a question, and the actor took no messages, or had no room. The asker has got an error.
+    Bounced,
     /// The handler had no use for it: [`Context::unhandled`](crate::Context::unhandled).
     Unhandled,
     /// A middleware refused it, for this.
@@ -61,10 +68,35 @@ impl DeadLetters {
         }
     }
 
+    /// A message is lost while it is sent, by the actor that runs on this thread, if one does. As
+    /// [`receive`](Self::receive).
+    pub(crate) fn receive_from_here<M: 'static>(
+        &self,
+        target: CellPtr,
+        message: M,
+        reason: DeadLetterReason,
+    ) {
+        let shared = &target.home().shared;
+        // Without threads it may be an interrupt that sends.
+        let sender = CellPtr::running().filter(|cell| sync::KNOWS_HERE && shared.is_of(*cell));
+        let sender = sender.map(CellPtr::index);
+        self.receive_from(sender, target.index(), message, reason);
+    }
+
     /// Takes a message out of the world. Panics of the listener and of the message's destructor
     /// end here.
     pub(crate) fn receive<M: 'static>(
         &self,
+        target: MailboxIndex,
+        message: M,
+        reason: DeadLetterReason,
+    ) {
+        self.receive_from(None, target, message, reason);
+    }
+
+    fn receive_from<M: 'static>(
+        &self,
+        sender: Option<MailboxIndex>,
         target: MailboxIndex,
         message: M,
         reason: DeadLetterReason,
@@ -77,6 +109,7 @@ impl DeadLetters {
                 message: &message,
                 type_name: core::any::type_name::<M>(),
                 reason,
+                sender,
             });
         }
         sync::quietly(|| drop(message));
@@ -90,6 +123,7 @@ impl DeadLetters {
             target: letter.target,
             message_type: letter.type_name,
             reason: letter.reason,
+            sender: letter.sender,
         });
     }
 

@@ -10,8 +10,8 @@
 //!   Worker ───┘
 //! ```
 //!
-//! Each cell holds a reference to its home for as long as its memory lives, and the home one to the
-//! system, so whoever holds a reference to an actor may always ask for both.
+//! A cell keeps its home for as long as its memory lives (`tenants.rs`), and the home the system, so
+//! whoever holds a reference to an actor may always ask for both.
 
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
@@ -24,6 +24,7 @@ use crate::ready::{Lane, ReadyQueueCoordinator};
 use crate::registry::Refused;
 use crate::sync::{self, Arc, AtomicU32, AtomicUsize, Ordering, Weak};
 use crate::system::{Shared, SpawnError, SpawnExtra, SpawnOptions, System};
+use crate::tenants::Tenants;
 use crate::worker::Worker;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -42,6 +43,8 @@ pub(crate) struct Home {
     /// Living actors, times two; plus `RETIRED`. Not counted on the main dispatcher.
     population: AtomicUsize,
     retires: bool,
+    /// Cells whose memory lives, which keep it.
+    tenants: Tenants,
     /// Itself, for the cells: a pointer that the counts can be reached by.
     own: Weak<Home>,
     /// The system's main dispatcher, if this is another.
@@ -86,6 +89,7 @@ impl Home {
             workers: AtomicUsize::new(plan.workers.0),
             population: AtomicUsize::new(0),
             retires: plan.retires,
+            tenants: Tenants::new(),
             own: Weak::clone(own),
             main,
             shared,
@@ -229,6 +233,7 @@ impl Home {
         if parent.is_some_and(|parent| parent.mailbox().life.get() == Life::Hook) {
             return Err(SpawnError::ShuttingDown);
         }
+        let significant = options.significant;
         let reserved = options.name.clone();
         if let Some(name) = &reserved {
             self.shared.reserve(name)?;
@@ -248,7 +253,7 @@ impl Home {
         }
         if let Some(parent) = parent {
             // SAFETY: the caller is the parent's runner.
-            unsafe { parent.adopt(cell) };
+            unsafe { parent.adopt(cell, significant) };
         }
         // SAFETY: the new cell's one strong reference; its messages are `A::Msg`.
         let actor = unsafe { ActorRef::from_cell(cell) };
@@ -297,6 +302,63 @@ impl Home {
             }
         })?;
         Ok(cell)
+    }
+
+    /// A cell is made, which keeps the home from now on. *Any thread that keeps the home.*
+    #[inline]
+    pub(crate) fn move_in_cell(&self) {
+        match self.coordinator.lane_here() {
+            Some(lane) => lane.stock.take(|cells| self.add_tenants(cells)),
+            None => self.add_tenants(1),
+        }
+    }
+
+    fn add_tenants(&self, cells: usize) {
+        let own = self.own().as_ptr();
+        self.tenants.add(
+            cells,
+            // SAFETY: `own` is the inside of an `Arc`, which the caller keeps.
+            || unsafe { Arc::increment_strong_count(own) },
+            // SAFETY: likewise; taken just before, and not the last one.
+            || unsafe { Arc::decrement_strong_count(own) },
+        );
+    }
+
+    /// A cell's memory is given back. The home may end by it. *Any thread.*
+    ///
+    /// # Safety
+    /// Once for each cell that has moved in, which does not use the home any more.
+    pub(crate) unsafe fn move_out_cell(home: NonNull<Self>) {
+        // SAFETY: the cell keeps it until here.
+        let here = unsafe { home.as_ref() };
+        match here.coordinator.lane_here() {
+            Some(lane) => lane.stock.give(|cells| {
+                let last = here.tenants.take_away(cells);
+                debug_assert!(!last, "some are left in stock");
+            }),
+            // SAFETY: as the caller promises.
+            None => unsafe { Self::remove_tenants(home, 1) },
+        }
+    }
+
+    /// # Safety
+    /// So many have been added and are not counted any more.
+    unsafe fn remove_tenants(home: NonNull<Self>, cells: usize) {
+        // SAFETY: the reference that the tenants share keeps it until here, and is given back once.
+        unsafe {
+            if home.as_ref().tenants.take_away(cells) {
+                Arc::decrement_strong_count(home.as_ptr());
+            }
+        }
+    }
+
+    /// A worker goes, and leaves its lane to others: what it has counted ahead is given back. *Its worker.*
+    pub(crate) fn clear_stock(&self, lane: &Lane) {
+        let cells = lane.stock.clear();
+        if cells != 0 {
+            // SAFETY: counted when they came into the stock. The worker keeps the home.
+            unsafe { Self::remove_tenants(self.own(), cells) };
+        }
     }
 
     /// The home as its cells know it: they can count themselves among its owners.

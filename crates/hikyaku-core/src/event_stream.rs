@@ -20,7 +20,7 @@ use core::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// A message was accepted and will not be handled. The message itself is shown to
+    /// A message will not be handled: see [`DeadLetter`](crate::DeadLetter). The message itself is shown to
     /// [`on_dead_letter`](crate::SystemBuilder::on_dead_letter) only.
     #[non_exhaustive]
     DeadLetter {
@@ -30,6 +30,16 @@ pub enum Event {
         message_type: &'static str,
         /// Why it is not handled.
         reason: DeadLetterReason,
+        /// The actor that sent it, if that is known.
+        sender: Option<MailboxIndex>,
+    },
+    /// An actor has started, for the first time or after a restart. Its first message is not handled yet.
+    #[non_exhaustive]
+    Started {
+        /// Which one.
+        actor: MailboxIndex,
+        /// Its name, if it has one.
+        name: Option<Box<str>>,
     },
     /// An actor has failed. What becomes of it is another event.
     #[non_exhaustive]
@@ -108,7 +118,8 @@ impl Event {
     pub fn actor(&self) -> MailboxIndex {
         match self {
             Self::DeadLetter { target, .. } => *target,
-            Self::Failed { actor, .. }
+            Self::Started { actor, .. }
+            | Self::Failed { actor, .. }
             | Self::Restarted { actor, .. }
             | Self::Suspended { actor, .. }
             | Self::Resumed { actor, .. }

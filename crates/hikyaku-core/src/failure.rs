@@ -27,6 +27,7 @@ pub struct Failure(Arc<Inner>);
 struct Inner {
     reason: Arc<Reason>,
     when: When,
+    fatal: bool,
 }
 
 /// In which part of its life the actor was.
@@ -90,7 +91,41 @@ impl Failure {
 
     fn when(when: When, reason: Reason) -> Self {
         let reason = Arc::new(reason);
-        Self(Arc::new(Inner { reason, when }))
+        let fatal = false;
+        Self(Arc::new(Inner {
+            reason,
+            when,
+            fatal,
+        }))
+    }
+
+    /// Marks it as one that no supervisor may deal with, for what leaves the program without a ground to go on: no
+    /// decider is asked, nobody is resumed or restarted. The actor stops, its supervisor fails in its turn, and so on
+    /// to the top, where it stops the system or the top-level actor: see [`Escalation`](crate::Escalation).
+    ///
+    /// ```
+    /// use hikyaku_core::Failure;
+    ///
+    /// fn check(sum: u64, expected: u64) -> Result<(), Failure> {
+    ///     if sum != expected {
+    ///         return Err(Failure::msg("the ledger is corrupt").fatal());
+    ///     }
+    ///     Ok(())
+    /// }
+    /// assert!(check(1, 2).is_err_and(|failure| failure.is_fatal()));
+    /// ```
+    #[must_use]
+    pub fn fatal(self) -> Self {
+        Self(Arc::new(Inner {
+            reason: Arc::clone(&self.0.reason),
+            when: self.0.when,
+            fatal: true,
+        }))
+    }
+
+    /// Was it marked by [`fatal`](Self::fatal)?
+    pub fn is_fatal(&self) -> bool {
+        self.0.fatal
     }
 
     /// The same failure, of an actor that had not started.
@@ -99,8 +134,11 @@ impl Failure {
     }
 
     fn at(&self, when: When) -> Self {
-        let reason = Arc::clone(&self.0.reason);
-        Self(Arc::new(Inner { reason, when }))
+        Self(Arc::new(Inner {
+            reason: Arc::clone(&self.0.reason),
+            when,
+            fatal: self.0.fatal,
+        }))
     }
 
     /// The same failure, of an actor that takes it over.
@@ -136,7 +174,8 @@ impl Failure {
                 }),
             ),
         };
-        Self::when(self.0.when, reason)
+        let text = Self::when(self.0.when, reason);
+        if self.is_fatal() { text.fatal() } else { text }
     }
 
     /// The panic's text, if it was a panic.

@@ -5,22 +5,27 @@
 //! lives in the cell's slot while it runs. A panic is caught once around the whole activation; what
 //! was going on is then read from the cell.
 //!
-//! How an actor ends is in `invoker/end.rs`, what becomes of one that fails in `invoker/fate.rs`.
+//! How an actor ends is in `invoker/end.rs`, what becomes of one that fails in `invoker/fate.rs`, what it has to do with
+//! its children in `invoker/kin.rs`.
 
 mod end;
 mod fate;
+mod kin;
 
 pub(crate) use self::end::close_mailbox;
 use self::end::{children_gone, cut_short, end, vacate_slot, vacate_slot_for_hook};
 use self::fate::{
-    begin_anew, drop_failed_future, fail, fault, forgive, hurry, let_go, look_at_handler,
-    look_at_parent, look_at_restart, restart_later, resume_after_failure, supervise, take_link,
-    write_to,
+    begin_anew, drop_failed_future, fail, fail_with, fault, forgive, hurry, let_go,
+    look_at_handler, look_at_parent, look_at_restart, restart_later, resume_after_failure,
+    supervise, take_link, write_to,
 };
 pub(crate) use self::fate::{link, unlink};
+use self::kin::{awaits_its_turn, bury, child_has_started, pass_the_turn, turn_has_come};
+pub(crate) use self::kin::{restart_child, stop_child, stop_itself};
 use crate::actor::{Actor, Deadline};
 use crate::cell::CellPtr;
 use crate::dispatcher::Home;
+use crate::event_stream::{Event, name_of};
 use crate::failure::{Failure, StopCause};
 use crate::mailbox::{self, Call, Drain, Letter, Life, Marks, SystemMessage, rare};
 use crate::middleware::{self, Admission, MessageOutcome};
@@ -359,6 +364,10 @@ unsafe fn step<A: Actor>(
                 forgive(cell);
                 to(cell, Life::Stopping)
             }
+            Life::Fresh if awaits_its_turn(cell) => match ending {
+                Ending::Not => wait::<A>(cell, activation),
+                _ => to(cell, Life::Stopping),
+            },
             Life::Fresh => {
                 state.life.set(Life::Starting);
                 (cell.vtable().construct)(cell);
@@ -1104,8 +1113,7 @@ unsafe fn attend_agenda(cell: CellPtr, activation: &mut Activation<'_>) {
     activation.charge(collected.polls);
     if let Some(failure) = collected.broken {
         // SAFETY: the ticket is held.
-        unsafe { cell.cold() }.fault = Some(failure);
-        state.marks.set(Marks::FAULT);
+        unsafe { fail_with(cell, failure) };
     }
 }
 
@@ -1115,11 +1123,13 @@ unsafe fn system_message(cell: CellPtr, node: NonNull<mailbox::SystemNode>) {
     // SAFETY: the node is ours. A letter's node is its envelope; an obituary is part of its cell.
     unsafe {
         if node.as_ref().message == SystemMessage::ChildEnded {
-            return cell.bury(CellPtr::of_obituary(node));
+            return bury(cell, CellPtr::of_obituary(node));
         }
         match Letter::open(node) {
             Letter::ChildFailed(failed) => supervise(cell, &failed),
             Letter::Restart(restart) => restart_later(cell, restart),
+            Letter::Turn(number) => turn_has_come(cell, number),
+            Letter::Started(child, number) => child_has_started(cell, child, number),
             Letter::Hurry(patience) => {
                 let cold = cell.cold();
                 cold.patience = Some(patience);
@@ -1141,8 +1151,7 @@ unsafe fn system_message(cell: CellPtr, node: NonNull<mailbox::SystemNode>) {
                 // Not, if the link was taken back meanwhile.
                 let linked = take_link(cell, other).is_some();
                 if let Some(failure) = failure.filter(|_| linked) {
-                    cell.cold().fault = Some(failure);
-                    cell.mailbox().marks.set(Marks::FAULT);
+                    fail_with(cell, failure);
                 }
             }
             Letter::Watch(notice) => {
@@ -1175,7 +1184,14 @@ pub(crate) unsafe fn call(cell: CellPtr, call: impl FnOnce(CellPtr) + Send + 'st
 unsafe fn has_started(cell: CellPtr) {
     cell.mailbox().marks.set(Marks::STARTED | Marks::SOUND);
     // SAFETY: the ticket is held.
-    unsafe { forgive(cell) };
+    unsafe {
+        forgive(cell);
+        pass_the_turn(cell);
+    }
+    cell.home().shared.events.publish(|| Event::Started {
+        actor: cell.index(),
+        name: name_of(cell),
+    });
     if cell
         .cold_if_any()
         .is_none_or(|cold| cold.watchers.is_empty())
@@ -1193,3 +1209,6 @@ unsafe fn has_started(cell: CellPtr) {
         }
     }
 }
+
+#[cfg(all(test, loom))]
+mod tests;

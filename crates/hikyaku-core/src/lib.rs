@@ -86,13 +86,14 @@ mod supervision;
 mod suspension;
 mod sync;
 mod system;
+mod tenants;
 mod time;
 mod timer;
 mod work_pulling;
 mod worker;
 
 pub use crate::actor::{
-    Actor, Context, Deadline, Local, LocalActor, NotInfluenceReceiveTimeout, YieldNow, once,
+    Actor, Child, Context, Deadline, Local, LocalActor, NotInfluenceReceiveTimeout, YieldNow, once,
 };
 pub use crate::actor_ref::{
     ActorRef, CapacityError, Recipient, SendError, Sending, Started, Stopped, WeakRecipient,
@@ -124,7 +125,8 @@ pub use crate::router::pool::{Pool, PoolRef, Resizer};
 pub use crate::router::{Routed, Router, Routing};
 pub use crate::stash::StashFull;
 pub use crate::supervision::{
-    Backoff, Escalation, RestartPolicy, Supervision, SupervisionDirective, SupervisionStrategy,
+    AutoShutdown, Backoff, Escalation, RestartPolicy, Supervision, SupervisionDirective,
+    SupervisionStrategy,
 };
 pub use crate::suspension::{
     ResumeCondition, SignalKey, SuspendError, SuspendReason, SuspendStats,

@@ -549,7 +549,7 @@ unsafe fn push_full<M: 'static>(
     if cell.mailbox().word.is_closed() {
         Push::Closed(message)
     } else if overflow == Overflow::Apply && tail.drops_newest() {
-        annex::drop_by_policy(cell, message);
+        annex::drop_newcomer(cell, message);
         Push::Accepted
     } else {
         Push::Full(message)

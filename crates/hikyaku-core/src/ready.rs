@@ -37,6 +37,7 @@ use crate::cell::{CellPtr, Header};
 use crate::mailbox;
 use crate::suspension::{ResumeCondition, SuspendReason};
 use crate::sync::{self, AtomicPtr, AtomicU32, AtomicUsize, Mutex, Ordering};
+use crate::tenants::Stock;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::cell::Cell;
@@ -95,6 +96,8 @@ pub(crate) struct Lane {
     pushed: Cell<bool>,
     /// Messages handled; written by the worker only.
     handled: AtomicUsize,
+    /// Cells of its dispatcher that are counted ahead.
+    pub(crate) stock: Stock,
     waker: Mutex<Option<Waker>>,
     /// How often in a row `next` was taken.
     in_a_row: Cell<u32>,
@@ -144,6 +147,7 @@ impl Lane {
             left: Cell::new(false),
             pushed: Cell::new(false),
             handled: AtomicUsize::new(0),
+            stock: Stock::new(),
             waker: Mutex::new(None),
             in_a_row: Cell::new(0),
             seen: (0..workers)
@@ -505,7 +509,7 @@ impl ReadyQueueCoordinator {
 
     /// The lane of the worker that this thread polls, if it is one of ours.
     #[inline]
-    fn lane_here(&self) -> Option<&Lane> {
+    pub(crate) fn lane_here(&self) -> Option<&Lane> {
         let here = sync::here();
         let lane = here.lane.cast::<Lane>();
         let range = self.lanes.as_ptr_range();

@@ -352,5 +352,5 @@ impl fmt::Debug for MailboxRegistry {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;

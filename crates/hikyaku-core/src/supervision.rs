@@ -33,6 +33,9 @@ pub enum SupervisionDirective {
 }
 
 /// Who is affected when one of several children fails.
+///
+/// Those that are restarted together start again one after the other, in the order in which they were
+/// spawned: each when the one before has started, or has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SupervisionStrategy {
     /// The one that failed.
@@ -42,6 +45,29 @@ pub enum SupervisionStrategy {
     AllForOne,
     /// The one that failed and those that were spawned after it.
     RestForOne,
+}
+
+/// When a supervisor stops because of the end of [`significant`](crate::SpawnOptions::significant) children.
+///
+/// A restart is no end. Neither does the end of a child count that its supervisor told to stop, by
+/// [`stop_child`](crate::Context::stop_child) or because of a sibling's failure.
+///
+/// ```
+/// use hikyaku_core::{AutoShutdown, SpawnOptions, Supervision};
+///
+/// // A session that is over when its connection is.
+/// let session = SpawnOptions::new().supervision(Supervision::one_for_one().auto_shutdown(AutoShutdown::Any));
+/// let connection = SpawnOptions::new().significant();
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AutoShutdown {
+    /// It goes on.
+    #[default]
+    Never,
+    /// When the first of them ends.
+    Any,
+    /// When the last of them ends.
+    All,
 }
 
 /// When a child is to be restarted at all. Chosen for each child.
@@ -128,7 +154,8 @@ type Decider = Arc<dyn Fn(&Failure) -> SupervisionDirective + Send + Sync>;
 ///
 /// Without a decider a failed handler or a panic means [`Restart`](SupervisionDirective::Restart), and a failure
 /// before the actor had started means [`Stop`](SupervisionDirective::Stop). After more than
-/// ten restarts within a minute the child is stopped and its failure escalated.
+/// ten restarts within a minute the child is stopped and its failure escalated. So is a
+/// [`fatal`](Failure::fatal) one, whatever the decider would say.
 ///
 /// ```
 /// use hikyaku_core::{Supervision, SupervisionDirective};
@@ -149,6 +176,7 @@ pub struct Supervision {
     window: Duration,
     backoff: Option<Backoff>,
     pub(crate) patience: Duration,
+    pub(crate) auto_shutdown: AutoShutdown,
 }
 
 /// What a supervisor has decided.
@@ -176,6 +204,10 @@ pub(crate) struct Tally {
     /// Counts what the child was told for its own failures and for those of others. A failure from before
     /// the last of them is dealt with.
     pub(crate) told: u32,
+    /// Its end may be the supervisor's: see [`AutoShutdown`].
+    pub(crate) significant: bool,
+    /// It is restarted with others, and has not started yet.
+    pub(crate) in_procession: bool,
     /// It waits for the fate of its supervisor, which has taken its failure over.
     pub(crate) escalated: Option<CellPtr>,
 }
@@ -189,6 +221,7 @@ impl Supervision {
             window: Duration::from_secs(60),
             backoff: None,
             patience: Duration::from_secs(5),
+            auto_shutdown: AutoShutdown::Never,
         }
     }
 
@@ -249,6 +282,13 @@ impl Supervision {
         self
     }
 
+    /// Stops the supervisor, as [`Context::stop`](crate::Context::stop) does, when children have ended that were
+    /// spawned as [`significant`](crate::SpawnOptions::significant). Default: never.
+    pub fn auto_shutdown(mut self, when: AutoShutdown) -> Self {
+        self.auto_shutdown = when;
+        self
+    }
+
     fn directive(&self, failure: &Failure) -> SupervisionDirective {
         match &self.decider {
             Some(decide) => sync::catch(|| decide(failure)).unwrap_or_else(|panic| {
@@ -269,6 +309,9 @@ impl Supervision {
         now: Duration,
         salt: u64,
     ) -> Verdict {
+        if failure.is_fatal() {
+            return Verdict::GiveUp;
+        }
         let directive = if failure.is_exit() {
             SupervisionDirective::Restart
         } else {
@@ -333,6 +376,7 @@ impl fmt::Debug for Supervision {
             .field("max_restarts", &self.max_restarts)
             .field("window", &self.window)
             .field("backoff", &self.backoff)
+            .field("auto_shutdown", &self.auto_shutdown)
             .finish_non_exhaustive()
     }
 }

@@ -938,6 +938,7 @@ pub struct SpawnOptions {
     pub(crate) dispatcher: Option<Dispatcher>,
     pub(crate) supervision: Option<Box<Supervision>>,
     pub(crate) restart: RestartPolicy,
+    pub(crate) significant: bool,
     pub(crate) extra: Option<Box<SpawnExtra>>,
 }
 
@@ -981,6 +982,12 @@ impl SpawnOptions {
     /// When the actor is to be restarted. Default: [`RestartPolicy::Transient`], when it fails.
     pub fn restart(mut self, policy: RestartPolicy) -> Self {
         self.restart = policy;
+        self
+    }
+
+    /// Its end may be its parent's: see [`Supervision::auto_shutdown`]. Without a parent it means nothing.
+    pub fn significant(mut self) -> Self {
+        self.significant = true;
         self
     }
 

@@ -87,6 +87,12 @@ pub(crate) enum NotSet {
     Stopped,
 }
 
+/// The first five centuries, whose division is cheap.
+fn nanos(duration: Duration) -> Option<u64> {
+    let nanos = duration.as_secs().checked_mul(1_000_000_000)?;
+    nanos.checked_add(duration.subsec_nanos().into())
+}
+
 /// So many are fired between two locks.
 const PORTION: usize = 32;
 
@@ -110,8 +116,13 @@ impl Time {
 
     /// The first tick that is not before `due`.
     fn tick_at(&self, due: Duration) -> u64 {
-        let ticks = due.as_nanos().div_ceil(self.resolution.as_nanos());
-        u64::try_from(ticks).unwrap_or(u64::MAX)
+        match (nanos(due), nanos(self.resolution)) {
+            (Some(due), Some(tick)) => due.div_ceil(tick),
+            _ => {
+                let ticks = due.as_nanos().div_ceil(self.resolution.as_nanos());
+                u64::try_from(ticks).unwrap_or(u64::MAX)
+            }
+        }
     }
 
     /// The last tick that is not after `now`.
@@ -149,6 +160,14 @@ impl Time {
             sync::wake(waker);
         }
         inserted
+    }
+
+    /// Is this timer set, and will it wake `waker`? Not if the system has stopped.
+    pub(crate) fn will_wake(&self, id: TimerId, waker: &Waker) -> bool {
+        self.turning.with(|turning| {
+            let target = turning.wheel.get(id);
+            matches!(target, Some(Target::Waker(set)) if set.will_wake(waker))
+        })
     }
 
     /// Takes a timer back. Nothing happens if it has fired.

@@ -195,8 +195,13 @@ impl Worker {
     /// there have to be.
     pub fn retire(&mut self) -> bool {
         let coordinator = &self.home.coordinator;
-        if self.phase == Phase::Parked && coordinator.retire(coordinator.lane(self.number)) {
-            self.phase = Phase::Retired;
+        let lane = coordinator.lane(self.number);
+        if self.phase == Phase::Parked {
+            // Before: another worker may have the lane as soon as it is free.
+            self.home.clear_stock(lane);
+            if coordinator.retire(lane) {
+                self.phase = Phase::Retired;
+            }
         }
         self.phase == Phase::Retired
     }
@@ -296,6 +301,10 @@ impl Drop for Worker {
                 self.finish();
             }
             self.home.coordinator.close();
+        }
+        if self.phase != Phase::Retired {
+            self.home
+                .clear_stock(self.home.coordinator.lane(self.number));
         }
     }
 }

@@ -116,8 +116,13 @@ fn line(event: &Event) -> String {
             target,
             message_type,
             reason,
+            sender,
             ..
-        } => format!("dead letter for actor {target}: {message_type}, {reason:?}"),
+        } => {
+            let from = sender.map(|sender| format!(" from actor {sender}"));
+            let from = from.unwrap_or_default();
+            format!("dead letter for actor {target}{from}: {message_type}, {reason:?}")
+        }
         other => format!("{other:?}"),
     }
 }

@@ -90,21 +90,21 @@ pub use crate::ticks::ThreadDriver;
 pub use crate::tokio::TokioDriver;
 
 pub use hikyaku_core::{
-    Actor, ActorRef, Ask, AskError, Assembly, Backoff, Blocking, BlockingError, BreakerChange,
-    BreakerState, Cancelled, CapacityError, Chunk, CircuitBreaker, Clock, Consumer, Context,
-    DeadLetter, DeadLetterReason, Deadline, Decision, Delivery, Demand, Dispatcher,
-    DispatcherBuilder, Done, Ended, Escalation, Event, Events, Extension, Failure, FailureReport,
-    Fsm, Hand, Incoming, InvalidOptions, JobError, JobOverflow, Listing, Local, LocalActor,
-    MailboxIndex, MailboxOptions, MailboxOverflowPolicy, ManualDriver, MessageOutcome, Metrics,
-    Middleware, NotInfluenceReceiveTimeout, Packet, PauseWhileFull, Permit, PileUp, Pool, PoolRef,
-    Pressure, Priority, Producer, RateLimit, Receptionist, Recipient, RegisterError, Rejected,
-    Reply, Resizer, RestartPolicy, ResumeCondition, Routed, Router, Routing, SendError, Sending,
-    ServiceKey, SignalKey, Sleep, SleepError, SpawnError, SpawnMiddleware, SpawnOptions, Spawning,
-    StartError, Started, StashFull, StopCause, Stopped, SubscribeError, Subscription, Supervision,
-    SupervisionDirective, SupervisionStrategy, SuspendError, SuspendReason, SuspendStats, System,
-    SystemState, Terminated, TimeToLive, Timer, TimerError, TimerKey, TokenBucket,
-    TransitionListener, WeakRecipient, WeakRef, Within, Work, WorkPool, WorkPoolBuilder,
-    WorkSettings, WorkStats, Wrap, YieldNow, cell_size, once,
+    Actor, ActorRef, Ask, AskError, Assembly, AutoShutdown, Backoff, Blocking, BlockingError,
+    BreakerChange, BreakerState, Cancelled, CapacityError, Child, Chunk, CircuitBreaker, Clock,
+    Consumer, Context, DeadLetter, DeadLetterReason, Deadline, Decision, Delivery, Demand,
+    Dispatcher, DispatcherBuilder, Done, Ended, Escalation, Event, Events, Extension, Failure,
+    FailureReport, Fsm, Hand, Incoming, InvalidOptions, JobError, JobOverflow, Listing, Local,
+    LocalActor, MailboxIndex, MailboxOptions, MailboxOverflowPolicy, ManualDriver, MessageOutcome,
+    Metrics, Middleware, NotInfluenceReceiveTimeout, Packet, PauseWhileFull, Permit, PileUp, Pool,
+    PoolRef, Pressure, Priority, Producer, RateLimit, Receptionist, Recipient, RegisterError,
+    Rejected, Reply, Resizer, RestartPolicy, ResumeCondition, Routed, Router, Routing, SendError,
+    Sending, ServiceKey, SignalKey, Sleep, SleepError, SpawnError, SpawnMiddleware, SpawnOptions,
+    Spawning, StartError, Started, StashFull, StopCause, Stopped, SubscribeError, Subscription,
+    Supervision, SupervisionDirective, SupervisionStrategy, SuspendError, SuspendReason,
+    SuspendStats, System, SystemState, Terminated, TimeToLive, Timer, TimerError, TimerKey,
+    TokenBucket, TransitionListener, WeakRecipient, WeakRef, Within, Work, WorkPool,
+    WorkPoolBuilder, WorkSettings, WorkStats, Wrap, YieldNow, cell_size, once,
 };
 
 /// What an executor of one's own needs. A program that only uses actors does not.

@@ -18,7 +18,8 @@
 
 use super::Ending;
 use super::end::drop_live_future;
-use crate::cell::{Awaited, CellPtr, WeakCell};
+use super::kin::{dismiss, line_up, tally_of, told};
+use crate::cell::{Awaited, CellPtr, Turn, WeakCell};
 use crate::failure::Failure;
 use crate::mailbox::{ChildFailed, Letter, Life, Marks, Restart, rare};
 use crate::middleware::{self, MessageOutcome};
@@ -66,12 +67,17 @@ pub(super) unsafe fn fail(cell: CellPtr, error: Failure) {
     if !error.is_exit() {
         cell.home().shared.report_failure(cell, &error);
     }
+    let told_to_end = state.ending.get() >= Ending::Stop;
+    if error.is_fatal() && (told_to_end || life >= Life::Stopping) {
+        // SAFETY: the ticket is held.
+        unsafe { tell_supervisor(cell, &error) };
+    }
     match life {
         Life::Hook | Life::Dead => state.life.set(Life::Dead),
         Life::Stopping => {}
         // The hook before a restart has failed: it is restarted all the same.
         Life::Faulted | Life::Restarting | Life::Clearing => {}
-        Life::Fresh | Life::Starting | Life::Ready if state.ending.get() >= Ending::Stop => {
+        Life::Fresh | Life::Starting | Life::Ready if told_to_end => {
             state.life.set(Life::Stopping);
         }
         Life::Fresh | Life::Starting | Life::Ready => {
@@ -79,21 +85,44 @@ pub(super) unsafe fn fail(cell: CellPtr, error: Failure) {
             // SAFETY: the ticket is held.
             unsafe {
                 hold_children(cell, true);
-                match cell.parent() {
-                    None => supervise_self(cell, &error),
-                    Some(parent) => {
-                        let failed = ChildFailed {
-                            child: cell,
-                            failure: error,
-                            number: cell.cold().restarted,
-                        };
-                        let queued = write_to(parent, Letter::ChildFailed(failed));
-                        debug_assert!(queued, "a parent ends after its children");
-                    }
-                }
+                tell_supervisor(cell, &error);
             }
         }
     }
+}
+
+/// # Safety
+/// The ticket is held.
+unsafe fn tell_supervisor(cell: CellPtr, failure: &Failure) {
+    // SAFETY: the ticket is held; a parent ends after its children.
+    unsafe {
+        match cell.parent() {
+            None => supervise_self(cell, failure),
+            Some(parent) => {
+                let failed = ChildFailed {
+                    child: cell,
+                    failure: failure.clone(),
+                    number: cell.cold().restarted,
+                };
+                let queued = write_to(parent, Letter::ChildFailed(failed));
+                debug_assert!(queued, "a parent ends after its children");
+            }
+        }
+    }
+}
+
+/// It is to fail with this, with its next step.
+///
+/// # Safety
+/// The ticket is held.
+pub(super) unsafe fn fail_with(cell: CellPtr, failure: Failure) {
+    // SAFETY: the ticket is held.
+    let fault = unsafe { &mut cell.cold().fault };
+    // One that nobody may deal with is not forgotten over another.
+    if !fault.as_ref().is_some_and(Failure::is_fatal) {
+        *fault = Some(failure);
+    }
+    cell.mailbox().marks.set(Marks::FAULT);
 }
 
 /// What the actor is to fail with although no handler of its own did.
@@ -223,8 +252,13 @@ pub(super) unsafe fn restart_later(cell: CellPtr, restart: Restart) {
     if cell.mailbox().life.get() >= Life::Stopping {
         return;
     }
+    // SAFETY: the ticket is held.
+    unsafe { cell.cold() }.turn = restart.in_turn.then_some(Turn {
+        number: restart.number,
+        has_come: false,
+    });
     if cell.mailbox().life.get() == Life::Fresh {
-        // It begins with the next step.
+        // It begins with the next step, or when its turn has come.
         // SAFETY: the ticket is held.
         unsafe { cell.cold() }.restarted = restart.number;
         return;
@@ -372,11 +406,14 @@ pub(super) unsafe fn begin_anew(cell: CellPtr) {
         sync::quietly(|| unsafe { (cell.vtable().drop_actor)(cell) });
     }
     // What was meant for the old one.
-    let old = Marks::SOUND | Marks::RESTART | Marks::EXIT | Marks::FAULT | Marks::FAILING;
+    let old = Marks::SOUND | Marks::RESTART | Marks::EXIT | Marks::FAILING;
     state.marks.clear(old);
     // SAFETY: the ticket is held.
     let cold = unsafe { cell.cold() };
-    cold.fault = None;
+    cold.fault = cold.fault.take().filter(Failure::is_fatal);
+    if cold.fault.is_none() {
+        state.marks.clear(Marks::FAULT);
+    }
     cold.hurry = None;
     if let Some(awaited) = cold.restart.take() {
         cold.restarted = awaited.number;
@@ -398,6 +435,10 @@ pub(super) unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
     if state.life.get() >= Life::Stopping {
         // Others that end now may be waiting for its answers.
         child.order(Orders::STOP, true);
+        if failure.is_fatal() {
+            // SAFETY: the ticket is held.
+            unsafe { tell_supervisor(cell, &failure.taken_over()) };
+        }
         return;
     }
     // SAFETY: the ticket is held.
@@ -405,7 +446,7 @@ pub(super) unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
     let supervision = cold.supervision.clone().unwrap_or_default();
     // Out of the box while the decider runs, which is the user's.
     let mut tally = cold.tallies.remove(&child.index()).unwrap_or_default();
-    if tally.told != failed.number {
+    if tally.told != failed.number && !failure.is_fatal() {
         // It failed before it heard what becomes of it because of another one.
         cold.tallies.insert(child.index(), tally);
         return;
@@ -427,25 +468,18 @@ pub(super) unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
     };
     match verdict {
         Verdict::Resume => child.order(Orders::RESUME, false),
-        Verdict::Restart(after) => for_affected(cell, child, strategy, |other| {
-            // SAFETY: the ticket is held.
-            let number = unsafe { told(cell, other) };
-            if other.policy() == RestartPolicy::Temporary {
-                other.order(Orders::STOP, true);
-                return;
-            }
-            let patience = supervision.patience;
-            let letter = Letter::Restart(Restart {
-                number,
-                after,
-                patience,
-            });
-            // SAFETY: the ticket is held.
-            unsafe { write_to(other, letter) };
-        }),
+        // SAFETY: the ticket is held.
+        Verdict::Restart(after) => unsafe {
+            restart_affected(cell, child, strategy, after, supervision.patience);
+        },
         Verdict::Stop => for_affected(cell, child, strategy, |other| {
             // SAFETY: the ticket is held.
-            unsafe { told(cell, other) };
+            unsafe {
+                told(cell, other);
+                if other != child {
+                    dismiss(cell.cold(), other);
+                }
+            }
             other.order(Orders::STOP, true);
         }),
         Verdict::Escalate | Verdict::GiveUp => {
@@ -453,27 +487,49 @@ pub(super) unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
             if verdict == Verdict::GiveUp || is_ill(cell) {
                 child.order(Orders::STOP, true);
             }
-            if !is_ill(cell) {
+            if !is_ill(cell) || failure.is_fatal() {
                 // SAFETY: the ticket is held.
-                unsafe { cell.cold() }.fault = Some(failure.clone().taken_over());
-                state.marks.set(Marks::FAULT);
+                unsafe { fail_with(cell, failure.taken_over()) };
             }
         }
     }
 }
 
-/// The number of what a child is told now.
+/// Has a child made anew, and those that share its fate, in the order of their first start.
 ///
 /// # Safety
-/// The ticket of `cell`, the parent, is held.
-unsafe fn told(cell: CellPtr, child: CellPtr) -> u32 {
-    // SAFETY: the ticket is held.
-    let tally = unsafe { cell.cold() }
-        .tallies
-        .entry(child.index())
-        .or_default();
-    tally.told = tally.told.wrapping_add(1);
-    tally.told
+/// As [`supervise`].
+unsafe fn restart_affected(
+    cell: CellPtr,
+    child: CellPtr,
+    strategy: SupervisionStrategy,
+    after: Duration,
+    patience: Duration,
+) {
+    let in_turn = strategy != SupervisionStrategy::OneForOne;
+    for_affected(cell, child, strategy, |other| {
+        // SAFETY: the ticket is held.
+        unsafe {
+            let number = told(cell, other);
+            if other.policy() == RestartPolicy::Temporary {
+                dismiss(cell.cold(), other);
+                other.order(Orders::STOP, true);
+                return;
+            }
+            let restart = Restart {
+                number,
+                after,
+                patience,
+                in_turn,
+            };
+            write_to(other, Letter::Restart(restart));
+            tally_of(cell.cold(), other).in_procession |= in_turn;
+        }
+    });
+    if in_turn {
+        // SAFETY: the ticket is held.
+        unsafe { line_up(cell) };
+    }
 }
 
 /// Puts a letter into another actor's lane; if it has ended, the letter is dropped.
@@ -537,6 +593,7 @@ unsafe fn supervise_self(cell: CellPtr, failure: &Failure) {
                 number: 0,
                 after,
                 patience: Duration::ZERO,
+                in_turn: false,
             };
             // SAFETY: the ticket is held.
             unsafe { restart_later(cell, restart) };

@@ -164,7 +164,7 @@ impl<M: 'static> Annex<M> {
             // The last room may have gone to a message that was queued before the end.
             Push::Closed(message)
         } else if overflow == Overflow::Apply && self.drops_newest {
-            drop_by_policy(cell, message);
+            drop_newcomer(cell, message);
             Push::Accepted
         } else {
             Push::Full(message)
@@ -196,7 +196,7 @@ impl<M: 'static> Annex<M> {
                             self.sub();
                             // The dead letter comes when the newcomer is in: who is shown it may send, too.
                             if let Some(older) = evicted.replace(old) {
-                                drop_by_policy(cell, older);
+                                drop_oldest(cell, older);
                             }
                         }
                         Take::Gone => {}
@@ -215,7 +215,7 @@ impl<M: 'static> Annex<M> {
             }
         }
         if let Some(evicted) = evicted {
-            drop_by_policy(cell, evicted);
+            drop_oldest(cell, evicted);
         }
         pushed
     }
@@ -491,8 +491,16 @@ unsafe fn open<M>(node: NonNull<Node<M>>) -> M {
     }
 }
 
-/// The policy drops a message that was accepted.
-pub(super) fn drop_by_policy<M: 'static>(cell: CellPtr, message: M) {
+/// The policy drops the message that is being sent.
+pub(super) fn drop_newcomer<M: 'static>(cell: CellPtr, message: M) {
+    let shared = &cell.home().shared;
+    shared.one_overflowed();
+    let letters = &shared.dead_letters;
+    letters.receive_from_here(cell, message, DeadLetterReason::Overflow);
+}
+
+/// The policy drops a message that was queued.
+fn drop_oldest<M: 'static>(cell: CellPtr, message: M) {
     cell.home().shared.one_overflowed();
     cell.dead_letter(message, DeadLetterReason::Overflow);
 }

@@ -36,6 +36,10 @@ pub(crate) enum Letter {
     ChildFailed(ChildFailed),
     /// The supervisor has decided on a restart.
     Restart(Restart),
+    /// It may start: the older ones that are restarted with it have.
+    Turn(u32),
+    /// A child that had its turn has started, after the restart of this number.
+    Started(CellPtr, u32),
     /// The supervisor has ordered a stop: the handler in flight has so long.
     Hurry(Duration),
     /// The actor of this cell has linked itself to this one.
@@ -74,6 +78,8 @@ pub(crate) struct Restart {
     pub(crate) after: Duration,
     /// How long the handler in flight has by then.
     pub(crate) patience: Duration,
+    /// Others are restarted with it: it starts when it is told that it may.
+    pub(crate) in_turn: bool,
 }
 
 #[repr(C)]

@@ -16,6 +16,7 @@ use core::time::Duration;
 pub struct Sleep {
     time: Option<Arc<Time>>,
     due: Duration,
+    over: bool,
     alarm: Alarm,
 }
 
@@ -50,6 +51,7 @@ impl Sleep {
         Self {
             due: now.saturating_add(duration),
             time,
+            over: duration.is_zero(),
             alarm: Alarm::default(),
         }
     }
@@ -63,7 +65,9 @@ impl Future for Sleep {
         let Some(time) = &this.time else {
             return Poll::Ready(Err(SleepError::NoTime));
         };
-        if time.now() >= this.due {
+        // The first poll saves a look at the clock: what has come due since fires at the driver's next one.
+        this.over |= this.alarm.is_set() && time.now() >= this.due;
+        if this.over {
             this.alarm.cancel(time);
             return Poll::Ready(Ok(()));
         }
@@ -94,26 +98,26 @@ impl fmt::Debug for Sleep {
 /// A timer that wakes a future. Whoever has it cancels it.
 #[derive(Default)]
 pub(crate) struct Alarm {
-    set: Option<(TimerId, Waker)>,
+    set: Option<TimerId>,
 }
 
 impl Alarm {
     /// Sets it, or moves it to another waker.
     pub(crate) fn set(&mut self, time: &Time, due: Duration, waker: &Waker) -> Result<(), NotSet> {
-        if let Some((_, old)) = &self.set
-            && old.will_wake(waker)
-            && !time.is_stopped()
-        {
+        if self.set.is_some_and(|id| time.will_wake(id, waker)) {
             return Ok(());
         }
         self.cancel(time);
-        let id = time.insert(due, Target::Waker(waker.clone()))?;
-        self.set = Some((id, waker.clone()));
+        self.set = Some(time.insert(due, Target::Waker(waker.clone()))?);
         Ok(())
     }
 
+    pub(crate) fn is_set(&self) -> bool {
+        self.set.is_some()
+    }
+
     pub(crate) fn cancel(&mut self, time: &Time) {
-        if let Some((id, _)) = self.set.take() {
+        if let Some(id) = self.set.take() {
             time.cancel(id);
         }
     }

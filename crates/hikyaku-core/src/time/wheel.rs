@@ -178,6 +178,12 @@ impl<T> Wheel<T> {
         Ok(TimerId { node, generation })
     }
 
+    /// The payload of a timer. None if it has fired or has been taken out.
+    pub(crate) fn get(&self, id: TimerId) -> Option<&T> {
+        let node = self.nodes.get(id.node as usize)?;
+        (node.generation == id.generation).then_some(node.payload.as_ref())?
+    }
+
     /// Takes a timer out. Constant time. None if it has fired or has been taken out.
     pub(crate) fn cancel(&mut self, id: TimerId) -> Option<T> {
         let node = self.nodes.get(id.node as usize)?;

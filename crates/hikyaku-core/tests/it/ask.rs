@@ -7,6 +7,7 @@ use hikyaku_core::{
 use hikyaku_testkit::check_seeds;
 use std::sync::{Arc, Mutex};
 use std::task::{Context as Poller, Poll, Waker};
+use std::time::Duration;
 
 fn answer(n: u64) -> impl FnOnce(Reply<u64>) -> Do {
     move |reply| Do::Answer(reply, n)
@@ -353,6 +354,84 @@ fn row61_a_question_that_dies_in_the_queue_is_an_error_for_the_asker() {
             assert_eq!(sim.block_on(ask), Err(AskError::Dropped));
         }
         assert_eq!(sim.metrics().dead_letters, 3);
+    });
+}
+
+/// Actors that await each other's answers in a circle wait until one of them is killed, or one's time is over. A stop
+/// lets the handler in hand finish, which it does not.
+#[test]
+fn row26_a_circle_of_questions_ends_by_force_or_by_time() {
+    type End = fn(&ActorRef<Do>);
+    let ends: [(&str, End, bool); 5] = [
+        ("stop", |a| a.stop(), false),
+        ("gently", |a| a.stop_gracefully(), false),
+        ("within", |a| drop(a.stop_within(LIMIT)), true),
+        (
+            "gently within",
+            |a| drop(a.stop_gracefully_within(LIMIT)),
+            true,
+        ),
+        ("kill", |a| a.kill(), true),
+    ];
+    const LIMIT: Duration = Duration::from_millis(100);
+    check_seeds(40, |sim| {
+        for (what, end, opens) in ends {
+            for size in [1, 2, 3] {
+                let log = Log::default();
+                let circle: Vec<_> = (0..size)
+                    .map(|_| sim.spawn(Puppet::factory("", &log)).unwrap())
+                    .collect();
+                for (place, actor) in circle.iter().enumerate() {
+                    let next = circle[(place + 1) % size].clone();
+                    let heard = log.clone();
+                    let ask = Do::run(move |_| async move {
+                        let answer = next.ask(answer(place as u64)).await;
+                        heard.push(format!("{answer:?}"));
+                    });
+                    assert!(actor.tell(ask).is_ok());
+                }
+                sim.run_until_idle();
+                assert_eq!(log.line(), "+ ".repeat(size).trim());
+                end(&circle[0]);
+                sim.run_for(LIMIT / 2);
+                assert_eq!(
+                    log.take().is_empty(),
+                    what != "kill" || size == 1,
+                    "{what} {size}"
+                );
+                sim.run_for(LIMIT);
+                let others = circle[1..].iter();
+                if opens {
+                    // Its own answer nobody waits for, and its question's asker is told.
+                    assert!(sim.block_on(circle[0].stopped()).to_string() == "killed");
+                    others.for_each(|other| other.stop());
+                } else {
+                    assert_eq!(log.len(), 0, "{what} {size}");
+                    circle.iter().for_each(ActorRef::kill);
+                }
+                sim.run_until_idle();
+                assert!(
+                    circle.iter().all(|actor| !actor.is_alive()),
+                    "{what} {size}"
+                );
+            }
+        }
+        // With a limit, a circle opens by itself.
+        let log = Log::default();
+        let pair = [(); 2].map(|()| sim.spawn(Puppet::factory("", &log)).unwrap());
+        for (place, actor) in pair.iter().enumerate() {
+            let (next, heard) = (pair[1 - place].clone(), log.clone());
+            let ask = Do::run(move |_| async move {
+                let answer = next.ask(answer(1)).within(LIMIT).await;
+                heard.push(if answer.is_ok() { "answer" } else { "late" });
+            });
+            assert!(actor.tell(ask).is_ok());
+        }
+        sim.run_for(2 * LIMIT);
+        sim.run_until_idle();
+        let heard = log.take();
+        assert!(heard.iter().any(|entry| entry == "late"), "{heard:?}");
+        assert_eq!(heard.len(), 4);
     });
 }
 

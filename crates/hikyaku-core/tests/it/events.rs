@@ -1,8 +1,8 @@
 //! The event stream, and what is told of dead letters.
 
-use crate::puppet::{Count, Do, Gate, Log, Puppet};
+use crate::puppet::{Count, Do, Gate, Hook, Log, Puppet};
 use hikyaku_core::{
-    Actor, ActorRef, Context, Event, Failure, MailboxOptions, Recipient, RestartPolicy,
+    Actor, ActorRef, AskError, Context, Event, Failure, MailboxOptions, Recipient, RestartPolicy,
     SpawnOptions, StopCause, SubscribeError, System,
 };
 use hikyaku_testkit::{Sim, check_seeds};
@@ -32,10 +32,14 @@ fn text(event: &Event) -> String {
     }
 }
 
-/// A closure that logs all events.
+/// A closure that logs all events but starts.
 fn listen(system: &System, log: &Log) -> hikyaku_core::Subscription {
     let log = log.clone();
-    system.events().listen(move |event| log.push(text(event)))
+    system.events().listen(move |event| {
+        if !matches!(event, Event::Started { .. }) {
+            log.push(text(event));
+        }
+    })
 }
 
 fn named(name: &str) -> SpawnOptions {
@@ -114,6 +118,63 @@ fn row80_dead_letters_failures_and_ends_are_events() {
                 .collect();
             assert_eq!(events, case.events, "{}", case.what);
         }
+    });
+}
+
+/// A question that is refused is a dead letter, and one that has a known sender if an actor asked.
+#[test]
+fn row30_row80_a_refused_question_names_who_asked() {
+    check_seeds(30, |sim| {
+        let log = Log::default();
+        let seen = log.clone();
+        sim.system().events().listen(move |event| {
+            if let Event::DeadLetter {
+                target,
+                reason,
+                sender,
+                ..
+            } = event
+            {
+                let sender = sender.map(|sender| sender.to_string());
+                let sender = sender.as_deref().unwrap_or("outside");
+                seen.push(format!("{sender} to {target}: {reason:?}"));
+            }
+        });
+        let bounded = SpawnOptions::new().mailbox(MailboxOptions::bounded(1));
+        let full = sim.spawn_with(bounded, Puppet::factory("f", &log)).unwrap();
+        let ended = sim.spawn(Puppet::factory("e", &log)).unwrap();
+        let asker = sim.spawn(Puppet::factory("a", &log)).unwrap();
+        ended.stop();
+        let gate = Gate::default();
+        assert!(full.tell(Do::Pass(1, gate.clone())).is_ok());
+        sim.run_until_idle();
+        assert!(full.tell(Do::Note(2)).is_ok());
+        log.take();
+        for (target, error) in [(&full, AskError::Full), (&ended, AskError::Closed)] {
+            let answer = sim.block_on(target.ask(|reply| Do::Answer(reply, 1)));
+            assert_eq!(answer, Err(error));
+            let to = target.clone();
+            let ask = Do::run(move |_| async move {
+                assert_eq!(to.ask(|reply| Do::Answer(reply, 1)).await, Err(error));
+            });
+            assert!(asker.tell(ask).is_ok());
+            sim.run_until_idle();
+            let to = target.index();
+            let from = if cfg!(feature = "std") {
+                asker.index().to_string()
+            } else {
+                // It might have been an interrupt.
+                "outside".into()
+            };
+            let both = [
+                format!("outside to {to}: Bounced"),
+                format!("{from} to {to}: Bounced"),
+            ];
+            assert_eq!(log.take(), both);
+        }
+        assert_eq!(sim.metrics().dead_letters, 4);
+        gate.open();
+        sim.run_until_idle();
     });
 }
 
@@ -314,6 +375,10 @@ fn row81_an_actor_subscribes_itself_as_a_recipient() {
         let heard = log.clone();
         sim.spawn(move || Ear(heard.clone())).unwrap();
         sim.run_until_idle();
+        assert!(
+            log.line().starts_with("Started"),
+            "it has subscribed before"
+        );
         let actor = sim
             .spawn_with(named("x"), Puppet::factory("a", &Log::default()))
             .unwrap();
@@ -373,6 +438,47 @@ fn a_listener_that_panics_harms_nobody() {
         actor.stop();
         sim.run_until_idle();
         assert_eq!(log.len(), 1);
+    });
+}
+
+/// Once for each incarnation that has started, before its first message, and not for one that has not.
+#[test]
+fn row80_starts_are_events() {
+    check_seeds(30, |sim| {
+        let log = Log::default();
+        let seen = log.clone();
+        sim.system().events().listen(move |event| {
+            if let Event::Started { actor, name, .. } = event {
+                assert_eq!(event.actor(), *actor);
+                seen.push(format!("started:{}", name.as_deref().unwrap_or("-")));
+            }
+        });
+        let gate = Gate::default();
+        let hook = Hook::Wait(gate.clone());
+        let (its, mut made) = (log.clone(), 0);
+        let factory = move || {
+            made += 1;
+            let hook = match made {
+                1 => &hook,
+                3 => &Hook::Fail,
+                _ => &Hook::Fine,
+            };
+            Puppet::new("a", &its).started(hook)
+        };
+        let actor = sim.spawn_with(named("a"), factory).unwrap();
+        assert!(actor.tell(Do::Note(1)).is_ok());
+        sim.run_until_idle();
+        assert_eq!(log.line(), "a+");
+        gate.open();
+        sim.run_until_idle();
+        assert_eq!(log.line(), "started:a a1");
+        assert!(actor.tell(Do::Fail("x")).is_ok());
+        sim.run_until_idle();
+        assert_eq!(log.line(), "a~ a+ started:a");
+        assert!(actor.tell(Do::Fail("x")).is_ok());
+        sim.run_until_idle();
+        assert_eq!(log.line(), "a~ a+ a-", "its start failed");
+        assert!(!actor.is_alive());
     });
 }
 

@@ -408,3 +408,50 @@ fn an_error_value_does_not_outlive_its_actor() {
         assert!(failure.error().is_none());
     });
 }
+
+/// What cannot be caught ends the process, instead of an actor that nobody sees is gone.
+#[cfg(not(miri))]
+#[test]
+fn row42_what_cannot_be_caught_ends_the_process() {
+    const CHILD: &str = "HIKYAKU_TEST_FATAL";
+    fn deeper(n: u64) -> u64 {
+        if n == u64::MAX {
+            return 0;
+        }
+        let room = std::hint::black_box([n; 1024]);
+        deeper(room[n as usize % 1024] + 1) + room[0]
+    }
+    let ends: [(&str, fn()); 3] = [
+        ("a panic while another one unwinds", || {
+            let _mine = Mine;
+            panic!("the first");
+        }),
+        ("the end of the stack", || {
+            std::hint::black_box(deeper(0));
+        }),
+        ("the end of the memory", || {
+            let layout = std::alloc::Layout::new::<u8>();
+            std::alloc::handle_alloc_error(layout);
+        }),
+    ];
+    if let Ok(which) = std::env::var(CHILD) {
+        let end = ends[which.parse::<usize>().unwrap()].1;
+        let mut sim = Sim::new(1);
+        let actor = sim.spawn(Puppet::factory("a", &Log::default())).unwrap();
+        assert!(actor.tell(Do::call(move |_| end())).is_ok());
+        sim.run_until_idle();
+        std::process::exit(0);
+    }
+    for (which, (what, _)) in ends.iter().enumerate() {
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture"])
+            .arg("panics::row42_what_cannot_be_caught_ends_the_process")
+            .env(CHILD, which.to_string())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .status()
+            .unwrap();
+        // Neither one that went on nor a test that failed: it was cut off.
+        assert!(!matches!(status.code(), Some(0 | 101)), "{what}: {status}");
+    }
+}

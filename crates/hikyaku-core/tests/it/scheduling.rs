@@ -2,8 +2,8 @@
 
 use crate::puppet::{Count, Do, Gate, Log, Puppet};
 use hikyaku_core::{
-    Actor, ActorRef, Clock, Context, Failure, MailboxOptions, Reply, SpawnOptions, StopCause,
-    System, Turn,
+    Actor, ActorRef, Clock, Context, Failure, MailboxOptions, Reply, SpawnOptions, Staffing,
+    StopCause, System, Turn, Worker,
 };
 use hikyaku_testkit::{Sim, VirtualClock, check_seeds, explore};
 use std::sync::Arc;
@@ -615,6 +615,45 @@ fn row20_dropped_workers_end_the_actors() {
         assert!(sim.spawn(Puppet::factory("", &log)).is_err());
         gate.open();
     });
+}
+
+/// A worker that has retired and is still there, while the others are dropped before their time, is the last one: it
+/// ends what they have left.
+#[test]
+fn row20_row21_a_retired_worker_ends_what_the_others_left() {
+    let (system, mut workers) = System::builder("retired")
+        .adaptive_workers(1, 2)
+        .build()
+        .unwrap();
+    let mut first = workers.pop().unwrap();
+    let until_idle = |worker: &mut Worker| {
+        while worker.poll(100, Waker::noop()) == Turn::Ready {}
+    };
+    let mut foreman = system.foreman().unwrap().impatient();
+    let log = Log::default();
+    let one = system.spawn(Puppet::factory("a", &log)).unwrap();
+    let mut second = (0..3)
+        .find_map(|_| match foreman.poll(Waker::noop()) {
+            Staffing::Short => foreman.hire(),
+            _ => None,
+        })
+        .expect("all are busy and an actor waits");
+    assert!(first.can_retire() && !second.retire(), "awake");
+    until_idle(&mut second);
+    until_idle(&mut first);
+    assert_eq!(log.line(), "a+");
+    assert!(second.retire());
+    assert_eq!(second.poll(1, Waker::noop()), Turn::Stopped);
+    assert_eq!(system.metrics().workers, 1);
+    assert_eq!(foreman.poll(Waker::noop()), Staffing::Enough);
+    let two = system.spawn(Puppet::factory("b", &log)).unwrap();
+    drop(first);
+    assert_eq!(system.metrics().live_actors, 2);
+    assert!(!one.is_alive() && !two.is_alive(), "they are told");
+    drop(second);
+    assert_eq!(system.metrics().live_actors, 0);
+    assert_eq!(foreman.poll(Waker::noop()), Staffing::Stopped);
+    assert!(foreman.hire().is_none());
 }
 
 /// Spawned by another thread than the worker's, and by nobody's: everything still ends.

@@ -2,8 +2,8 @@
 
 use crate::puppet::{Count, Do, Gate, Hook, Log, Puppet, child_of, mortal, within};
 use hikyaku_core::{
-    ActorRef, AskError, Backoff, Context, Escalation, Failure, MailboxOptions, RestartPolicy,
-    SpawnOptions, StopCause, Supervision, SupervisionDirective, SystemState,
+    Actor, ActorRef, AskError, AutoShutdown, Backoff, Context, Escalation, Failure, MailboxOptions,
+    RestartPolicy, SpawnOptions, StopCause, Supervision, SupervisionDirective, SystemState,
 };
 use hikyaku_testkit::{Sim, check_seeds};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -197,13 +197,279 @@ fn row31_strategies_affect_whom_they_say() {
                     let log = log.take();
                     let case = format!("{what} {place} {directive:?} {log:?}");
                     let end = if directive == Restart { '+' } else { '-' };
-                    assert_eq!(sorted(&with_end(&log, end)), *affected, "{case}");
+                    let ended_or_made = with_end(&log, end);
+                    assert_eq!(sorted(&ended_or_made), *affected, "{case}");
+                    if directive == Restart {
+                        assert_eq!(ended_or_made, *affected, "{case}: in their order");
+                    }
                     let restarts = if directive == Restart { *affected } else { "" };
                     assert_eq!(sorted(&with_end(&log, '~')), restarts, "{case}");
                 }
             }
         }
     });
+}
+
+/// Children `a` to `d` whose second incarnations do in `started` what `second` says for each.
+fn family_of_four(
+    sim: &mut Sim,
+    by: Supervision,
+    second: [Hook; 4],
+) -> (Log, ActorRef<Do>, Vec<ActorRef<Do>>) {
+    let log = Log::default();
+    let parent = sim
+        .spawn_with(supervised(by), Puppet::factory("p", &log))
+        .unwrap();
+    let children = ["a", "b", "c", "d"].iter().zip(second).map(|(name, hook)| {
+        let (log, mut made) = (log.clone(), 0);
+        let factory = move || {
+            made += 1;
+            let hook = if made == 2 { &hook } else { &Hook::Fine };
+            Puppet::new(name, &log).started(hook)
+        };
+        child_of(sim, &parent, SpawnOptions::new(), factory)
+    });
+    let children = children.collect();
+    sim.run_until_idle();
+    log.take();
+    (log, parent, children)
+}
+
+/// Whoever is restarted with others is made when the older ones have started, and keeps its messages until then.
+#[test]
+fn row31_each_waits_until_the_older_have_started() {
+    check_seeds(20, |sim| {
+        let gates: [Gate; 4] = Default::default();
+        let slow = gates.clone().map(Hook::Wait);
+        let (log, parent, children) = family_of_four(sim, Supervision::all_for_one(), slow);
+        fail(sim, &children[2]);
+        children.iter().for_each(|child| note(child, 7));
+        let seen = log.take();
+        assert_eq!(sorted(&with_end(&seen, '~')), "abcd");
+        assert_eq!(with_end(&seen, '+'), "a");
+        for (place, gate) in gates.iter().enumerate() {
+            sim.run_until_idle();
+            assert_eq!(log.len(), 0);
+            gate.open();
+            sim.run_until_idle();
+            let mut seen = log.take();
+            seen.sort();
+            let expected = [["a7", "b+"], ["b7", "c+"], ["c7", "d+"], ["d7", ""]];
+            let expected = expected[place].iter().filter(|entry| !entry.is_empty());
+            assert!(seen.iter().eq(expected), "{seen:?}");
+        }
+        assert_eq!(within(sim, &parent, |cx| cx.children()), Some(4));
+    });
+}
+
+/// A start that never ends keeps the younger ones down, but nobody from ending.
+#[test]
+fn row31_row47_ends_while_an_older_one_starts() {
+    type End = fn(&ActorRef<Do>);
+    let ends: [(&str, End); 3] = [
+        ("stop", |actor| actor.stop()),
+        ("gently", |actor| actor.stop_gracefully()),
+        ("kill", |actor| actor.kill()),
+    ];
+    check_seeds(20, |sim| {
+        for (what, end) in ends {
+            let gate = Gate::default();
+            let second = [Hook::Fine, Hook::Wait(gate.clone()), Hook::Fine, Hook::Fine];
+            let (log, parent, children) = family_of_four(sim, Supervision::all_for_one(), second);
+            fail(sim, &children[0]);
+            assert_eq!(with_end(&log.take(), '+'), "ab", "{what}");
+            // One that waits for its turn: it is down, and has no value that could be told.
+            end(&children[2]);
+            sim.run_until_idle();
+            assert!(!children[2].is_alive(), "{what}");
+            assert_eq!(log.line(), "", "{what}");
+            // The one that has the turn, by its handler's time limit or by force.
+            children[1].kill();
+            sim.run_until_idle();
+            assert_eq!(log.line(), "d+", "{what}: the next one has its turn");
+            end(&parent);
+            sim.run_until_idle();
+            assert!(!parent.is_alive() && !children[3].is_alive(), "{what}");
+            // The whole family, with one that starts for ever.
+            let gate = Gate::default();
+            let second = [Hook::Wait(gate.clone()), Hook::Fine, Hook::Fine, Hook::Fine];
+            let (_, parent, children) = family_of_four(sim, Supervision::all_for_one(), second);
+            fail(sim, &children[3]);
+            end(&parent);
+            sim.run_until_idle();
+            assert!(
+                children[1..].iter().all(|child| !child.is_alive()),
+                "{what}"
+            );
+            gate.open();
+            sim.run_until_idle();
+            assert!(!parent.is_alive(), "{what}");
+        }
+    });
+}
+
+/// One that fails in its turn, by each verdict: nobody is left waiting.
+#[test]
+fn row31_row36_a_start_that_fails_among_others() {
+    type Strategy = fn() -> Supervision;
+    let cases: [(SupervisionDirective, Strategy, &str, usize); 4] = [
+        (Restart, Supervision::all_for_one, "ab abcd", 4),
+        (Restart, Supervision::rest_for_one, "ab bcd", 4),
+        (Stop, Supervision::all_for_one, "ab ", 0),
+        (Stop, Supervision::rest_for_one, "ab ", 1),
+    ];
+    check_seeds(20, |sim| {
+        for (directive, by, starts, left) in cases {
+            let by = by().decider(move |failure| match failure.is_start() {
+                true => directive,
+                false => Restart,
+            });
+            let second = [Hook::Fine, Hook::Fail, Hook::Fine, Hook::Fine];
+            let (log, parent, children) = family_of_four(sim, by, second);
+            fail(sim, &children[0]);
+            let case = format!("{directive:?} {starts}");
+            let made = with_end(&log.take(), '+');
+            assert_eq!(made, starts.replace(' ', ""), "{case}");
+            assert_eq!(
+                within(sim, &parent, |cx| cx.children()),
+                Some(left),
+                "{case}"
+            );
+            let counts = children.iter().filter(|child| child.is_alive()).count();
+            assert_eq!(counts, left, "{case}");
+        }
+    });
+}
+
+/// Resumed by its own supervisor, a parent stops the child whose start it escalated, and the younger have their turn.
+#[test]
+fn row31_row34_an_escalated_start_among_others() {
+    check_seeds(20, |sim| {
+        let log = Log::default();
+        let top = sim
+            .spawn_with(supervised(always(Resume)), Puppet::factory("t", &log))
+            .unwrap();
+        let by = Supervision::all_for_one().decider(|failure| match failure.is_start() {
+            true => Escalate,
+            false => Restart,
+        });
+        let parent = child_of(sim, &top, supervised(by), Puppet::factory("p", &log));
+        let mut children = Vec::new();
+        for name in ["a", "b", "c"] {
+            let (log, mut made) = (log.clone(), 0);
+            let factory = move || {
+                made += 1;
+                let fails = name == "b" && made == 2;
+                let hook = if fails { Hook::Fail } else { Hook::Fine };
+                Puppet::new(name, &log).started(&hook)
+            };
+            children.push(child_of(sim, &parent, SpawnOptions::new(), factory));
+        }
+        sim.run_until_idle();
+        log.take();
+        fail(sim, &children[0]);
+        assert_eq!(with_end(&log.take(), '+'), "abc");
+        assert!(!children[1].is_alive());
+        note(&children[2], 1);
+        sim.run_until_idle();
+        assert_eq!(log.line(), "c1");
+    });
+}
+
+/// Nobody deals with a fatal failure: neither a decider nor a policy, wherever it happens.
+#[test]
+fn row42_a_fatal_failure_goes_to_the_top() {
+    enum Where {
+        Running,
+        Starting,
+        Stopping,
+        ParentStopping,
+        ParentHasFailed(SupervisionDirective),
+    }
+    let places = [
+        Where::Running,
+        Where::Starting,
+        Where::Stopping,
+        Where::ParentStopping,
+        Where::ParentHasFailed(Resume),
+        Where::ParentHasFailed(Restart),
+    ];
+    fn fatal() -> Failure {
+        Failure::msg("no ground").fatal()
+    }
+    check_seeds(30, |sim| {
+        for place in &places {
+            for directive in [Resume, Restart, Stop] {
+                for policy in [RestartPolicy::Transient, RestartPolicy::Temporary] {
+                    let mut sim = Sim::builder(sim.below(1 << 20) as u64).workers(2).build();
+                    let up = match place {
+                        Where::ParentHasFailed(up) => *up,
+                        _ => directive,
+                    };
+                    let log = Log::default();
+                    let top = sim
+                        .spawn_with(supervised(always(up)), Puppet::factory("t", &log))
+                        .unwrap();
+                    let by = supervised(always(directive));
+                    let parent = child_of(&mut sim, &top, by, Puppet::factory("p", &log));
+                    let gate = Gate::default();
+                    let before = gate.clone();
+                    let starting = matches!(place, Where::Starting);
+                    let options = SpawnOptions::new().restart(policy);
+                    let child = within(&mut sim, &parent, move |cx| {
+                        let make = move || Fatal(starting.then(fatal), before.clone());
+                        cx.spawn_with(options, make).unwrap()
+                    })
+                    .unwrap();
+                    sim.run_until_idle();
+                    assert!(starting || child.tell(fatal()).is_ok());
+                    sim.run_until_idle();
+                    match place {
+                        Where::Running | Where::Starting => {}
+                        Where::Stopping => child.stop(),
+                        Where::ParentStopping => parent.stop(),
+                        Where::ParentHasFailed(_) => {
+                            assert!(parent.tell(Do::Fail("first")).is_ok());
+                        }
+                    }
+                    let steps = sim.below(20);
+                    sim.run_steps(steps);
+                    gate.open();
+                    sim.run_until_idle();
+                    // A parent that is restarted may have dropped the handler before it failed.
+                    if sim.state() != SystemState::Stopped {
+                        assert!(matches!(place, Where::ParentHasFailed(Restart)));
+                        continue;
+                    }
+                    let failure = sim.system().failure().expect("it was escalated");
+                    assert!(failure.is_fatal());
+                    assert_eq!(failure.to_string(), "no ground");
+                }
+            }
+        }
+    });
+}
+
+/// Fails when it starts, or with what it is told, both when the gate is open.
+struct Fatal(Option<Failure>, Gate);
+
+impl Actor for Fatal {
+    type Msg = Failure;
+
+    async fn started(&mut self, _: &mut Context<'_, Self>) -> Result<(), Failure> {
+        match self.0.take() {
+            Some(failure) => {
+                self.1.pass().await;
+                Err(failure)
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn handle(&mut self, msg: Failure, _: &mut Context<'_, Self>) -> Result<(), Failure> {
+        self.1.pass().await;
+        Err(msg)
+    }
 }
 
 /// A temporary child fails alone, and is not brought back with the others.
@@ -1370,6 +1636,205 @@ fn row45_many_children_come_and_go() {
         let (few, many) = (steps(1, few, end), steps(1, many, end));
         assert!(many < 12 * few, "{place}: {few} {many}");
     }
+}
+
+#[test]
+fn row48_significant_children_end_their_parent() {
+    type End = fn(&mut Sim, &ActorRef<Do>, &[ActorRef<Do>]);
+    struct Case {
+        what: &'static str,
+        when: AutoShutdown,
+        by: fn() -> Supervision,
+        /// Of `a`, `b` and `c`; `a` and `b` are significant.
+        policy: RestartPolicy,
+        end: End,
+        goes_on: bool,
+    }
+    let by_itself: End = |_, _, those| assert!(those[0].tell(Do::call(|cx| cx.stop())).is_ok());
+    let both: End = |_, _, those| those[..2].iter().for_each(ActorRef::stop);
+    let fails: End = |_, _, those| assert!(those[0].tell(Do::Fail("x")).is_ok());
+    let killed: End = |_, _, those| those[0].kill();
+    let other: End = |_, _, those| those[2].kill();
+    let requested: End = |sim, parent, those| {
+        let index = those[0].index();
+        assert_eq!(
+            within(sim, parent, move |cx| cx.stop_child(index)),
+            Some(true)
+        );
+    };
+    let sibling: End = |_, _, those| assert!(those[2].tell(Do::Fail("x")).is_ok());
+    let one = Supervision::one_for_one;
+    let all = Supervision::all_for_one;
+    let stopping = || Supervision::all_for_one().decider(|_| Stop);
+    let transient = RestartPolicy::Transient;
+    let temporary = RestartPolicy::Temporary;
+    use AutoShutdown::{All, Any, Never};
+    let cases = [
+        ("never", Never, one as fn() -> _, transient, both, true),
+        ("any: one stops", Any, one, transient, by_itself, false),
+        ("any: one is killed", Any, one, transient, killed, false),
+        ("any: one is restarted", Any, one, transient, fails, true),
+        (
+            "any: a temporary one fails",
+            Any,
+            one,
+            temporary,
+            fails,
+            false,
+        ),
+        (
+            "any: one of no significance",
+            Any,
+            one,
+            transient,
+            other,
+            true,
+        ),
+        (
+            "any: it was asked for",
+            Any,
+            one,
+            transient,
+            requested,
+            true,
+        ),
+        (
+            "any: with a sibling",
+            Any,
+            stopping,
+            transient,
+            sibling,
+            true,
+        ),
+        ("all: the first", All, one, transient, by_itself, true),
+        ("all: the last", All, one, transient, both, false),
+        (
+            "all: restarted together",
+            All,
+            all,
+            transient,
+            sibling,
+            true,
+        ),
+    ];
+    let cases = cases.map(|(what, when, by, policy, end, goes_on)| Case {
+        what,
+        when,
+        by,
+        policy,
+        end,
+        goes_on,
+    });
+    check_seeds(30, |sim| {
+        for case in &cases {
+            for lasting in [false, true] {
+                let log = Log::default();
+                let mut options = supervised((case.by)().auto_shutdown(case.when));
+                if lasting {
+                    options = options.restart(RestartPolicy::Permanent);
+                }
+                let parent = sim.spawn_with(options, Puppet::factory("p", &log)).unwrap();
+                let children = ["a", "b", "c"].map(|name| {
+                    let options = SpawnOptions::new().restart(case.policy);
+                    let significant = name != "c";
+                    let options = if significant {
+                        options.significant()
+                    } else {
+                        options
+                    };
+                    child_of(sim, &parent, options, Puppet::factory(name, &log))
+                });
+                sim.run_until_idle();
+                (case.end)(sim, &parent, &children);
+                sim.run_until_idle();
+                let what = case.what;
+                assert_eq!(parent.is_alive(), case.goes_on || lasting, "{what}");
+                if parent.is_alive() {
+                    let made = if case.goes_on { 1 } else { 2 };
+                    assert_eq!(incarnation(sim, &parent), Some(made), "{what}");
+                } else {
+                    assert_eq!(text(&sim.block_on(parent.stopped())), "stopped", "{what}");
+                    assert!(children.iter().all(|child| !child.is_alive()), "{what}");
+                }
+            }
+        }
+    });
+}
+
+/// Children by request: listed, stopped, made anew.
+#[test]
+fn row46_children_by_request() {
+    check_seeds(50, |sim| {
+        let (log, parent, children) = family(sim, Supervision::all_for_one(), &["a", "b", "c"]);
+        let mine: Vec<_> = children.iter().map(ActorRef::index).collect();
+        let listed = within(sim, &parent, |cx| cx.child_list()).unwrap();
+        assert!(listed.iter().map(|child| child.index).eq(mine.clone()));
+        assert!(
+            listed
+                .iter()
+                .all(|child| child.message_type.ends_with("Do"))
+        );
+        // One alone, whatever the strategy; what waits in its mailbox stays.
+        let b = mine[1];
+        note(&children[1], 1);
+        assert_eq!(
+            within(sim, &parent, move |cx| cx.restart_child(b)),
+            Some(true)
+        );
+        let mut entries = log.take();
+        entries.sort();
+        assert_eq!(entries.join(" "), "b+ b1 b~");
+        assert_eq!(incarnation(sim, &children[1]), Some(2));
+        let restarts = move |cx: &mut Context<'_, Puppet>| (cx.stop_child(b), cx.restart_child(b));
+        // Told to stop, it is still there; the stop counts.
+        assert_eq!(
+            within(sim, &parent, restarts).map(|told| told.0),
+            Some(true)
+        );
+        assert!(!children[1].is_alive());
+        assert_eq!(log.line(), "b-");
+        let after = within(sim, &parent, |cx| (cx.children(), cx.child_list().len()));
+        assert_eq!(after, Some((2, 2)));
+        assert_eq!(within(sim, &parent, restarts), Some((false, false)), "gone");
+        // Only one's own.
+        let (top, stranger) = (
+            parent.index(),
+            sim.spawn(Puppet::factory("s", &log)).unwrap(),
+        );
+        let other = stranger.index();
+        let both =
+            move |cx: &mut Context<'_, Puppet>| (cx.stop_child(top), cx.restart_child(other));
+        assert_eq!(within(sim, &parent, both), Some((false, false)));
+        assert!(parent.is_alive() && stranger.is_alive());
+    });
+}
+
+/// Asked for while siblings that are restarted together take turns: the order stays.
+#[test]
+fn row31_row46_a_restart_by_request_among_others() {
+    check_seeds(100, |sim| {
+        let gate = Gate::default();
+        let second = [Hook::Wait(gate.clone()), Hook::Fine, Hook::Fine, Hook::Fine];
+        let (log, parent, children) = family_of_four(sim, Supervision::all_for_one(), second);
+        assert!(children[3].tell(Do::Fail("x")).is_ok());
+        let steps = sim.below(40);
+        sim.run_steps(steps);
+        let which = sim.below(4);
+        let index = children[which].index();
+        assert_eq!(
+            within(sim, &parent, move |cx| cx.restart_child(index)),
+            Some(true)
+        );
+        gate.open();
+        sim.run_until_idle();
+        let made = with_end(&log.take(), '+');
+        assert!("abcd".chars().all(|name| made.contains(name)), "{made}");
+        for child in &children {
+            note(child, 1);
+        }
+        sim.run_until_idle();
+        assert_eq!(log.len(), 4, "{made}: nobody is left waiting");
+    });
 }
 
 #[test]

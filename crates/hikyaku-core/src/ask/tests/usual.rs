@@ -4,6 +4,7 @@ use crate::actor_ref::SendError;
 use crate::ask::{Answer, Ask, AskError, Reply};
 use crate::cell::CellPtr;
 use crate::sync::{Arc, AtomicUsize, Ordering};
+use crate::{Actor, DeadLetterReason, Failure, System};
 use core::future::Future;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
@@ -48,6 +49,16 @@ fn pair<T>() -> (Answer<T>, Reply<T>) {
 fn nobody() -> CellPtr {
     // SAFETY: only the address is used.
     unsafe { CellPtr::from_ptr(core::ptr::without_provenance_mut(64)) }
+}
+
+struct Deaf;
+
+impl Actor for Deaf {
+    type Msg = ();
+
+    async fn handle(&mut self, (): (), _: &mut crate::Context<'_, Self>) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 fn poll<T>(ask: &mut Answer<T>, waker: &Waker) -> Poll<Result<T, AskError>> {
@@ -146,7 +157,21 @@ fn values_that_nobody_reads_are_dropped() {
 }
 
 #[test]
-fn a_refused_question_says_why_once() {
+fn row30_a_refused_question_says_why_and_is_a_dead_letter() {
+    let letters = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&letters);
+    let (system, _workers) = System::builder("test")
+        .on_dead_letter(move |letter| {
+            assert_eq!(letter.reason, DeadLetterReason::Bounced);
+            assert_eq!(letter.sender, None, "sent by no actor");
+            assert!(letter.message.is::<Reply<u32>>());
+            // Relaxed: one thread.
+            count.fetch_add(1, Ordering::Relaxed);
+        })
+        .build()
+        .unwrap();
+    let actor = system.spawn(|| Deaf).unwrap();
+    let target = actor.cell();
     for (refused, error) in [
         (
             SendError::Full as fn(Reply<u32>) -> SendError<Reply<u32>>,
@@ -154,11 +179,13 @@ fn a_refused_question_says_why_once() {
         ),
         (SendError::Closed, AskError::Closed),
     ] {
-        let mut ask = Ask::send(nobody(), |made| made, |made| Err(refused(made)));
+        let mut ask = Ask::send(target, |made| made, |made| Err(refused(made)));
         let poll = pin!(&mut ask).poll(&mut Context::from_waker(NONE));
         assert_eq!(poll, Poll::Ready(Err(error)));
-        drop(Ask::send(nobody(), |made| made, |made| Err(refused(made))));
+        drop(Ask::send(target, |made| made, |made| Err(refused(made))));
     }
+    // Relaxed: one thread.
+    assert_eq!(letters.load(Ordering::Relaxed), 4);
 }
 
 #[test]

@@ -533,6 +533,19 @@ fn row21_the_foreman_hires_for_what_is_stranded_and_at_once_if_impatient() {
 }
 
 #[test]
+fn where_the_number_of_workers_is_fixed_there_is_nobody_to_call() {
+    let stage = Stage::new(2, true);
+    stage.coordinator.inject(cell(1));
+    let shortage = stage
+        .coordinator
+        .look(&mut Outlook::default(), false, Waker::noop());
+    assert_eq!((shortage, stage.coordinator.hire()), (Shortage::Not, None));
+    // What is shown of a coordinator names no waker.
+    let (coordinator, _, _) = adaptive();
+    assert!(format!("{:?}", coordinator.idle).contains("Call"));
+}
+
+#[test]
 fn row21_a_sleeper_may_leave_unless_it_is_needed() {
     let (coordinator, calls, waker) = adaptive();
     let retire = |worker| coordinator.retire(coordinator.lane(worker));
