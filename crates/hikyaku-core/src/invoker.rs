@@ -639,6 +639,14 @@ unsafe fn from_all<M: Send + 'static>(
         // The handler's future may need the place that it came from.
         drain.put_back(first);
     }
+    if notes & rare::EXTRA != 0
+        // SAFETY: the ticket is held.
+        && let Some(message) = unsafe { Stash::held(cell) }
+    {
+        // SAFETY: a message of the actor.
+        unsafe { meet(cell, &message) };
+        return Next::Message(message);
+    }
     let mut out = MaybeUninit::<M>::uninit();
     let place = out.as_mut_ptr().cast();
     if notes & rare::DUE != 0 {
@@ -754,7 +762,7 @@ unsafe fn pause<A: Actor>(cell: CellPtr) {
             diary.settle();
         }
         if notes & rare::EXTRA != 0 {
-            settle_extra(cell);
+            settle_extra::<A::Msg>(cell);
         }
     }
 }
@@ -764,7 +772,7 @@ unsafe fn pause<A: Actor>(cell: CellPtr) {
 /// # Safety
 /// As [`run`].
 #[cold]
-unsafe fn settle_extra(cell: CellPtr) {
+unsafe fn settle_extra<M: Send + 'static>(cell: CellPtr) {
     // SAFETY: the ticket is held.
     unsafe {
         if !cell.mailbox().busy.get() {
@@ -776,7 +784,8 @@ unsafe fn settle_extra(cell: CellPtr) {
             drop(core::mem::take(&mut extra.wants_room));
         }
         let extra = cell.extra();
-        if extra.middleware.is_none() && extra.stash.is_none() && extra.wants_room.is_empty() {
+        let is_seen = extra.middleware.is_some() || !extra.wants_room.is_empty();
+        if !is_seen && !Stash::<M>::has_next(cell) {
             let state = cell.mailbox();
             state.rare.set(state.rare.get() & !rare::EXTRA);
         }

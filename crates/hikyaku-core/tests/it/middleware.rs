@@ -4,10 +4,13 @@ use crate::puppet::{Count, Counted, Do, Gate, Log, Puppet, mortal, within};
 use hikyaku_core::{
     Actor, AskError, Context, DeadLetterReason, Deadline, Decision, Done, Failure, Incoming,
     MailboxOptions, MessageOutcome, Middleware, PauseWhileFull, RateLimit, ResumeCondition,
-    SpawnError, SpawnMiddleware, SpawnOptions, Spawning, SuspendReason, TimeToLive, TokenBucket,
+    SpawnError, SpawnMiddleware, SpawnOptions, Spawning, SuspendReason, TimeToLive, Timer,
+    TokenBucket,
 };
 use hikyaku_testkit::{Sim, check_seeds};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{self, Poll};
 use std::time::Duration;
 
 const fn ms(n: u64) -> Duration {
@@ -598,6 +601,52 @@ fn row85_a_rate_limit_holds_or_refuses() {
                 assert_eq!((stats.count, stats.resumes, stats.total), (3, 3, ms(30)));
             }
         });
+    }
+}
+
+/// What comes from timers and streams comes in its order, too, although it comes before what waits.
+#[test]
+fn row85_row79_what_is_held_keeps_its_place_among_ticks_and_items() {
+    type Begin = fn(&mut Context<'_, Puppet>);
+    let cases: [(&str, Begin); 3] = [
+        ("ticks", |cx| {
+            for n in 1..5 {
+                cx.start_timer(n, Timer::once(ms(n), Do::Note(n))).unwrap();
+            }
+        }),
+        ("items", |cx| {
+            let items = Items(1..5);
+            cx.attach_stream(items, Do::Note, || None).unwrap();
+        }),
+        ("a message that ticks come after", |cx| {
+            cx.me().tell(Do::Note(1)).unwrap();
+            for n in 2..5 {
+                cx.start_timer(n, Timer::once(ms(9 + n), Do::Note(n)))
+                    .unwrap();
+            }
+        }),
+    ];
+    for (name, begin) in cases {
+        check_seeds(20, |sim| {
+            let log = Log::default();
+            let limit = RateLimit::new(ms(30), 1);
+            let options = SpawnOptions::new().middleware(limit);
+            let actor = sim.spawn_with(options, Puppet::factory("", &log)).unwrap();
+            actor.tell(Do::call(begin)).unwrap();
+            sim.run_for(ms(1000));
+            assert_eq!(log.line(), "+ 1 2 3 4", "{name}");
+        });
+    }
+}
+
+/// A stream of numbers that are there.
+struct Items(std::ops::Range<u64>);
+
+impl futures_core::Stream for Items {
+    type Item = u64;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut task::Context<'_>) -> Poll<Option<u64>> {
+        Poll::Ready(self.get_mut().0.next())
     }
 }
 
