@@ -657,7 +657,9 @@ unsafe fn from_all<M: Send + 'static>(
         }
         state.rare.set(state.rare.get() & !rare::DUE);
     }
+    let control = annex.and_then(|annex| annex.next_control(cell));
     if notes & rare::EXTRA != 0
+        && control.is_none()
         // SAFETY: the ticket is held.
         && let Some(message) = unsafe { Stash::next(cell) }
     {
@@ -665,7 +667,6 @@ unsafe fn from_all<M: Send + 'static>(
         unsafe { meet(cell, &message) };
         return Next::Message(message);
     }
-    let control = annex.and_then(|annex| annex.next_control(cell));
     if notes & rare::SIGNALS != 0 && control.is_none() {
         let mark = match annex {
             None => drain.mark(),

@@ -197,8 +197,8 @@ impl<A: Actor> Context<'_, A> {
         self.stash_if_any().map_or(0, |stash| stash.stashed.len())
     }
 
-    /// Has all stashed messages handled next, before those in the mailbox, in the order in which they were stashed;
-    /// how many. A message that is stashed meanwhile waits for the next time.
+    /// Has all stashed messages handled next, before those in the mailbox but for control messages, in the order in
+    /// which they were stashed; how many. A message that is stashed meanwhile waits for the next time.
     pub fn unstash_all(&mut self) -> usize {
         self.unstash(usize::MAX)
     }
