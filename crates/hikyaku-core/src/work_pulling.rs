@@ -183,7 +183,7 @@ impl<W: Work> WorkPoolBuilder<W> {
     }
 
     /// Jobs with the same key are done one after the other, in their order, and by the same worker as long as
-    /// there are any.
+    /// there are any. A panic in `key` means: none.
     pub fn sticky(mut self, key: fn(&W::Job) -> u64) -> Self {
         self.key = Some(key);
         self

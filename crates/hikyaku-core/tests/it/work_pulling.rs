@@ -649,3 +649,57 @@ fn row85_whatever_fails_each_job_has_one_outcome() {
         assert_eq!(shown.len(), counts[1] + counts[2]);
     });
 }
+
+/// What runs of the program's in the pool's own handler does no harm to the jobs of others.
+#[cfg(feature = "std")]
+#[test]
+fn row85_a_panic_in_a_job_s_own_code_is_no_failure_of_the_pool() {
+    /// Panics when it is dropped, if it is to.
+    struct Fragile(bool);
+    impl Drop for Fragile {
+        fn drop(&mut self) {
+            if self.0 && !std::thread::panicking() {
+                panic!("as asked");
+            }
+        }
+    }
+    struct Fine;
+    impl Work for Fine {
+        /// Whether job, result and key are such.
+        type Job = (Fragile, bool, bool, Gate);
+        type Done = Fragile;
+        async fn work(
+            &mut self,
+            (_, done, _, gate): &Self::Job,
+            _: &mut Context<'_, Hand<Self>>,
+        ) -> Result<Fragile, Failure> {
+            gate.pass().await;
+            Ok(Fragile(*done))
+        }
+    }
+    for (job, done, key) in [
+        (true, false, false),
+        (false, true, false),
+        (false, false, true),
+    ] {
+        check_seeds(10, |sim| {
+            let gate = Gate::default();
+            let pool = WorkPool::builder(1, || Fine)
+                .sticky(|(_, _, key, _)| if *key { panic!("as asked") } else { 0 })
+                .spawn(sim.system())
+                .unwrap();
+            sim.run_until_idle();
+            // Nobody waits for the first; the last waits behind it.
+            pool.tell((Fragile(job), done, key, gate.clone())).unwrap();
+            let other = pool.clone();
+            let last = (Fragile(false), false, false, gate.clone());
+            let last = sim.spawn_task(async move { other.submit(last).await });
+            sim.run_until_idle();
+            gate.open();
+            sim.run_until_idle();
+            assert!(matches!(last.take(), Some(Ok(_))));
+            let stats = sim.block_on(pool.stats()).unwrap();
+            assert_eq!((stats.done, sim.system().metrics().restarts), (2, 0));
+        });
+    }
+}
