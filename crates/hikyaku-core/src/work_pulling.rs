@@ -12,6 +12,7 @@ use crate::actor::{Actor, Context};
 use crate::actor_ref::{ActorRef, SendError, Stopped};
 use crate::ask::{AskError, Reply};
 use crate::failure::Failure;
+use crate::mailbox::{InvalidOptions, MailboxOptions};
 use crate::registry::MailboxIndex;
 use crate::supervision::Supervision;
 use crate::sync::Arc;
@@ -200,14 +201,15 @@ impl<W: Work> WorkPoolBuilder<W> {
         self
     }
 
-    /// How each worker is spawned: where it runs, its restarts. A name would be taken by the first.
+    /// How each worker is spawned: where it runs, its restarts. A name would be taken by the first. A worker has one job
+    /// at a time, so its mailbox is always unbounded.
     pub fn workers(mut self, options: SpawnOptions) -> Self {
         self.workers = options;
         self
     }
 
-    /// How the pool itself is spawned: name, mailbox, supervision of the workers. Default: a worker that fails is
-    /// restarted, as often as need be. A decider is not to resume a worker: its job would stay with it until
+    /// How the pool itself is spawned: name, mailbox, supervision of the workers. Default: unbounded, and a worker that
+    /// fails is restarted, as often as need be. A decider is not to resume a worker: its job would stay with it until
     /// [`patience`](WorkSettings::patience) is over.
     pub fn options(mut self, options: SpawnOptions) -> Self {
         self.options = options;
@@ -217,9 +219,10 @@ impl<W: Work> WorkPoolBuilder<W> {
     /// Spawns it. Jobs can be submitted at once.
     ///
     /// # Errors
-    /// As [`System::spawn_with`].
+    /// As [`System::spawn_with`]. [`SpawnError::InvalidOptions`] also for a mailbox that drops the oldest message, which
+    /// might be a worker's: there is [`JobOverflow::Oldest`].
     pub fn spawn(self, system: &System) -> Result<WorkPool<W>, SpawnError> {
-        let (options, factory) = self.keeper();
+        let (options, factory) = self.keeper()?;
         let keeper = system.spawn_with(options, factory)?;
         Ok(WorkPool { keeper })
     }
@@ -227,20 +230,27 @@ impl<W: Work> WorkPoolBuilder<W> {
     /// Spawns it as a child.
     ///
     /// # Errors
-    /// As [`Context::spawn_with`].
+    /// As [`spawn`](Self::spawn).
     pub fn spawn_in<P: Actor>(self, cx: &mut Context<'_, P>) -> Result<WorkPool<W>, SpawnError> {
-        let (options, factory) = self.keeper();
+        let (options, factory) = self.keeper()?;
         let keeper = cx.spawn_with(options, factory)?;
         Ok(WorkPool { keeper })
     }
 
-    fn keeper(mut self) -> (SpawnOptions, impl FnMut() -> Keeper<W> + Send) {
+    fn keeper(mut self) -> Result<(SpawnOptions, impl FnMut() -> Keeper<W> + Send), SpawnError> {
         let mut options = core::mem::take(&mut self.options);
+        // Not the system's kind, which is chosen for others.
+        let mailbox = *options.mailbox.get_or_insert_default();
+        if mailbox.drops_oldest() {
+            let text = "a work pool's mailbox must not drop the oldest message";
+            return Err(SpawnError::InvalidOptions(InvalidOptions(text)));
+        }
+        self.workers.mailbox = Some(MailboxOptions::unbounded());
         if options.supervision.is_none() {
             options = options.supervision(Supervision::one_for_one().unlimited_restarts());
         }
         let plan = Arc::new(self);
-        (options, move || Keeper::new(Arc::clone(&plan)))
+        Ok((options, move || Keeper::new(Arc::clone(&plan))))
     }
 }
 

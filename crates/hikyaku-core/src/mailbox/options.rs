@@ -197,6 +197,10 @@ impl MailboxOptions {
         self.overflow == MailboxOverflowPolicy::DropNewest
     }
 
+    pub(crate) fn drops_oldest(&self) -> bool {
+        self.overflow == MailboxOverflowPolicy::DropOldest
+    }
+
     pub(crate) fn needs_annex(&self) -> bool {
         self.control.is_some()
             || self.priority.is_some()
@@ -275,7 +279,7 @@ impl MailboxOptions {
                 "a mailbox that grows needs a `max` above its capacity",
             ),
             (
-                self.overflow == MailboxOverflowPolicy::DropOldest && self.priority.is_some(),
+                self.drops_oldest() && self.priority.is_some(),
                 "dropping the oldest and an order by priority exclude each other",
             ),
             (
