@@ -519,7 +519,9 @@ impl CellPtr {
             });
             let cell = Self(header);
             if rare != 0 {
-                cell.mailbox().rare.set(rare);
+                // Beside what the mailbox has noted itself.
+                let notes = &cell.mailbox().rare;
+                notes.set(notes.get() | rare);
             }
             Typed::<A, F>::factory(cell).write(factory);
             if let Some(stock) = stock {
