@@ -12,7 +12,7 @@ use crate::actor::{Actor, Context};
 use crate::actor_ref::{ActorRef, SendError, Stopped};
 use crate::ask::{AskError, Reply};
 use crate::failure::Failure;
-use crate::mailbox::{InvalidOptions, MailboxOptions};
+use crate::mailbox::MailboxOptions;
 use crate::registry::MailboxIndex;
 use crate::supervision::Supervision;
 use crate::sync::Arc;
@@ -208,8 +208,9 @@ impl<W: Work> WorkPoolBuilder<W> {
         self
     }
 
-    /// How the pool itself is spawned: name, mailbox, supervision of the workers. Default: unbounded, and a worker that
-    /// fails is restarted, as often as need be. A decider is not to resume a worker: its job would stay with it until
+    /// How the pool itself is spawned: name, supervision of the workers. Default: a worker that fails is restarted, as
+    /// often as need be. Its mailbox is always unbounded: it is what the workers report to, and what bounds the jobs is
+    /// their [`capacity`](WorkSettings::capacity). A decider is not to resume a worker: its job would stay with it until
     /// [`patience`](WorkSettings::patience) is over.
     pub fn options(mut self, options: SpawnOptions) -> Self {
         self.options = options;
@@ -219,10 +220,9 @@ impl<W: Work> WorkPoolBuilder<W> {
     /// Spawns it. Jobs can be submitted at once.
     ///
     /// # Errors
-    /// As [`System::spawn_with`]. [`SpawnError::InvalidOptions`] also for a mailbox that drops the oldest message, which
-    /// might be a worker's: there is [`JobOverflow::Oldest`].
+    /// As [`System::spawn_with`].
     pub fn spawn(self, system: &System) -> Result<WorkPool<W>, SpawnError> {
-        let (options, factory) = self.keeper()?;
+        let (options, factory) = self.keeper();
         let keeper = system.spawn_with(options, factory)?;
         Ok(WorkPool { keeper })
     }
@@ -230,27 +230,23 @@ impl<W: Work> WorkPoolBuilder<W> {
     /// Spawns it as a child.
     ///
     /// # Errors
-    /// As [`spawn`](Self::spawn).
+    /// As [`Context::spawn_with`].
     pub fn spawn_in<P: Actor>(self, cx: &mut Context<'_, P>) -> Result<WorkPool<W>, SpawnError> {
-        let (options, factory) = self.keeper()?;
+        let (options, factory) = self.keeper();
         let keeper = cx.spawn_with(options, factory)?;
         Ok(WorkPool { keeper })
     }
 
-    fn keeper(mut self) -> Result<(SpawnOptions, impl FnMut() -> Keeper<W> + Send), SpawnError> {
+    fn keeper(mut self) -> (SpawnOptions, impl FnMut() -> Keeper<W> + Send) {
         let mut options = core::mem::take(&mut self.options);
-        // Not the system's kind, which is chosen for others.
-        let mailbox = *options.mailbox.get_or_insert_default();
-        if mailbox.drops_oldest() {
-            let text = "a work pool's mailbox must not drop the oldest message";
-            return Err(SpawnError::InvalidOptions(InvalidOptions(text)));
-        }
-        self.workers.mailbox = Some(MailboxOptions::unbounded());
+        // Neither what is given nor the system's kind: a report that finds no room would be waited for.
+        options.mailbox = Some(MailboxOptions::unbounded());
+        self.workers.mailbox = options.mailbox;
         if options.supervision.is_none() {
             options = options.supervision(Supervision::one_for_one().unlimited_restarts());
         }
         let plan = Arc::new(self);
-        Ok((options, move || Keeper::new(Arc::clone(&plan))))
+        (options, move || Keeper::new(Arc::clone(&plan)))
     }
 }
 
@@ -317,7 +313,7 @@ impl<W: Work> WorkPool<W> {
     /// Hands in a job, and waits until it is done. It is handed in now, not when the future is first polled.
     ///
     /// # Errors
-    /// [`JobError`], see there. [`JobError::Discarded`] also if the pool has a bounded mailbox, and that is full.
+    /// [`JobError`], see there.
     ///
     /// # Cancel safety
     /// Dropping the future gives up the answer; the job is done all the same.
@@ -330,7 +326,6 @@ impl<W: Work> WorkPool<W> {
             answer.await.unwrap_or_else(|error| {
                 Err(match error {
                     AskError::Closed => JobError::Closed,
-                    AskError::Full => JobError::Discarded,
                     _ => JobError::Lost,
                 })
             })
@@ -340,7 +335,7 @@ impl<W: Work> WorkPool<W> {
     /// Hands in a job whose outcome nobody waits for.
     ///
     /// # Errors
-    /// [`SendError`] with the job, if the pool has ended or its own mailbox is full.
+    /// [`SendError::Closed`] with the job, if the pool has ended.
     pub fn tell(&self, job: W::Job) -> Result<(), SendError<W::Job>> {
         self.keeper
             .tell(Order::Submit(job, None))

@@ -197,10 +197,6 @@ impl MailboxOptions {
         self.overflow == MailboxOverflowPolicy::DropNewest
     }
 
-    pub(crate) fn drops_oldest(&self) -> bool {
-        self.overflow == MailboxOverflowPolicy::DropOldest
-    }
-
     pub(crate) fn needs_annex(&self) -> bool {
         self.control.is_some()
             || self.priority.is_some()
@@ -279,7 +275,7 @@ impl MailboxOptions {
                 "a mailbox that grows needs a `max` above its capacity",
             ),
             (
-                self.drops_oldest() && self.priority.is_some(),
+                self.overflow == MailboxOverflowPolicy::DropOldest && self.priority.is_some(),
                 "dropping the oldest and an order by priority exclude each other",
             ),
             (

@@ -50,11 +50,10 @@ impl<W: Work> fmt::Debug for Assignment<W> {
 }
 
 impl<W: Work> Hand<W> {
-    /// Waits for room: what is not reported would be waited for.
-    async fn report(&mut self, order: Order<W>) {
+    fn report(&self, order: Order<W>) {
         // If the keeper is about to end, so is this worker.
         if let Some(keeper) = self.keeper.upgrade() {
-            let _ = keeper.send(order).await;
+            let _ = keeper.tell(order);
         }
     }
 }
@@ -63,8 +62,7 @@ impl<W: Work> Actor for Hand<W> {
     type Msg = Assignment<W>;
 
     async fn started(&mut self, cx: &mut Context<'_, Self>) -> Result<(), Failure> {
-        let ready = Order::Ready(self.place, cx.index());
-        self.report(ready).await;
+        self.report(Order::Ready(self.place, cx.index()));
         Ok(())
     }
 
@@ -75,7 +73,7 @@ impl<W: Work> Actor for Hand<W> {
     ) -> Result<(), Failure> {
         let done = self.worker.work(&job, cx).await?;
         drop(job);
-        self.report(Order::Done(self.place, number, done)).await;
+        self.report(Order::Done(self.place, number, done));
         Ok(())
     }
 }
