@@ -134,6 +134,21 @@ fn row79_the_chain_in_order_and_back_whatever_the_handler_does() {
 }
 
 #[test]
+fn row79_a_system_that_loses_its_workers_cancels_the_message_in_hand() {
+    check_seeds(20, |sim| {
+        let log = Log::default();
+        let (mut sim, options) = three(sim, &log, |_| Decision::Pass);
+        let actor = sim.spawn_with(options, Puppet::factory("", &log)).unwrap();
+        actor.tell(Do::Pass(1, Gate::default())).unwrap();
+        actor.tell(Do::Note(2)).unwrap();
+        sim.run_until_idle();
+        assert_eq!(log.line(), "+ a( b( c( <1");
+        sim.drop_workers();
+        assert_eq!(log.line(), ")c:cancelled )b:cancelled )a:cancelled");
+    });
+}
+
+#[test]
 fn row79_a_linked_actor_s_end_cancels_the_message_in_hand() {
     check_seeds(20, |sim| {
         let log = Log::default();
