@@ -382,6 +382,55 @@ fn layout_with_tail<M>(base: Layout, slots: Option<usize>) -> Option<(Layout, u3
     ))
 }
 
+/// The part that only a child has; null without a parent, `None` without memory.
+fn make_kin(parent: Option<CellPtr>) -> Option<*mut Kin> {
+    let Some(parent) = parent else {
+        return Some(ptr::null_mut());
+    };
+    let kin = pool::try_take(Layout::new::<Kin>())?.cast::<Kin>();
+    // SAFETY: fresh memory of the layout.
+    unsafe {
+        kin.write(Kin {
+            parent,
+            previous: Cell::new(None),
+            next: Cell::new(None),
+        });
+    }
+    Some(kin.as_ptr())
+}
+
+/// The cold box of a new cell, null if it needs none, and the runner's note of what is in it.
+fn make_cold(birth: &mut Birth) -> (*mut Cold, u8) {
+    let plain = birth.name.is_none()
+        && birth.throughput.is_none()
+        && birth.supervision.is_none()
+        && birth.extra.is_none();
+    if plain {
+        return (ptr::null_mut(), 0);
+    }
+    let mut notes = 0;
+    let extra = birth.extra.take().map(|extra| {
+        let extra = *extra;
+        let middleware = (!extra.middleware.is_empty()).then(|| Chain::new(extra.middleware));
+        if middleware.is_some() {
+            notes = rare::EXTRA;
+        }
+        Box::new(Extra {
+            middleware,
+            stash_capacity: extra.stash_capacity,
+            ..Extra::default()
+        })
+    });
+    let cold = Box::new(Cold {
+        name: birth.name.take(),
+        throughput: birth.throughput,
+        supervision: birth.supervision.take(),
+        extra,
+        ..Cold::default()
+    });
+    (Box::into_raw(cold), notes)
+}
+
 /// # Safety
 /// Null, or taken from the pool as such, and used no more.
 unsafe fn free_kin(kin: *mut Kin) {
@@ -430,28 +479,14 @@ pub(crate) struct Birth {
 impl CellPtr {
     /// Makes a cell with one strong reference and the ticket out; `None` if there is no memory.
     /// It gets its index by [`CellPtr::set_index`].
-    pub(crate) fn new<A: Actor, F: FnMut() -> A>(birth: Birth, factory: F) -> Option<Self> {
+    pub(crate) fn new<A: Actor, F: FnMut() -> A>(mut birth: Birth, factory: F) -> Option<Self> {
         let slots = birth.mailbox.slots();
         let (layout, tail) = layout_with_tail::<A::Msg>(Typed::<A, F>::PARTS.layout, slots)?;
         let stock = match slots {
             Some(slots) => Some(Stock::new(&birth, slots)?),
             None => None,
         };
-        let kin = match birth.parent {
-            Some(parent) => {
-                let kin = pool::try_take(Layout::new::<Kin>())?.cast::<Kin>();
-                // SAFETY: fresh memory of the layout.
-                unsafe {
-                    kin.write(Kin {
-                        parent,
-                        previous: Cell::new(None),
-                        next: Cell::new(None),
-                    });
-                }
-                kin.as_ptr()
-            }
-            None => ptr::null_mut(),
-        };
+        let kin = make_kin(birth.parent)?;
         let Some(header) = pool::try_take(layout) else {
             // SAFETY: made above, and nobody else has it.
             unsafe { free_kin(kin) };
@@ -459,37 +494,9 @@ impl CellPtr {
         };
         let header = header.cast::<Header>();
         let own_throughput = birth.throughput.is_some();
-        let plain = birth.name.is_none()
-            && birth.throughput.is_none()
-            && birth.supervision.is_none()
-            && birth.extra.is_none();
-        let mut rare = 0;
-        let cold = if plain {
-            ptr::null_mut()
-        } else {
-            let extra = birth.extra.map(|extra| {
-                let SpawnExtra {
-                    middleware,
-                    stash_capacity,
-                } = *extra;
-                let middleware = (!middleware.is_empty()).then(|| Chain::new(middleware));
-                if middleware.is_some() {
-                    rare = rare::EXTRA;
-                }
-                Box::new(Extra {
-                    middleware,
-                    stash_capacity,
-                    ..Extra::default()
-                })
-            });
-            Box::into_raw(Box::new(Cold {
-                name: birth.name,
-                throughput: birth.throughput,
-                supervision: birth.supervision,
-                extra,
-                ..Cold::default()
-            }))
-        };
+        let annex = stock.as_ref().is_some_and(Stock::has_annex);
+        let annex = if annex { rare::ANNEX } else { 0 };
+        let (cold, extra) = make_cold(&mut birth);
         // SAFETY: alive because somebody spawns.
         unsafe { birth.home.as_ref() }.move_in_cell();
         // SAFETY: fresh memory of the layout; slot and tail are inside it.
@@ -511,16 +518,13 @@ impl CellPtr {
                         own_throughput,
                         birth.policy,
                     ),
-                    stock.as_ref().is_some_and(Stock::has_annex),
+                    annex | extra,
                 ),
                 vtable: &Typed::<A, F>::VTABLE,
                 cold: Cell::new(cold),
                 context: Cell::new(header.as_ptr()),
             });
             let cell = Self(header);
-            if rare != 0 {
-                cell.mailbox().rare.set(rare);
-            }
             Typed::<A, F>::factory(cell).write(factory);
             if let Some(stock) = stock {
                 Room::<A::Msg>::write(cell.room::<A::Msg>(), stock);

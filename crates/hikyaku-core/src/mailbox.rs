@@ -316,7 +316,8 @@ pub(crate) mod rare {
 }
 
 impl QueueMailbox {
-    pub(crate) fn new(options: CellOptions, has_annex: bool) -> Self {
+    /// `notes`: see [`rare`].
+    pub(crate) fn new(options: CellOptions, notes: u8) -> Self {
         Self {
             word: Word::held(),
             chain: Cell::new(Chain::EMPTY),
@@ -331,7 +332,7 @@ impl QueueMailbox {
             marks: Marks(Cell::new(Marks::VACANT)),
             rest: Cell::new(Rest::Active),
             ending: Cell::new(Ending::Not),
-            rare: Cell::new(if has_annex { rare::ANNEX } else { 0 }),
+            rare: Cell::new(notes),
         }
     }
 }
