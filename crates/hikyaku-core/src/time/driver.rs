@@ -144,6 +144,12 @@ impl ManualDriver {
         handle.map(|handle| handle.now())
     }
 
+    /// Has the system stopped, or was it never built? Nothing will be due then.
+    pub fn is_stopped(&self) -> bool {
+        let handle = self.0.with(|handle| handle.clone());
+        handle.is_none_or(|handle| handle.0.is_stopped())
+    }
+
     /// As [`tick`](Self::tick); `waker` is woken when an earlier timer comes in.
     pub fn tick_waking(&self, waker: &Waker) -> Option<NextTick> {
         let handle = self.0.with(|handle| handle.clone());
