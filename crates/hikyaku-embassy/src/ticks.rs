@@ -82,7 +82,15 @@ mod tests {
 
     #[test]
     fn a_due_time_is_reached_at_its_tick_and_not_before() {
-        for due in [0, 1, 999, 1_000_000, 1_000_001, 999_999_999, 86_400 * NANOS + 7] {
+        for due in [
+            0,
+            1,
+            999,
+            1_000_000,
+            1_000_001,
+            999_999_999,
+            86_400 * NANOS + 7,
+        ] {
             let due = Duration::from_nanos(due);
             let tick = tick_of(due);
             assert!(duration_of(tick) >= due, "{due:?}");
