@@ -39,9 +39,8 @@ use crate::pool;
 use crate::registry::MailboxIndex;
 use crate::state::{Next, Orders, Rest};
 use crate::supervision::{RestartPolicy, Supervision, Tally};
-use crate::sync::{self, Arc, AtomicU32, Ordering};
+use crate::sync::{self, Arc, AtomicU32, Map, Ordering};
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::any::TypeId;
@@ -115,7 +114,7 @@ pub(crate) struct Cold {
     /// How it supervises its children.
     pub(crate) supervision: Option<Box<Supervision>>,
     /// What is remembered of children that failed; of the actor itself, if it has no parent.
-    pub(crate) tallies: BTreeMap<MailboxIndex, Tally>,
+    pub(crate) tallies: Map<MailboxIndex, Tally>,
     /// Who is told when it ends, and tells it.
     pub(crate) links: Vec<WeakCell>,
     pub(crate) watchers: Vec<Arc<Notice>>,
@@ -404,25 +403,27 @@ impl CellPtr {
             }
             None => ptr::null_mut(),
         };
-        let Some(header) = pool::try_take(layout) else {
-            // SAFETY: made above, and nobody else has it.
-            unsafe { free_kin(kin) };
-            return None;
-        };
-        let header = header.cast::<Header>();
         let own_throughput = birth.throughput.is_some();
         let plain =
             birth.name.is_none() && birth.throughput.is_none() && birth.supervision.is_none();
-        let cold = if plain {
-            ptr::null_mut()
-        } else {
-            Box::into_raw(Box::new(Cold {
+        let cold = match plain {
+            true => Some(None),
+            false => pool::try_box(Cold {
                 name: birth.name,
                 throughput: birth.throughput,
                 supervision: birth.supervision,
                 ..Cold::default()
-            }))
+            })
+            .map(Some),
         };
+        let taken = cold.and_then(|cold| Some((cold, pool::try_take(layout)?)));
+        let Some((cold, header)) = taken else {
+            // SAFETY: made above, and nobody else has it.
+            unsafe { free_kin(kin) };
+            return None;
+        };
+        let cold = cold.map_or(ptr::null_mut(), Box::into_raw);
+        let header = header.cast::<Header>();
         // SAFETY: `home` is the inside of an `Arc`, alive because somebody spawns.
         unsafe { Arc::increment_strong_count(birth.home.as_ptr()) };
         // SAFETY: fresh memory of the layout; slot and tail are inside it.
@@ -639,6 +640,20 @@ impl CellPtr {
         }
         // SAFETY: just checked; exclusive as the caller promises.
         unsafe { &mut *cold.get() }
+    }
+
+    /// Makes the cold box if need be; false if there is no memory.
+    ///
+    /// # Safety
+    /// As [`cold`](Self::cold).
+    pub(crate) unsafe fn make_cold(&self) -> bool {
+        let cold = &self.header().cold;
+        if cold.get().is_null()
+            && let Some(made) = pool::try_box(Cold::default())
+        {
+            cold.set(Box::into_raw(made));
+        }
+        !cold.get().is_null()
     }
 
     /// The deadline of the message in hand, if it has one. *Runner.*

@@ -70,6 +70,8 @@ mod failure;
 mod foreman;
 mod invoker;
 mod mailbox;
+#[allow(dead_code, reason = "with `std`, `sync.rs` takes a tree instead")]
+mod map;
 mod pipe;
 mod pool;
 mod ready;

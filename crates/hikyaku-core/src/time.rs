@@ -30,6 +30,7 @@ use crate::clock::Clock;
 use crate::dispatcher::Home;
 use crate::state::Orders;
 use crate::sync::{self, Arc, Mutex, Weak};
+use alloc::collections::TryReserveError;
 use core::fmt;
 use core::task::Waker;
 use core::time::Duration;
@@ -91,17 +92,26 @@ pub(crate) enum NotSet {
 const PORTION: usize = 32;
 
 impl Time {
-    pub(crate) fn new(clock: Arc<dyn Clock>, resolution: Duration) -> Self {
-        Self {
+    /// With room for so many timers from the start, and no more, or for as many as there is memory for.
+    pub(crate) fn new(
+        clock: Arc<dyn Clock>,
+        resolution: Duration,
+        most: Option<u32>,
+    ) -> Result<Self, TryReserveError> {
+        let wheel = match most {
+            Some(most) => Wheel::with_capacity(most)?,
+            None => Wheel::new(),
+        };
+        Ok(Self {
             clock,
             resolution,
             turning: Mutex::new(Turning {
-                wheel: Wheel::new(),
+                wheel,
                 waker: None,
                 back_at: u64::MAX,
                 stopped: false,
             }),
-        }
+        })
     }
 
     pub(crate) fn now(&self) -> Duration {

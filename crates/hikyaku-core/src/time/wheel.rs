@@ -138,10 +138,6 @@ impl<T> Wheel<T> {
     }
 
     /// A wheel at tick 0 that takes this many timers at a time. It allocates now and never again.
-    #[allow(
-        dead_code,
-        reason = "for systems that allocate nothing after their start"
-    )]
     pub(crate) fn with_capacity(capacity: u32) -> Result<Self, TryReserveError> {
         let mut wheel = Self::new();
         wheel.nodes.try_reserve_exact(capacity as usize)?;

@@ -34,7 +34,12 @@ impl Stage {
     fn new() -> Self {
         let now = Arc::new(Mutex::new(Duration::ZERO));
         Self {
-            time: Time::new(Arc::new(Hand(Arc::clone(&now))), Duration::from_millis(1)),
+            time: Time::new(
+                Arc::new(Hand(Arc::clone(&now))),
+                Duration::from_millis(1),
+                None,
+            )
+            .unwrap(),
             now,
             notes: Arc::new(Mutex::new(Vec::new())),
         }
