@@ -783,8 +783,11 @@ impl SystemBuilder {
     pub fn build(self) -> Result<(System, Vec<Worker>), BuildError> {
         let time = match (&self.clock, &self.driver) {
             (Some(clock), Some(_)) => {
-                let time = Time::new(Arc::clone(clock), self.resolution, self.max_timers);
-                Some(Arc::new(time.map_err(|_| BuildError::OutOfMemory)?))
+                let time = Arc::new(Time::new(Arc::clone(clock), self.resolution));
+                if let Some(timers) = self.max_timers {
+                    time.limit_to(timers).map_err(|_| BuildError::OutOfMemory)?;
+                }
+                Some(time)
             }
             (Some(_), None) => return Err(BuildError::NoTickDriver),
             (None, Some(_)) => return Err(BuildError::NoClock),

@@ -88,30 +88,30 @@ pub(crate) enum NotSet {
     Stopped,
 }
 
-/// So many are fired between two locks.
-const PORTION: usize = 32;
+/// So many are fired between two locks; they lie on the stack meanwhile.
+const PORTION: usize = if cfg!(target_pointer_width = "64") {
+    32
+} else {
+    4
+};
 
 impl Time {
-    /// With room for so many timers from the start, and no more, or for as many as there is memory for.
-    pub(crate) fn new(
-        clock: Arc<dyn Clock>,
-        resolution: Duration,
-        most: Option<u32>,
-    ) -> Result<Self, TryReserveError> {
-        let wheel = match most {
-            Some(most) => Wheel::with_capacity(most)?,
-            None => Wheel::new(),
-        };
-        Ok(Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>, resolution: Duration) -> Self {
+        Self {
             clock,
             resolution,
             turning: Mutex::new(Turning {
-                wheel,
+                wheel: Wheel::new(),
                 waker: None,
                 back_at: u64::MAX,
                 stopped: false,
             }),
-        })
+        }
+    }
+
+    /// From now on there is room for so many timers, and no more.
+    pub(crate) fn limit_to(&self, timers: u32) -> Result<(), TryReserveError> {
+        self.turning.with(|turning| turning.wheel.limit_to(timers))
     }
 
     pub(crate) fn now(&self) -> Duration {
@@ -218,18 +218,16 @@ impl Time {
 
     /// The system has stopped: who still waits is woken, and nobody comes in any more.
     pub(crate) fn stop(&self) {
-        let (waker, mut wheel) = self.turning.with(|turning| {
+        let waker = self.turning.with(|turning| {
             turning.stopped = true;
-            (
-                turning.waker.take(),
-                core::mem::replace(&mut turning.wheel, Wheel::new()),
-            )
+            turning.waker.take()
         });
         if let Some(waker) = waker {
             sync::wake(waker);
         }
         loop {
-            match wheel.advance(u64::MAX) {
+            // One at a time: the wheel is large for a small stack, and this happens once.
+            match self.turning.with(|turning| turning.wheel.advance(u64::MAX)) {
                 Advance::Fired(target) => target.fire(),
                 Advance::Busy => {}
                 Advance::Done => return,

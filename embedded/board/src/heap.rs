@@ -1,63 +1,94 @@
-//! The heap: a first-fit list that counts what it is asked for.
+//! The memory of actors: what backs the global allocator, and how often it was asked.
+//!
+//! The runtime asks for memory when an actor is spawned and when a list grows. Both backings refuse with a null
+//! pointer, which a spawn hands to its caller as an error.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering;
-use embedded_alloc::LlffHeap;
 use portable_atomic::AtomicUsize;
 
 /// The microbit has 16 KiB of memory; the rest is for the stack.
 const SIZE: usize = if cfg!(board = "microbit") {
-    9 * 1024
+    10 * 1024
 } else {
     64 * 1024
 };
 
+static mut MEMORY: [MaybeUninit<u64>; SIZE / 8] = [MaybeUninit::uninit(); SIZE / 8];
+
+#[cfg(not(feature = "pool"))]
+mod backing {
+    pub(super) use embedded_alloc::LlffHeap as Backing;
+
+    pub(super) const EMPTY: Backing = Backing::empty();
+}
+
+#[cfg(feature = "pool")]
+mod backing {
+    pub(super) use crate::pool::Pool as Backing;
+
+    pub(super) const EMPTY: Backing = Backing::empty();
+}
+
 struct Counting {
-    heap: LlffHeap,
+    backing: backing::Backing,
     allocations: AtomicUsize,
+    used: AtomicUsize,
+    most: AtomicUsize,
 }
 
 #[global_allocator]
 static HEAP: Counting = Counting {
-    heap: LlffHeap::empty(),
+    backing: backing::EMPTY,
     allocations: AtomicUsize::new(0),
+    used: AtomicUsize::new(0),
+    most: AtomicUsize::new(0),
 };
 
-// SAFETY: `LlffHeap` is an allocator; counting changes nothing.
+// SAFETY: the backing is an allocator; counting changes nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // Relaxed: a count.
-        self.allocations.fetch_add(1, Ordering::Relaxed);
         // SAFETY: as the caller promises.
-        unsafe { self.heap.alloc(layout) }
+        let block = unsafe { self.backing.alloc(layout) };
+        if !block.is_null() {
+            // Relaxed, three times: counts.
+            self.allocations.fetch_add(1, Ordering::Relaxed);
+            let before = self.used.fetch_add(layout.size(), Ordering::Relaxed);
+            self.most
+                .fetch_max(before + layout.size(), Ordering::Relaxed);
+        }
+        block
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // Relaxed: a count.
+        self.used.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: as the caller promises.
-        unsafe { self.heap.dealloc(block, layout) }
+        unsafe { self.backing.dealloc(block, layout) }
     }
 }
 
-/// Gives the heap its memory. To be called once, first.
+/// Gives the allocator its memory. To be called once, first.
 pub fn init() {
-    static mut MEMORY: [MaybeUninit<u8>; SIZE] = [MaybeUninit::uninit(); SIZE];
     // SAFETY: called once; nobody else has the memory.
-    unsafe { HEAP.heap.init((&raw mut MEMORY).addr(), SIZE) }
+    unsafe { HEAP.backing.init((&raw mut MEMORY).addr(), SIZE) }
 }
 
-/// How often memory was asked for since the start.
+/// How often memory was given since the start.
 pub fn allocations() -> usize {
     // Relaxed: a count.
     HEAP.allocations.load(Ordering::Relaxed)
 }
 
-/// Bytes in use.
+/// Bytes that were asked for and have not been given back.
 pub fn used() -> usize {
-    HEAP.heap.used()
+    // Relaxed: a count.
+    HEAP.used.load(Ordering::Relaxed)
 }
 
-/// Bytes that are free.
-pub fn free() -> usize {
-    HEAP.heap.free()
+/// The most bytes that were in use.
+pub fn most() -> usize {
+    // Relaxed: a count.
+    HEAP.most.load(Ordering::Relaxed)
 }

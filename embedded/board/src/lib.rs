@@ -8,10 +8,13 @@
 use cortex_m_rt::{ExceptionFrame, exception};
 
 pub mod heap;
+#[cfg(feature = "pool")]
+mod pool;
+pub mod stack;
 pub mod systick;
 
 #[cfg(feature = "print")]
-pub use semihosting::{eprintln, println};
+pub use semihosting::{eprintln, print, println};
 
 /// Ends the emulation; the process that emulates ends with `code`.
 pub fn exit(code: i32) -> ! {

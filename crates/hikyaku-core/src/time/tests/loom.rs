@@ -43,7 +43,7 @@ struct Stage {
 impl Stage {
     fn new() -> Arc<Self> {
         Arc::new(Self {
-            time: Time::new(Arc::new(Still), Duration::from_millis(1), None).unwrap(),
+            time: Time::new(Arc::new(Still), Duration::from_millis(1)),
             bell: Arc::new(Bell {
                 rung: AtomicUsize::new(0),
                 _track: Track::new(()),

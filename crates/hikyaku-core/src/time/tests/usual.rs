@@ -34,12 +34,7 @@ impl Stage {
     fn new() -> Self {
         let now = Arc::new(Mutex::new(Duration::ZERO));
         Self {
-            time: Time::new(
-                Arc::new(Hand(Arc::clone(&now))),
-                Duration::from_millis(1),
-                None,
-            )
-            .unwrap(),
+            time: Time::new(Arc::new(Hand(Arc::clone(&now))), Duration::from_millis(1)),
             now,
             notes: Arc::new(Mutex::new(Vec::new())),
         }
