@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::shell::{self, Outcome, cargo, program, run_tests};
-use crate::{conformance, coverage, records, tidy};
+use crate::{conformance, coverage, firmware, records, size, tidy};
 
 type Job = fn() -> Outcome;
 
@@ -21,8 +21,8 @@ const JOBS: [(&str, Job); 17] = [
     ("miri", miri),
     ("stress", stress),
     ("coverage", || coverage::measure(Some(COVERED))),
-    ("qemu", || needs_firmware("qemu")),
-    ("size", || needs_firmware("size")),
+    ("qemu", firmware::qemu),
+    ("size", size::check),
     ("example", || {
         shell::run(&mut cargo("run --release --example store -- --check"))
     }),
@@ -112,7 +112,7 @@ fn docs() -> Outcome {
 fn no_std() -> Outcome {
     for target in TARGETS {
         shell::run(&mut cargo(&format!(
-            "build -p hikyaku-core --target {target}"
+            "build -p hikyaku-core -p hikyaku-embassy --target {target}"
         )))
         .map_err(|why| {
             format!("{why}\n(the target is there after `rustup target add {target}`)")
@@ -200,17 +200,6 @@ fn miri_on(tests: &[&str]) -> Outcome {
 fn stress() -> Outcome {
     let mut command = cargo("test --release -p hikyaku stress");
     run_tests(command.env("HIKYAKU_STRESS", STRESS))
-}
-
-/// Emulation and size budgets come with the firmware.
-fn needs_firmware(job: &str) -> Outcome {
-    if shell::root().join("embedded").exists() {
-        return Err(format!(
-            "embedded/ exists, and the job `{job}` is not written yet"
-        ));
-    }
-    println!("nothing to do: there is no firmware in embedded/ yet");
-    Ok(())
 }
 
 /// The benchmark runs, and its output can be read by programs.

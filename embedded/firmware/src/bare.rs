@@ -35,7 +35,12 @@ fn tick() {
 
 /// A waker that ends `wfe`, also if it was not begun yet: the processor remembers the event.
 fn event() -> Waker {
-    const VTABLE: RawWakerVTable = RawWakerVTable::new(|_| RAW, |_| cortex_m::asm::sev(), |_| cortex_m::asm::sev(), |_| ());
+    const VTABLE: RawWakerVTable = RawWakerVTable::new(
+        |_| RAW,
+        |_| cortex_m::asm::sev(),
+        |_| cortex_m::asm::sev(),
+        |_| (),
+    );
     const RAW: RawWaker = RawWaker::new(core::ptr::null(), &VTABLE);
     // SAFETY: the functions use no data.
     unsafe { Waker::from_raw(RAW) }

@@ -17,7 +17,7 @@ use hikyaku_core::{
 };
 
 /// How many actors there are.
-const ACTORS: u32 = 5;
+const ACTORS: u32 = 4;
 /// How many messages each is sent from outside.
 const SENT: u32 = 40;
 /// How far a message goes at most.
@@ -92,7 +92,10 @@ impl Actor for Node {
         }
         if chance.one_in(7) {
             let delay = Duration::from_millis(u64::from(chance.next() % 20));
-            cx.start_timer(u64::from(chance.next() % 3), Timer::once(delay, Msg::Tick(chance.0)))?;
+            cx.start_timer(
+                u64::from(chance.next() % 2),
+                Timer::once(delay, Msg::Tick(chance.0)),
+            )?;
         }
         if chance.one_in(31) {
             return Err(Failure::msg("drawn"));
@@ -120,7 +123,7 @@ pub fn play(seed: u32) -> u64 {
         .tick_driver(ticks.clone())
         .throughput(3)
         .max_actors(ACTORS)
-        .max_timers(3 * ACTORS)
+        .max_timers(2 * ACTORS)
         .supervision(Supervision::one_for_one().unlimited_restarts())
         .build();
     let (system, mut workers) = built.unwrap();
@@ -150,7 +153,12 @@ pub fn play(seed: u32) -> u64 {
     while workers[0].poll(100, Waker::noop()) == Turn::Ready {}
     drop(critical_section::with(|cs| PEERS.take(cs)));
     let counted = system.metrics();
-    for count in [counted.handled, counted.failures, counted.restarts, counted.dead_letters] {
+    for count in [
+        counted.handled,
+        counted.failures,
+        counted.restarts,
+        counted.dead_letters,
+    ] {
         note([8, 0, count as u32]);
     }
     critical_section::with(|cs| TRACE.borrow(cs).get())

@@ -38,7 +38,10 @@ impl Actor for Clockwork {
                 cx.start_timer("beat", beat)?;
             }
             Wind::Fired(millis) => {
-                assert!(self.start.elapsed().as_millis() >= millis, "{millis} is early");
+                assert!(
+                    self.start.elapsed().as_millis() >= millis,
+                    "{millis} is early"
+                );
                 self.fired[self.count] = millis;
                 self.count += 1;
                 if self.count == self.fired.len()
@@ -117,7 +120,11 @@ struct Listener;
 impl Actor for Listener {
     type Msg = Reply<u32>;
 
-    async fn handle(&mut self, reply: Reply<u32>, _: &mut Context<'_, Self>) -> Result<(), Failure> {
+    async fn handle(
+        &mut self,
+        reply: Reply<u32>,
+        _: &mut Context<'_, Self>,
+    ) -> Result<(), Failure> {
         Alarm::after_millis(2).await;
         let first = INBOX.receive().await;
         let _ = reply.send(first + INBOX.receive().await);
