@@ -16,7 +16,7 @@ struct Board {
 }
 
 /// The smallest has no room for the assertions that are for tests, which `checked` adds.
-const BOARDS: [Board; 4] = [
+const BOARDS: [Board; 5] = [
     Board {
         name: "microbit",
         target: "thumbv6m-none-eabi",
@@ -36,6 +36,11 @@ const BOARDS: [Board; 4] = [
         name: "mps2-an386",
         target: "thumbv7em-none-eabihf",
         build: "--profile checked",
+    },
+    Board {
+        name: "mps2-an386 with defmt",
+        target: "thumbv7em-none-eabihf",
+        build: "--profile checked --features defmt",
     },
 ];
 

@@ -12,6 +12,8 @@ mod failures;
 mod interrupts;
 mod memory;
 mod messages;
+#[cfg(feature = "defmt")]
+mod records;
 mod seeded;
 mod shutdown;
 mod time;
@@ -55,6 +57,10 @@ async fn all(spawner: Spawner) {
         shutdown::a_graceful_end_handles_what_is_queued,
         shutdown::a_forced_end_leaves_dead_letters,
         bare::actors_run_without_embassy,
+    }
+    #[cfg(feature = "defmt")]
+    run! { bench:
+        records::what_happens_is_written_by_defmt,
     }
     // It needs more than the blocks of a pool in the smallest memory.
     if cfg!(not(feature = "pool")) {
