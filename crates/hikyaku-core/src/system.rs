@@ -20,6 +20,7 @@ use crate::sync::{self, Arc, AtomicU8, AtomicUsize, Map, Mutex, Ordering, Weak};
 use crate::time::{Sleep, Target, TickDriver, TickHandle, Time};
 use crate::worker::Worker;
 use alloc::boxed::Box;
+use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 use core::any::TypeId;
 use core::fmt;
@@ -631,6 +632,7 @@ const DEFAULT_THROUGHPUT: u32 = 1024;
 
 type Listener = Box<dyn Fn(&DeadLetter<'_>) + Send + Sync>;
 type OnFailure = Box<dyn Fn(&FailureReport<'_>) + Send + Sync>;
+type MakeTime = fn(Arc<dyn Clock>, Duration, Option<u32>) -> Result<Arc<Time>, TryReserveError>;
 
 /// Configures a [`System`].
 #[must_use]
@@ -644,7 +646,8 @@ pub struct SystemBuilder {
     seed: u64,
     listener: Option<Listener>,
     on_failure: Option<OnFailure>,
-    driver: Option<Box<dyn TickDriver>>,
+    /// And what it drives, which is not linked where there is none.
+    driver: Option<(Box<dyn TickDriver>, MakeTime)>,
     supervision: Supervision,
     escalation: Escalation,
     resolution: Duration,
@@ -698,7 +701,7 @@ impl SystemBuilder {
 
     /// Who drives the timers.
     pub fn tick_driver(mut self, driver: impl TickDriver) -> Self {
-        self.driver = Some(Box::new(driver));
+        self.driver = Some((Box::new(driver), Time::shared));
         self
     }
 
@@ -782,12 +785,9 @@ impl SystemBuilder {
     /// system with neither clock nor driver is built: it has no timers.
     pub fn build(self) -> Result<(System, Vec<Worker>), BuildError> {
         let time = match (&self.clock, &self.driver) {
-            (Some(clock), Some(_)) => {
-                let time = Arc::new(Time::new(Arc::clone(clock), self.resolution));
-                if let Some(timers) = self.max_timers {
-                    time.limit_to(timers).map_err(|_| BuildError::OutOfMemory)?;
-                }
-                Some(time)
+            (Some(clock), Some((_, make))) => {
+                let time = make(Arc::clone(clock), self.resolution, self.max_timers);
+                Some(time.map_err(|_| BuildError::OutOfMemory)?)
             }
             (Some(_), None) => return Err(BuildError::NoTickDriver),
             (None, Some(_)) => return Err(BuildError::NoClock),
@@ -799,7 +799,7 @@ impl SystemBuilder {
             }
             None => MailboxRegistry::new(self.workers.1 + 1),
         };
-        if let (Some(driver), Some(time)) = (self.driver, &time) {
+        if let (Some((driver, _)), Some(time)) = (self.driver, &time) {
             let handle = TickHandle::new(Arc::clone(time));
             let stop = handle.stop_token();
             driver.start(handle, stop).map_err(BuildError::TickDriver)?;

@@ -37,9 +37,18 @@ use core::time::Duration;
 
 /// The timers of one system.
 pub(crate) struct Time {
+    /// How the wheel is reached. Only [`Time::new`] names these functions, and only who is given a tick driver calls
+    /// it: a program without timers does not link the wheel.
+    verbs: &'static Verbs,
     clock: Arc<dyn Clock>,
     resolution: Duration,
     turning: Mutex<Turning>,
+}
+
+struct Verbs {
+    insert: fn(&Time, Duration, Target) -> Result<TimerId, NotSet>,
+    cancel: fn(&Time, TimerId),
+    stop: fn(&Time),
 }
 
 struct Turning {
@@ -98,6 +107,11 @@ const PORTION: usize = if cfg!(target_pointer_width = "64") {
 impl Time {
     pub(crate) fn new(clock: Arc<dyn Clock>, resolution: Duration) -> Self {
         Self {
+            verbs: &Verbs {
+                insert: Self::insert_now,
+                cancel: Self::cancel_now,
+                stop: Self::stop_now,
+            },
             clock,
             resolution,
             turning: Mutex::new(Turning {
@@ -109,9 +123,17 @@ impl Time {
         }
     }
 
-    /// From now on there is room for so many timers, and no more.
-    pub(crate) fn limit_to(&self, timers: u32) -> Result<(), TryReserveError> {
-        self.turning.with(|turning| turning.wheel.limit_to(timers))
+    /// For a system; with room for so many timers, if there is to be a limit.
+    pub(crate) fn shared(
+        clock: Arc<dyn Clock>,
+        resolution: Duration,
+        most: Option<u32>,
+    ) -> Result<Arc<Self>, TryReserveError> {
+        let time = Arc::new(Self::new(clock, resolution));
+        if let Some(most) = most {
+            time.turning.with(|turning| turning.wheel.limit_to(most))?;
+        }
+        Ok(time)
     }
 
     pub(crate) fn now(&self) -> Duration {
@@ -132,6 +154,10 @@ impl Time {
 
     /// Wakes `target` when the clock shows `due`, or a little later.
     pub(crate) fn insert(&self, due: Duration, target: Target) -> Result<TimerId, NotSet> {
+        (self.verbs.insert)(self, due, target)
+    }
+
+    fn insert_now(&self, due: Duration, target: Target) -> Result<TimerId, NotSet> {
         let due = self.tick_at(due);
         let mut target = Some(target);
         let (inserted, waker) = self.turning.with(|turning| {
@@ -163,6 +189,10 @@ impl Time {
 
     /// Takes a timer back. Nothing happens if it has fired.
     pub(crate) fn cancel(&self, id: TimerId) {
+        (self.verbs.cancel)(self, id);
+    }
+
+    fn cancel_now(&self, id: TimerId) {
         let target = self.turning.with(|turning| turning.wheel.cancel(id));
         drop(target);
     }
@@ -218,6 +248,10 @@ impl Time {
 
     /// The system has stopped: who still waits is woken, and nobody comes in any more.
     pub(crate) fn stop(&self) {
+        (self.verbs.stop)(self);
+    }
+
+    fn stop_now(&self) {
         let waker = self.turning.with(|turning| {
             turning.stopped = true;
             turning.waker.take()
