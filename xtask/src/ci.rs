@@ -10,7 +10,7 @@ type Job = fn() -> Outcome;
 /// Every job by name.
 const JOBS: [(&str, Job); 17] = [
     ("test", test),
-    ("fmt", || shell::run(&mut cargo("fmt --all -- --check"))),
+    ("fmt", fmt),
     ("clippy", clippy),
     ("docs", docs),
     ("tidy", tidy::check),
@@ -97,10 +97,16 @@ fn test() -> Outcome {
     run_tests(&mut cargo("test --workspace"))
 }
 
+fn fmt() -> Outcome {
+    shell::run(&mut cargo("fmt --all -- --check"))?;
+    shell::run(&mut firmware::cargo("fmt --all -- --check"))
+}
+
 fn clippy() -> Outcome {
     shell::run(&mut cargo(
         "clippy --workspace --all-targets -- -D warnings",
-    ))
+    ))?;
+    firmware::clippy()
 }
 
 fn docs() -> Outcome {
@@ -108,7 +114,7 @@ fn docs() -> Outcome {
     shell::run(command.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// The core without its `std` feature, for targets that have no `std` at all.
+/// The core without its `std` feature, and the crate for Embassy, for targets that have no `std` at all.
 fn no_std() -> Outcome {
     for target in TARGETS {
         shell::run(&mut cargo(&format!(

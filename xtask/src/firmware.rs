@@ -62,6 +62,17 @@ pub(crate) fn target_dir() -> PathBuf {
     shell::target_dir("embedded")
 }
 
+/// What is built for boards, as clippy sees it.
+pub(crate) fn clippy() -> Outcome {
+    let target = BOARDS[0].target;
+    for package in ["-p board -p firmware", "-p size --all-features"] {
+        shell::run(&mut cargo(&format!(
+            "clippy --locked {package} --target {target} -- -D warnings"
+        )))?;
+    }
+    shell::run(&mut cargo("clippy --locked -p twin -- -D warnings"))
+}
+
 /// Runs the scenarios on every board.
 pub(crate) fn qemu() -> Outcome {
     needs("qemu-system-arm", "`apt-get install qemu-system-arm`")?;

@@ -157,12 +157,11 @@ fn actors_wait_by_their_own_timers_and_by_those_of_embassy() {
             inbox: &INBOX,
         })
         .unwrap();
-    let questions: [(fn(Reply<&'static str>) -> WaiterMsg, &str); 3] = [
-        (WaiterMsg::ByTimer, "timer"),
+    for (question, answer) in [
+        (WaiterMsg::ByTimer as fn(_) -> _, "timer"),
         (WaiterMsg::ByTimeout, "timeout"),
         (WaiterMsg::AwaitAlarm, "alarm"),
-    ];
-    for (question, answer) in questions {
+    ] {
         assert_eq!(block_on(waiter.ask(question)), Ok(answer));
     }
     let answer = waiter.ask(WaiterMsg::AwaitChannel);

@@ -17,22 +17,13 @@ const SIZE: usize = if cfg!(board = "microbit") {
 
 static mut MEMORY: [MaybeUninit<u64>; SIZE / 8] = [MaybeUninit::uninit(); SIZE / 8];
 
-#[cfg(not(feature = "pool"))]
-mod backing {
-    pub(super) use embedded_alloc::LlffHeap as Backing;
-
-    pub(super) const EMPTY: Backing = Backing::empty();
-}
-
 #[cfg(feature = "pool")]
-mod backing {
-    pub(super) use crate::pool::Pool as Backing;
-
-    pub(super) const EMPTY: Backing = Backing::empty();
-}
+use crate::pool::Pool as Backing;
+#[cfg(not(feature = "pool"))]
+use embedded_alloc::LlffHeap as Backing;
 
 struct Counting {
-    backing: backing::Backing,
+    backing: Backing,
     allocations: AtomicUsize,
     used: AtomicUsize,
     most: AtomicUsize,
@@ -40,7 +31,7 @@ struct Counting {
 
 #[global_allocator]
 static HEAP: Counting = Counting {
-    backing: backing::EMPTY,
+    backing: Backing::empty(),
     allocations: AtomicUsize::new(0),
     used: AtomicUsize::new(0),
     most: AtomicUsize::new(0),
@@ -72,7 +63,7 @@ unsafe impl GlobalAlloc for Counting {
 /// Gives the allocator its memory. To be called once, first.
 pub fn init() {
     // SAFETY: called once; nobody else has the memory.
-    unsafe { HEAP.backing.init((&raw mut MEMORY).addr(), SIZE) }
+    unsafe { HEAP.backing.init((&raw mut MEMORY).expose_provenance(), SIZE) }
 }
 
 /// How often memory was given since the start.

@@ -18,10 +18,13 @@ const CORE_HZ: u32 = if cfg!(board = "microbit") {
     25_000_000
 };
 
+/// What is to be done in each interrupt.
+type Hook = Option<fn()>;
+
 struct SysTickDriver {
     ticks: Mutex<Cell<u64>>,
     queue: Mutex<RefCell<Queue>>,
-    hook: Mutex<Cell<Option<fn()>>>,
+    hook: Mutex<Cell<Hook>>,
 }
 
 embassy_time_driver::time_driver_impl!(static DRIVER: SysTickDriver = SysTickDriver {

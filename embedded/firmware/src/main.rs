@@ -53,6 +53,7 @@ async fn all(spawner: Spawner) {
         interrupts::the_last_reference_is_dropped_in_an_interrupt,
         interrupts::memory_is_freed_in_an_interrupt,
         memory::ten_thousand_messages_allocate_nothing,
+        memory::an_actor_takes_little_memory,
         memory::what_has_no_room_is_refused,
         shutdown::a_graceful_end_handles_what_is_queued,
         shutdown::a_forced_end_leaves_dead_letters,

@@ -50,6 +50,33 @@ pub(crate) async fn ten_thousand_messages_allocate_nothing(bench: &Bench) {
     end(system).await;
 }
 
+/// Handles nothing, and is nothing.
+struct Nothing;
+
+impl Actor for Nothing {
+    type Msg = ();
+
+    async fn handle(&mut self, (): (), _: &mut Context<'_, Self>) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// What the runtime takes besides the actor's own: its value and its messages. The future of the handler has twelve
+/// bytes, and is counted here.
+pub(crate) async fn an_actor_takes_little_memory(bench: &Bench) {
+    const MOST: usize = 112;
+    let system = bench.start(small(20));
+    let taken = [1, 2].map(|messages| {
+        let before = heap::used();
+        let actor = system.spawn_with(room(messages), || Nothing).unwrap();
+        (heap::used() - before, actor)
+    });
+    let slot = taken[1].0 - taken[0].0;
+    assert!(taken[0].0 - slot <= MOST);
+    drop(taken);
+    end(system).await;
+}
+
 pub(crate) async fn what_has_no_room_is_refused(bench: &Bench) {
     let system = bench.start(small(2));
     // A mailbox larger than the memory: no place is taken by it.
