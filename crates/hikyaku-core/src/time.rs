@@ -41,7 +41,8 @@ pub(crate) struct Time {
     /// it: a program without timers does not link the wheel.
     verbs: &'static Verbs,
     clock: Arc<dyn Clock>,
-    resolution: Duration,
+    /// In nanoseconds, not zero.
+    resolution: u64,
     turning: Mutex<Turning>,
 }
 
@@ -97,6 +98,11 @@ pub(crate) enum NotSet {
     Stopped,
 }
 
+/// In nanoseconds, which 64 bits count for five centuries.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// So many are fired between two locks; they lie on the stack meanwhile.
 const PORTION: usize = if cfg!(target_pointer_width = "64") {
     32
@@ -113,7 +119,7 @@ impl Time {
                 stop: Self::stop_now,
             },
             clock,
-            resolution,
+            resolution: nanos(resolution).max(1),
             turning: Mutex::new(Turning {
                 wheel: Wheel::new(),
                 waker: None,
@@ -142,14 +148,12 @@ impl Time {
 
     /// The first tick that is not before `due`.
     fn tick_at(&self, due: Duration) -> u64 {
-        let ticks = due.as_nanos().div_ceil(self.resolution.as_nanos());
-        u64::try_from(ticks).unwrap_or(u64::MAX)
+        nanos(due).div_ceil(self.resolution)
     }
 
     /// The last tick that is not after `now`.
     fn tick_before(&self, now: Duration) -> u64 {
-        let ticks = now.as_nanos() / self.resolution.as_nanos();
-        u64::try_from(ticks).unwrap_or(u64::MAX)
+        nanos(now) / self.resolution
     }
 
     /// Wakes `target` when the clock shows `due`, or a little later.
@@ -238,8 +242,7 @@ impl Time {
     }
 
     fn time_of(&self, tick: u64) -> Duration {
-        let nanos = u128::from(tick) * self.resolution.as_nanos();
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        Duration::from_nanos(tick.saturating_mul(self.resolution))
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -274,7 +277,7 @@ impl fmt::Debug for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Time")
             .field("now", &self.now())
-            .field("resolution", &self.resolution)
+            .field("resolution", &Duration::from_nanos(self.resolution))
             .field("timers", &self.turning.with(|turning| turning.wheel.len()))
             .finish_non_exhaustive()
     }
