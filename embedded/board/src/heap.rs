@@ -63,7 +63,10 @@ unsafe impl GlobalAlloc for Counting {
 /// Gives the allocator its memory. To be called once, first.
 pub fn init() {
     // SAFETY: called once; nobody else has the memory.
-    unsafe { HEAP.backing.init((&raw mut MEMORY).expose_provenance(), SIZE) }
+    unsafe {
+        HEAP.backing
+            .init((&raw mut MEMORY).expose_provenance(), SIZE)
+    }
 }
 
 /// How often memory was given since the start.

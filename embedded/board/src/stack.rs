@@ -25,6 +25,11 @@ pub fn paint() {
     }
 }
 
+/// The bytes that there are for the stack.
+pub fn size() -> usize {
+    ptr::addr_of!(_stack_start).addr() - ptr::addr_of!(__sheap).addr()
+}
+
 /// The most bytes that the stack has had.
 pub fn most() -> usize {
     let mut place = &raw const __sheap;

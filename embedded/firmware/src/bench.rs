@@ -1,6 +1,6 @@
 //! What the scenarios have in common: systems in tasks, and what is checked around each.
 
-use board::{heap, print, println};
+use board::{heap, print, println, stack};
 use core::sync::atomic::Ordering;
 use embassy_executor::Spawner;
 use hikyaku_core::{MailboxOptions, SpawnOptions, System, SystemBuilder, SystemState, Worker};
@@ -43,6 +43,7 @@ impl Bench {
             embassy_futures::yield_now().await;
         }
         assert_eq!(heap::used(), self.used, "bytes in use after and before");
+        assert!(stack::most() < stack::size(), "it has run into the statics");
         println!("ok");
     }
 
