@@ -245,6 +245,7 @@ impl MailboxRegistry {
 
     /// A registry for so many actors at a time. It allocates now and never again.
     pub(crate) fn with_capacity(actors: u32) -> Result<Self, TryReserveError> {
+        let actors = actors.min(NO_SLOT - 1);
         let mut shard = Shard::new();
         let segments = (actors as usize).div_ceil(SEGMENT);
         shard.segments.try_reserve_exact(segments)?;

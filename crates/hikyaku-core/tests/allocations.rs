@@ -3,8 +3,8 @@
 //! A program of its own, because it brings an allocator.
 
 use hikyaku_core::{
-    Actor, ActorRef, Clock, Context, Failure, MailboxOptions, ManualDriver, SendError, SpawnError,
-    SpawnOptions, Supervision, System, SystemBuilder, Timer, Turn, Worker,
+    Actor, ActorRef, BuildError, Clock, Context, Failure, MailboxOptions, ManualDriver, SendError,
+    SpawnError, SpawnOptions, Supervision, System, SystemBuilder, Timer, Turn, Worker,
 };
 use std::alloc::{GlobalAlloc, Layout, System as Memory};
 use std::cell::Cell;
@@ -165,6 +165,15 @@ fn ticks_of_timers_allocate_nothing() {
     assert_eq!(allocations(|| ticks(&mut workers[0], 1000)), 0);
     // Ticks do not put the timeout off, so that it comes each second.
     assert_eq!(system.metrics().handled - before, 1010);
+}
+
+#[test]
+fn a_system_without_memory_for_its_actors_is_not_built() {
+    for memory in 0..2 {
+        let builder = fixed();
+        let built = with_memory_for(memory, || builder.build());
+        assert!(matches!(built, Err(BuildError::OutOfMemory)), "{memory}");
+    }
 }
 
 #[test]
