@@ -18,6 +18,9 @@ const CORE_HZ: u32 = if cfg!(board = "microbit") {
     25_000_000
 };
 
+/// Cycles of the core between two interrupts.
+const USUAL: u32 = CORE_HZ / TICK_HZ as u32;
+
 /// What is to be done in each interrupt.
 type Hook = Option<fn()>;
 
@@ -65,7 +68,7 @@ fn SysTick() {
 /// Starts the interrupts.
 pub fn start(timer: &mut SYST) {
     timer.set_clock_source(SystClkSource::Core);
-    timer.set_reload(CORE_HZ / TICK_HZ as u32 - 1);
+    timer.set_reload(USUAL - 1);
     timer.clear_current();
     timer.enable_counter();
     timer.enable_interrupt();
@@ -74,6 +77,16 @@ pub fn start(timer: &mut SYST) {
 /// Milliseconds since the start.
 pub fn now() -> u64 {
     DRIVER.now()
+}
+
+/// Has the next interrupt come after so many cycles, or as usual. Time goes by interrupts, so it is wrong meanwhile.
+pub fn pace(cycles: Option<u32>) {
+    // SAFETY: two registers of the timer, each written as a whole; nobody else does once it has been started.
+    unsafe {
+        let timer = &*SYST::PTR;
+        timer.rvr.write(cycles.unwrap_or(USUAL) - 1);
+        timer.cvr.write(0);
+    }
 }
 
 /// Runs `hook` in each interrupt from now on.

@@ -14,6 +14,7 @@ static TARGET: Mutex<RefCell<Option<ActorRef<u32>>>> = Mutex::new(RefCell::new(N
 /// How many messages of the interrupt were accepted, and how many it is to send.
 static SENT: AtomicU32 = AtomicU32::new(0);
 static TO_SEND: AtomicU32 = AtomicU32::new(0);
+static CHANCE: AtomicU32 = AtomicU32::new(1);
 /// The sum of what was handled.
 static SUM: AtomicU32 = AtomicU32::new(0);
 
@@ -49,6 +50,16 @@ fn send() {
     put(Some(target));
 }
 
+/// As [`send`], and comes again at a moment that cannot be foreseen: in whatever the runtime is about by then.
+fn send_at_any_moment() {
+    send();
+    // A linear sequence; its high bits look like chance.
+    let before = CHANCE.load(Ordering::Relaxed);
+    let next = before.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+    CHANCE.store(next, Ordering::Relaxed);
+    systick::pace(Some(600 + (next >> 22)));
+}
+
 fn start_sending(count: u32, target: &ActorRef<u32>) {
     SENT.store(0, Ordering::Relaxed);
     SUM.store(0, Ordering::Relaxed);
@@ -77,13 +88,15 @@ pub(crate) async fn an_interrupt_sends_and_wakes_the_system(bench: &Bench) {
 }
 
 pub(crate) async fn interrupts_send_while_tasks_do(bench: &Bench) {
-    const MINE: u32 = 20_000;
-    let system = bench.start(small(1));
-    let adder = system.spawn_with(room(8), || Adder).unwrap();
-    start_sending(u32::MAX, &adder);
+    const MINE: u32 = 10_000;
+    let system = bench.start(small(2));
+    // Two, so that one of them becomes ready in the middle of the other's becoming so.
+    let adders = [(); 2].map(|()| system.spawn_with(room(4), || Adder).unwrap());
+    start_sending(u32::MAX, &adders[1]);
+    systick::in_interrupt(Some(send_at_any_moment));
     let (mut mine, mut refused) = (0, 0_u32);
-    while mine < MINE || SENT.load(Ordering::Relaxed) < 50 {
-        match adder.try_send(1) {
+    while mine < MINE || SENT.load(Ordering::Relaxed) < 10_000 {
+        match adders[mine as usize % 2].try_send(1) {
             Ok(()) => mine += 1,
             Err(SendError::Full(_)) => {
                 refused += 1;
@@ -93,8 +106,11 @@ pub(crate) async fn interrupts_send_while_tasks_do(bench: &Bench) {
         }
     }
     stop_sending();
-    adder.stop_gracefully();
-    adder.stopped().await;
+    systick::pace(None);
+    for adder in &adders {
+        adder.stop_gracefully();
+        adder.stopped().await;
+    }
     assert!(refused > 0);
     let sent = mine + SENT.load(Ordering::Relaxed);
     assert_eq!(SUM.load(Ordering::Relaxed), sent, "each once");
