@@ -43,10 +43,10 @@ use crate::registry::MailboxIndex;
 use crate::state::{Next, Orders, Rest};
 use crate::supervision::{RestartPolicy, Supervision, Tally};
 use crate::suspension::{Suspension, WantsRoom};
-use crate::sync::{self, Arc, AtomicU32, Ordering};
+use crate::sync::{self, Arc, AtomicU32, Map, Ordering};
 use crate::system::SpawnExtra;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::any::{Any, TypeId};
@@ -125,7 +125,7 @@ pub(crate) struct Cold {
     /// How it supervises its children.
     pub(crate) supervision: Option<Box<Supervision>>,
     /// What is remembered of children that failed; of the actor itself, if it has no parent.
-    pub(crate) tallies: BTreeMap<MailboxIndex, Tally>,
+    pub(crate) tallies: Map<MailboxIndex, Tally>,
     /// Who is told when it ends, and tells it.
     pub(crate) links: Vec<WeakCell>,
     pub(crate) watchers: Vec<Arc<Notice>>,
@@ -399,14 +399,14 @@ fn make_kin(parent: Option<CellPtr>) -> Option<*mut Kin> {
     Some(kin.as_ptr())
 }
 
-/// The cold box of a new cell, null if it needs none, and the runner's note of what is in it.
-fn make_cold(birth: &mut Birth) -> (*mut Cold, u8) {
+/// The cold box of a new cell, if it needs one, and the runner's note of what is in it; `None` without memory.
+fn new_cold(birth: &mut Birth) -> Option<(Option<Box<Cold>>, u8)> {
     let plain = birth.name.is_none()
         && birth.throughput.is_none()
         && birth.supervision.is_none()
         && birth.extra.is_none();
     if plain {
-        return (ptr::null_mut(), 0);
+        return Some((None, 0));
     }
     let mut notes = 0;
     let extra = birth.extra.take().map(|extra| {
@@ -421,14 +421,14 @@ fn make_cold(birth: &mut Birth) -> (*mut Cold, u8) {
             ..Extra::default()
         })
     });
-    let cold = Box::new(Cold {
+    let cold = pool::try_box(Cold {
         name: birth.name.take(),
         throughput: birth.throughput,
         supervision: birth.supervision.take(),
         extra,
         ..Cold::default()
-    });
-    (Box::into_raw(cold), notes)
+    })?;
+    Some((Some(cold), notes))
 }
 
 /// # Safety
@@ -487,16 +487,18 @@ impl CellPtr {
             None => None,
         };
         let kin = make_kin(birth.parent)?;
-        let Some(header) = pool::try_take(layout) else {
+        let own_throughput = birth.throughput.is_some();
+        let annex = stock.as_ref().is_some_and(Stock::has_annex);
+        let annex = if annex { rare::ANNEX } else { 0 };
+        let cold = new_cold(&mut birth);
+        let taken = cold.and_then(|cold| Some((cold, pool::try_take(layout)?)));
+        let Some(((cold, extra), header)) = taken else {
             // SAFETY: made above, and nobody else has it.
             unsafe { free_kin(kin) };
             return None;
         };
+        let cold = cold.map_or(ptr::null_mut(), Box::into_raw);
         let header = header.cast::<Header>();
-        let own_throughput = birth.throughput.is_some();
-        let annex = stock.as_ref().is_some_and(Stock::has_annex);
-        let annex = if annex { rare::ANNEX } else { 0 };
-        let (cold, extra) = make_cold(&mut birth);
         // SAFETY: alive because somebody spawns.
         unsafe { birth.home.as_ref() }.move_in_cell();
         // SAFETY: fresh memory of the layout; slot and tail are inside it.
@@ -770,6 +772,20 @@ impl CellPtr {
     pub(crate) unsafe fn extra(&self) -> &mut Extra {
         // SAFETY: as the caller promises.
         unsafe { self.cold() }.extra.get_or_insert_default()
+    }
+
+    /// Makes the cold box if need be; false if there is no memory.
+    ///
+    /// # Safety
+    /// As [`cold`](Self::cold).
+    pub(crate) unsafe fn make_cold(&self) -> bool {
+        let cold = &self.header().cold;
+        if cold.get().is_null()
+            && let Some(made) = pool::try_box(Cold::default())
+        {
+            cold.set(Box::into_raw(made));
+        }
+        !cold.get().is_null()
     }
 
     /// The deadline of the message in hand, if it has one. *Runner.*
