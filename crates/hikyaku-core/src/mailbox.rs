@@ -63,6 +63,9 @@ use core::cell::Cell;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
+/// Is flow control beyond a bound built in? See the feature.
+pub(crate) const FLOW: bool = cfg!(feature = "flow");
+
 /// A queued message.
 #[repr(C)]
 pub(crate) struct Node<M> {
@@ -728,10 +731,16 @@ impl<M> Drain<M> {
         })
     }
 
+    /// Is there a next message?
+    #[inline(always)]
+    pub(crate) fn has_next(&mut self) -> bool {
+        !self.taken.first.is_null() || self.refill()
+    }
+
     /// As [`next`](Self::next), with the place that the message had in the queue.
     #[inline(always)]
     pub(crate) fn next_with_spot(&mut self) -> Option<(M, Spot)> {
-        if self.taken.first.is_null() && !self.refill() {
+        if !self.has_next() {
             return None;
         }
         // SAFETY: the taken nodes are the consumer's.

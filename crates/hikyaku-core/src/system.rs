@@ -791,12 +791,14 @@ impl SystemBuilder {
 
     /// Has all messages of all actors go through `middleware`, the first one outermost. It must not hold references
     /// to actors of the same system, which would keep it for ever.
+    #[cfg(feature = "flow")]
     pub fn middleware(mut self, middleware: impl Middleware) -> Self {
         self.middleware.push(Layers::share(middleware));
         self
     }
 
     /// Shows every actor to `middleware` before it is spawned.
+    #[cfg(feature = "flow")]
     pub fn spawn_middleware(mut self, middleware: impl SpawnMiddleware) -> Self {
         self.spawn_middleware.push(Box::new(middleware));
         self
@@ -1029,6 +1031,7 @@ impl SpawnOptions {
 
     /// Has the actor's messages go through `middleware`, behind the system's and what was given before. An `Arc` of a
     /// middleware is one too, to be shared.
+    #[cfg(feature = "flow")]
     pub fn middleware(mut self, middleware: impl Middleware) -> Self {
         let extra = self.extra.get_or_insert_default();
         extra.middleware.push(Layers::share(middleware));
@@ -1036,6 +1039,7 @@ impl SpawnOptions {
     }
 
     /// How many messages the actor may have [stashed](crate::Context::stash). Default: 1,024.
+    #[cfg(feature = "flow")]
     pub fn stash_capacity(mut self, messages: usize) -> Self {
         self.extra.get_or_insert_default().stash_capacity = Some(messages);
         self

@@ -13,7 +13,7 @@
 use super::{Activation, Flow, Outcome, after_handler, again, begin, drained, pause};
 use crate::actor::{Actor, Deadline};
 use crate::cell::CellPtr;
-use crate::mailbox::{self, Drain, rare};
+use crate::mailbox::{self, Drain, FLOW, rare};
 use crate::middleware::{self, Admission, MessageOutcome};
 use crate::stash::Stash;
 use core::mem::MaybeUninit;
@@ -37,16 +37,21 @@ pub(super) unsafe fn messages<A: Actor>(
     let mut first = drain.first();
     loop {
         let msg = if state.rare.get() == 0 {
-            let Some(message) = first.take().or_else(|| drain.next()) else {
-                // SAFETY: the ticket is held.
-                return unsafe { drained::<A>(cell, activation) };
+            let message = match first.take() {
+                Some(message) => message,
+                None if !drain.has_next() => {
+                    // SAFETY: the ticket is held.
+                    return unsafe { drained::<A>(cell, activation) };
+                }
+                // After the look at the queue: whoever gave an order and sent a message then finds it heeded.
+                None if state.task.attention() && activation.is_ordered(cell) => {
+                    return ordered(activation);
+                }
+                None => match drain.next() {
+                    Some(message) => message,
+                    None => continue,
+                },
             };
-            // After the message was taken: whoever gave an order and sent it then finds it heeded.
-            if state.task.attention() && activation.is_ordered(cell) {
-                // SAFETY: the ticket is held.
-                unsafe { put_back(cell, &mut drain, message) };
-                return ordered(activation);
-            }
             // SAFETY: the ticket is held.
             unsafe { in_time::<A>(cell, message) }
         } else {
@@ -102,21 +107,6 @@ enum Next<M> {
     Nothing,
 }
 
-/// A message was taken, and an order comes before it: it is the next one again.
-///
-/// # Safety
-/// As [`messages`].
-#[cold]
-unsafe fn put_back<M: Send + 'static>(cell: CellPtr, drain: &mut Drain<M>, message: M) -> Next<M> {
-    if cell.has_tail() {
-        // SAFETY: the ticket is held.
-        unsafe { Stash::hold(cell, message) };
-    } else {
-        drain.put_back(message);
-    }
-    Next::Ordered
-}
-
 /// A message, unless its time is over.
 ///
 /// # Safety
@@ -144,7 +134,7 @@ unsafe fn next_of_all<A: Actor>(
     activation: &Activation<'_>,
 ) -> Next<A::Msg> {
     let state = cell.mailbox();
-    let has_extra = state.rare.get() & rare::EXTRA != 0;
+    let has_extra = FLOW && state.rare.get() & rare::EXTRA != 0;
     // SAFETY: the ticket is held.
     unsafe {
         if has_extra {
@@ -152,8 +142,8 @@ unsafe fn next_of_all<A: Actor>(
         }
         if state.task.attention() && activation.is_ordered(cell) {
             // Before a tick is taken: it must not outlive its timer.
-            if let Some(message) = first.take() {
-                put_back(cell, drain, message);
+            if let Some(first) = first.take() {
+                drain.put_back(first);
             }
             return Next::Ordered;
         }
@@ -211,7 +201,8 @@ unsafe fn from_all<M: Send + 'static>(
         }
         state.rare.set(state.rare.get() & !rare::DUE);
     }
-    if notes & rare::EXTRA != 0
+    if FLOW
+        && notes & rare::EXTRA != 0
         // SAFETY: the ticket is held.
         && let Some(message) = unsafe { Stash::next(cell) }
     {
@@ -239,6 +230,12 @@ unsafe fn from_all<M: Send + 'static>(
         Some(message) => message,
         None => {
             let next = match annex {
+                None if drain.has_next()
+                    && state.task.attention()
+                    && activation.is_ordered(cell) =>
+                {
+                    return Next::Ordered;
+                }
                 None => drain.next_with_spot(),
                 // SAFETY: the ticket is held.
                 Some(annex) => unsafe { annex.next_user(cell) },
@@ -257,7 +254,7 @@ unsafe fn from_all<M: Send + 'static>(
     };
     // SAFETY: the ticket is held, and it is a message of the actor.
     unsafe {
-        if state.task.attention() && activation.is_ordered(cell) {
+        if annex.is_some() && state.task.attention() && activation.is_ordered(cell) {
             // Not back to the queue: signals know the places there.
             Stash::hold(cell, message);
             return Next::Ordered;
