@@ -147,7 +147,7 @@ unsafe fn next_of_all<A: Actor>(
             }
             return Next::Ordered;
         }
-        let next = match from_all::<A::Msg>(cell, first, drain, activation) {
+        let next = match from_all::<A::Msg>(cell, first, drain) {
             Next::Message(message) => in_time::<A>(cell, message),
             next => return next,
         };
@@ -170,7 +170,6 @@ unsafe fn from_all<M: Send + 'static>(
     cell: CellPtr,
     first: &mut Option<M>,
     drain: &mut Drain<M>,
-    activation: &Activation<'_>,
 ) -> Next<M> {
     let state = cell.mailbox();
     let notes = state.rare.get();
@@ -230,12 +229,8 @@ unsafe fn from_all<M: Send + 'static>(
         Some(message) => message,
         None => {
             let next = match annex {
-                None if drain.has_next()
-                    && state.task.attention()
-                    && activation.is_ordered(cell) =>
-                {
-                    return Next::Ordered;
-                }
+                // Not for the agenda's sake: it has just had its turn.
+                None if drain.has_next() && state.task.is_urgent() => return Next::Ordered,
                 None => drain.next_with_spot(),
                 // SAFETY: the ticket is held.
                 Some(annex) => unsafe { annex.next_user(cell) },
@@ -254,7 +249,7 @@ unsafe fn from_all<M: Send + 'static>(
     };
     // SAFETY: the ticket is held, and it is a message of the actor.
     unsafe {
-        if annex.is_some() && state.task.attention() && activation.is_ordered(cell) {
+        if annex.is_some() && state.task.is_urgent() {
             // Not back to the queue: signals know the places there.
             Stash::hold(cell, message);
             return Next::Ordered;
