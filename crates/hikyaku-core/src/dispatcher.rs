@@ -83,7 +83,12 @@ impl Home {
         main: Option<Arc<Home>>,
     ) -> (Arc<Self>, Vec<Worker>) {
         let home = Arc::new_cyclic(|own| Self {
-            coordinator: ReadyQueueCoordinator::new(plan.workers, plan.stealing, plan.seed),
+            coordinator: ReadyQueueCoordinator::new(
+                plan.workers,
+                plan.stealing,
+                plan.seed,
+                shared.registry.capacity().unwrap_or(0) as usize,
+            ),
             throughput: AtomicU32::new(plan.throughput),
             time_budget: AtomicU32::new(micros(plan.time_budget)),
             workers: AtomicUsize::new(plan.workers.0),
@@ -234,6 +239,10 @@ impl Home {
             return Err(SpawnError::ShuttingDown);
         }
         let significant = options.significant;
+        // SAFETY: the caller is the parent's runner.
+        if parent.is_some_and(|parent| !unsafe { parent.make_cold() }) {
+            return Err(SpawnError::Capacity);
+        }
         let reserved = options.name.clone();
         if let Some(name) = &reserved {
             self.shared.reserve(name)?;

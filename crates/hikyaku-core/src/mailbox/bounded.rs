@@ -17,6 +17,7 @@
 //!
 //! `free`, `link`: any thread. `freed`, `spare`, `owed`: the consumer. `limit`: written by the consumer.
 
+use super::FLOW;
 use super::Node;
 use super::annex::Annex;
 use super::waiting::{FREE, Gate, HALF, NONE, WAITING};
@@ -102,7 +103,7 @@ impl<M: 'static> Stock<M> {
     /// `None` if there is no memory.
     pub(crate) fn new(birth: &Birth, slots: usize) -> Option<Self> {
         let options = &birth.mailbox;
-        let annex = if options.needs_annex() {
+        let annex = if FLOW && options.needs_annex() {
             Some(Annex::new(options, birth.name.as_deref())?)
         } else {
             None
@@ -205,6 +206,9 @@ impl<M> Tail<M> {
 
     /// What the mailbox has besides a queue.
     pub(crate) fn annex<'a>(&self) -> Option<&'a Annex<M>> {
+        if !FLOW {
+            return None;
+        }
         // SAFETY: likewise; made with the tail, and never changed.
         unsafe { (*self.0.as_ptr()).annex.as_deref() }
     }
