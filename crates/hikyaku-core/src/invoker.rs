@@ -29,7 +29,7 @@ use crate::cell::CellPtr;
 use crate::dispatcher::Home;
 use crate::event_stream::{Event, name_of};
 use crate::failure::{Failure, StopCause};
-use crate::mailbox::{self, Call, Letter, Life, Marks, SystemMessage, rare};
+use crate::mailbox::{self, Call, FLOW, Letter, Life, Marks, SystemMessage, rare};
 use crate::middleware::{self, MessageOutcome};
 use crate::ready::Lane;
 use crate::stash::Stash;
@@ -476,7 +476,7 @@ unsafe fn pause<A: Actor>(cell: CellPtr) {
             diary.settle();
         }
         if notes & rare::EXTRA != 0 {
-            settle_extra::<A::Msg>(cell);
+            settle_extra(cell, FLOW && Stash::<A::Msg>::has_next(cell));
         }
     }
 }
@@ -486,7 +486,7 @@ unsafe fn pause<A: Actor>(cell: CellPtr) {
 /// # Safety
 /// As [`run`].
 #[cold]
-unsafe fn settle_extra<M: Send + 'static>(cell: CellPtr) {
+unsafe fn settle_extra(cell: CellPtr, has_next: bool) {
     // SAFETY: the ticket is held.
     unsafe {
         if !cell.mailbox().busy.get() {
@@ -498,8 +498,7 @@ unsafe fn settle_extra<M: Send + 'static>(cell: CellPtr) {
             drop(core::mem::take(&mut extra.wants_room));
         }
         let extra = cell.extra();
-        let is_seen = extra.middleware.is_some() || !extra.wants_room.is_empty();
-        if !is_seen && !Stash::<M>::has_next(cell) {
+        if extra.middleware.is_none() && extra.wants_room.is_empty() && !has_next {
             let state = cell.mailbox();
             state.rare.set(state.rare.get() & !rare::EXTRA);
         }

@@ -238,25 +238,11 @@ unsafe fn from_all<M: Send + 'static>(
     }
     let message = match control.or_else(|| first.take()) {
         Some(message) => message,
-        None => {
-            let next = match annex {
-                // Not for the agenda's sake: it has just had its turn.
-                None if drain.has_next() && state.task.is_urgent() => return Next::Ordered,
-                None => drain.next_with_spot(),
-                // SAFETY: the ticket is held.
-                Some(annex) => unsafe { annex.next_user(cell) },
-            };
-            let Some((message, spot)) = next else {
-                return Next::Nothing;
-            };
-            if notes & rare::SIGNALS != 0
-                // SAFETY: the ticket is held.
-                && unsafe { cell.diary() }.is_some_and(|diary| diary.passed(spot))
-            {
-                state.rare.set(state.rare.get() & !rare::SIGNALS);
-            }
-            message
-        }
+        // SAFETY: as the caller promises.
+        None => match unsafe { from_queue(cell, drain) } {
+            Next::Message(message) => message,
+            other => return other,
+        },
     };
     // SAFETY: the ticket is held, and it is a message of the actor.
     unsafe {
@@ -266,6 +252,32 @@ unsafe fn from_all<M: Send + 'static>(
             return Next::Ordered;
         }
         meet(cell, &message);
+    }
+    Next::Message(message)
+}
+
+/// The next message of those that have their turn one after the other.
+///
+/// # Safety
+/// As [`messages`].
+unsafe fn from_queue<M: Send + 'static>(cell: CellPtr, drain: &mut Drain<M>) -> Next<M> {
+    let state = cell.mailbox();
+    // SAFETY: the ticket is held.
+    let next = match unsafe { mailbox::annex_of::<M>(cell) } {
+        // Not for the agenda's sake: it has just had its turn.
+        None if drain.has_next() && state.task.is_urgent() => return Next::Ordered,
+        None => drain.next_with_spot(),
+        // SAFETY: the ticket is held.
+        Some(annex) => unsafe { annex.next_user(cell) },
+    };
+    let Some((message, spot)) = next else {
+        return Next::Nothing;
+    };
+    if state.rare.get() & rare::SIGNALS != 0
+        // SAFETY: the ticket is held.
+        && unsafe { cell.diary() }.is_some_and(|diary| diary.passed(spot))
+    {
+        state.rare.set(state.rare.get() & !rare::SIGNALS);
     }
     Next::Message(message)
 }
