@@ -399,17 +399,16 @@ fn make_kin(parent: Option<CellPtr>) -> Option<*mut Kin> {
     Some(kin.as_ptr())
 }
 
-/// The cold box of a new cell, if it needs one, and the runner's note of what is in it; `None` without memory.
-fn new_cold(birth: &mut Birth) -> Option<(Option<Box<Cold>>, u8)> {
-    let plain = birth.name.is_none()
-        && birth.throughput.is_none()
-        && birth.supervision.is_none()
-        && birth.extra.is_none();
-    if plain {
-        return Some((None, 0));
-    }
+/// The cold box of a new cell, and the runner's note of what is in it; `None` without memory.
+#[cold]
+pub(crate) fn new_cold(
+    name: Option<Box<str>>,
+    throughput: Option<u32>,
+    supervision: Option<Box<Supervision>>,
+    extra: Option<Box<SpawnExtra>>,
+) -> Option<(Box<Cold>, u8)> {
     let mut notes = 0;
-    let extra = birth.extra.take().map(|extra| {
+    let extra = extra.map(|extra| {
         let extra = *extra;
         let middleware = (!extra.middleware.is_empty()).then(|| Chain::new(extra.middleware));
         if middleware.is_some() {
@@ -422,13 +421,13 @@ fn new_cold(birth: &mut Birth) -> Option<(Option<Box<Cold>>, u8)> {
         })
     });
     let cold = pool::try_box(Cold {
-        name: birth.name.take(),
-        throughput: birth.throughput,
-        supervision: birth.supervision.take(),
+        name,
+        throughput,
+        supervision,
         extra,
         ..Cold::default()
     })?;
-    Some((Some(cold), notes))
+    Some((cold, notes))
 }
 
 /// # Safety
@@ -463,41 +462,46 @@ impl Drop for WeakCell {
 }
 
 /// What a new cell is made from.
-pub(crate) struct Birth {
+pub(crate) struct Birth<'a> {
     pub(crate) home: NonNull<Home>,
     pub(crate) parent: Option<CellPtr>,
-    pub(crate) mailbox: MailboxOptions,
-    pub(crate) name: Option<Box<str>>,
-    pub(crate) throughput: Option<u32>,
+    pub(crate) mailbox: &'a MailboxOptions,
+    /// With the runner's note of what is in it.
+    pub(crate) cold: Option<(Box<Cold>, u8)>,
+    pub(crate) own_throughput: bool,
     pub(crate) stop_unreferenced: bool,
     pub(crate) owned: bool,
-    pub(crate) supervision: Option<Box<Supervision>>,
     pub(crate) policy: RestartPolicy,
-    pub(crate) extra: Option<Box<SpawnExtra>>,
 }
 
 impl CellPtr {
     /// Makes a cell with one strong reference and the ticket out; `None` if there is no memory.
     /// It gets its index by [`CellPtr::set_index`].
-    pub(crate) fn new<A: Actor, F: FnMut() -> A>(mut birth: Birth, factory: F) -> Option<Self> {
+    pub(crate) fn new<A: Actor, F: FnMut() -> A>(birth: Birth<'_>, factory: F) -> Option<Self> {
         let slots = birth.mailbox.slots();
         let (layout, tail) = layout_with_tail::<A::Msg>(Typed::<A, F>::PARTS.layout, slots)?;
         let stock = match slots {
-            Some(slots) => Some(Stock::new(&birth, slots)?),
+            Some(slots) => {
+                let name = birth
+                    .cold
+                    .as_ref()
+                    .and_then(|(cold, _)| cold.name.as_deref());
+                Some(Stock::new(birth.mailbox, name, slots)?)
+            }
             None => None,
         };
         let kin = make_kin(birth.parent)?;
-        let own_throughput = birth.throughput.is_some();
         let annex = stock.as_ref().is_some_and(Stock::has_annex);
         let annex = if annex { rare::ANNEX } else { 0 };
-        let cold = new_cold(&mut birth);
-        let taken = cold.and_then(|cold| Some((cold, pool::try_take(layout)?)));
-        let Some(((cold, extra), header)) = taken else {
+        let Some(header) = pool::try_take(layout) else {
             // SAFETY: made above, and nobody else has it.
             unsafe { free_kin(kin) };
             return None;
         };
-        let cold = cold.map_or(ptr::null_mut(), Box::into_raw);
+        let (cold, extra) = match birth.cold {
+            Some((cold, notes)) => (Box::into_raw(cold), notes),
+            None => (ptr::null_mut(), 0),
+        };
         let header = header.cast::<Header>();
         // SAFETY: alive because somebody spawns.
         unsafe { birth.home.as_ref() }.move_in_cell();
@@ -517,7 +521,7 @@ impl CellPtr {
                         tail,
                         birth.stop_unreferenced,
                         birth.owned,
-                        own_throughput,
+                        birth.own_throughput,
                         birth.policy,
                     ),
                     annex | extra,

@@ -17,11 +17,10 @@
 //!
 //! `free`, `link`: any thread. `freed`, `spare`, `owed`: the consumer. `limit`: written by the consumer.
 
-use super::FLOW;
 use super::Node;
 use super::annex::Annex;
 use super::waiting::{FREE, Gate, HALF, NONE, WAITING};
-use crate::cell::Birth;
+use super::{FLOW, MailboxOptions};
 use crate::state::Link;
 use crate::sync::{self, AtomicUsize, Ordering};
 use alloc::boxed::Box;
@@ -101,10 +100,9 @@ pub(crate) enum Here {
 
 impl<M: 'static> Stock<M> {
     /// `None` if there is no memory.
-    pub(crate) fn new(birth: &Birth, slots: usize) -> Option<Self> {
-        let options = &birth.mailbox;
+    pub(crate) fn new(options: &MailboxOptions, name: Option<&str>, slots: usize) -> Option<Self> {
         let annex = if FLOW && options.needs_annex() {
-            Some(Annex::new(options, birth.name.as_deref())?)
+            Some(Annex::new(options, name)?)
         } else {
             None
         };
