@@ -112,7 +112,8 @@ pub enum Decision {
     /// It goes on.
     Pass,
     /// It waits, as the next one, and the actor is suspended: see [`ActorRef::suspend`](crate::ActorRef::suspend).
-    /// Afterwards the whole chain sees it again.
+    /// Afterwards the whole chain sees it again. A message of a timer or a watch that is held stays, also if the timer or
+    /// the watch ends meanwhile by a restart.
     Hold {
         /// Why.
         reason: SuspendReason,
