@@ -20,6 +20,7 @@ mod control;
 mod deadlines;
 mod events;
 mod extension;
+mod fairness;
 mod fsm;
 mod lifecycle;
 mod local;
