@@ -21,6 +21,7 @@ mod deadlines;
 mod events;
 mod extension;
 mod fairness;
+mod flow;
 mod fsm;
 mod lifecycle;
 mod local;
