@@ -1,7 +1,7 @@
 //! What comes between an actor and its messages: suspension, the stash, middleware.
 
 use super::Runtime;
-use super::subject::{Act, Gate, Log, Subject, all, occupy, settle, spawn, spawn_with, text};
+use super::subject::{Act, End, Gate, Log, Subject, all, occupy, settle, spawn, spawn_with, text};
 use hikyaku_core::{
     ActorRef, Context, Decision, Done, Incoming, MessageOutcome, Middleware, RestartPolicy,
     ResumeCondition, SpawnOptions, SuspendReason, once,
@@ -80,11 +80,8 @@ pub fn row15_a_signal_resumes_whoever_waits_for_it(runtime: &impl Runtime) {
 pub fn row15_a_suspended_actor_can_be_ended(runtime: &impl Runtime) {
     let system = runtime.system();
     runtime.block_on(async {
-        let ends: [(_, fn(&ActorRef<Act>), _); 2] = [
-            ("stopped", ActorRef::stop, "a+ a-"),
-            ("killed", ActorRef::kill, "a+"),
-        ];
-        for (cause, end, expected) in ends {
+        let ends: [End; 2] = [("stopped", ActorRef::stop), ("killed", ActorRef::kill)];
+        for ((cause, end), expected) in ends.into_iter().zip(["a+ a-", "a+"]) {
             let log = Log::default();
             let actor = spawn(runtime, "a", &log);
             settle(&actor).await;
