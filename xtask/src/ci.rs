@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use crate::shell::{self, Outcome, cargo, program, run_tests};
-use crate::{conformance, coverage, records, tidy};
+use crate::{conformance, coverage, firmware, records, size, tidy};
 
 type Job = fn() -> Outcome;
 
 /// Every job by name.
 const JOBS: [(&str, Job); 17] = [
     ("test", test),
-    ("fmt", || shell::run(&mut cargo("fmt --all -- --check"))),
+    ("fmt", fmt),
     ("clippy", clippy),
     ("docs", docs),
     ("tidy", tidy::check),
@@ -21,8 +21,8 @@ const JOBS: [(&str, Job); 17] = [
     ("miri", miri),
     ("stress", stress),
     ("coverage", || coverage::measure(Some(COVERED))),
-    ("qemu", || needs_firmware("qemu")),
-    ("size", || needs_firmware("size")),
+    ("qemu", firmware::qemu),
+    ("size", size::check),
     ("example", || {
         shell::run(&mut cargo("run --release --example store -- --check"))
     }),
@@ -97,10 +97,16 @@ fn test() -> Outcome {
     run_tests(&mut cargo("test --workspace"))
 }
 
+fn fmt() -> Outcome {
+    shell::run(&mut cargo("fmt --all -- --check"))?;
+    shell::run(&mut firmware::cargo("fmt --all -- --check"))
+}
+
 fn clippy() -> Outcome {
     shell::run(&mut cargo(
         "clippy --workspace --all-targets -- -D warnings",
-    ))
+    ))?;
+    firmware::clippy()
 }
 
 fn docs() -> Outcome {
@@ -108,11 +114,11 @@ fn docs() -> Outcome {
     shell::run(command.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// The core without its `std` feature, for targets that have no `std` at all.
+/// The core without its `std` feature, and the crate for Embassy, for targets that have no `std` at all.
 fn no_std() -> Outcome {
     for target in TARGETS {
         shell::run(&mut cargo(&format!(
-            "build -p hikyaku-core --target {target}"
+            "build -p hikyaku-core -p hikyaku-embassy --target {target}"
         )))
         .map_err(|why| {
             format!("{why}\n(the target is there after `rustup target add {target}`)")
@@ -200,17 +206,6 @@ fn miri_on(tests: &[&str]) -> Outcome {
 fn stress() -> Outcome {
     let mut command = cargo("test --release -p hikyaku stress");
     run_tests(command.env("HIKYAKU_STRESS", STRESS))
-}
-
-/// Emulation and size budgets come with the firmware.
-fn needs_firmware(job: &str) -> Outcome {
-    if shell::root().join("embedded").exists() {
-        return Err(format!(
-            "embedded/ exists, and the job `{job}` is not written yet"
-        ));
-    }
-    println!("nothing to do: there is no firmware in embedded/ yet");
-    Ok(())
 }
 
 /// The benchmark runs, and its output can be read by programs.

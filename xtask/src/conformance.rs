@@ -65,10 +65,10 @@ fn report_executors(files: &[File]) -> Outcome {
     for package in suites(files) {
         command.args(["-p", package]);
     }
-    let (stdout, stderr) = shell::keep(&mut command)?;
-    let executors = executors(&stdout);
+    let said = shell::keep(&mut command)?;
+    let executors = executors(&said.stdout);
     if executors.is_empty() {
-        return Err(stderr);
+        return Err(said.stderr);
     }
     println!("executors, and the scenarios of {scenarios} that they pass:");
     for (name, results) in &executors {

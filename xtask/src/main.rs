@@ -12,8 +12,10 @@
 mod ci;
 mod conformance;
 mod coverage;
+mod firmware;
 mod records;
 mod shell;
+mod size;
 mod source;
 mod tidy;
 mod tree;
@@ -27,7 +29,7 @@ cargo xtask COMMAND
   loom             explore the interleavings of the core's races
   miri             run all of the core's tests under miri, with stacked and with tree borrows
   qemu             run the firmware on emulated boards
-  size             measure flash and RAM of the firmware
+  size             measure flash and memory of firmware, against embedded/size.toml
   tidy             check the rules that neither rustc nor clippy knows
   conformance      print which tests show which rows of docs/conformance.md, and which executors pass the suite
   coverage [--min PERCENT]

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 /// Nothing, or why it went wrong.
 pub(crate) type Outcome = Result<(), String>;
@@ -89,12 +89,24 @@ pub(crate) fn quiet(command: &mut Command) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// What a command prints on either output, however it ends.
-pub(crate) fn keep(command: &mut Command) -> Result<(String, String), String> {
+/// What a command has printed, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) status: ExitStatus,
+}
+
+/// Runs a command, however it ends, and shows nothing of what it prints.
+pub(crate) fn keep(command: &mut Command) -> Result<Said, String> {
     let line = announce(command);
     let output = command.output().map_err(|e| format!("`{line}`: {e}"))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ok((text(&output.stdout), text(&output.stderr)))
+    Ok(Said {
+        stdout: text(&output.stdout),
+        stderr: text(&output.stderr),
+        status: output.status,
+    })
 }
 
 /// The sum of the result lines of `cargo test`.

@@ -22,11 +22,11 @@ use crate::invoker::Ending;
 use crate::mailbox::{Mark, Spot, rare};
 use crate::registry::MailboxIndex;
 use crate::state::Orders;
-use crate::sync::{self, Arc, Mutex, Wakes, Waking};
+use crate::sync::{self, Arc, Map, Mutex, Wakes, Waking};
 use crate::time::{NotSet, Target, Time, TimerId};
 use crate::timer::{Make, PileUp, Rhythm, Timer, TimerError, TimerKey};
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::pin::Pin;
 use core::task::{Context, Poll};
@@ -233,10 +233,10 @@ pub(crate) struct Agenda<M> {
     items: Vec<Item>,
     due: VecDeque<Due<M>>,
     timers: Slots<Running<M>>,
-    keys: BTreeMap<TimerKey, Place>,
+    keys: Map<TimerKey, Place>,
     tasks: Slots<Given<M>>,
     signals: VecDeque<Signal<M>>,
-    watches: BTreeMap<MailboxIndex, Place>,
+    watches: Map<MailboxIndex, Place>,
     idle: Option<IdleWatch<M>>,
     idle_generation: u32,
     /// An influencing message was handled and the clock has not been read since.
@@ -300,10 +300,10 @@ impl<M: 'static> Agenda<M> {
             items: Vec::new(),
             due: VecDeque::new(),
             timers: Slots::new(),
-            keys: BTreeMap::new(),
+            keys: Map::new(),
             tasks: Slots::new(),
             signals: VecDeque::new(),
-            watches: BTreeMap::new(),
+            watches: Map::new(),
             idle: None,
             idle_generation: 0,
             touched: false,

@@ -43,10 +43,10 @@ use crate::registry::MailboxIndex;
 use crate::state::{Next, Orders, Rest};
 use crate::supervision::{RestartPolicy, Supervision, Tally};
 use crate::suspension::{Suspension, WantsRoom};
-use crate::sync::{self, Arc, AtomicU32, Ordering};
+use crate::sync::{self, Arc, AtomicU32, Map, Ordering};
 use crate::system::SpawnExtra;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::any::{Any, TypeId};
@@ -125,7 +125,7 @@ pub(crate) struct Cold {
     /// How it supervises its children.
     pub(crate) supervision: Option<Box<Supervision>>,
     /// What is remembered of children that failed; of the actor itself, if it has no parent.
-    pub(crate) tallies: BTreeMap<MailboxIndex, Tally>,
+    pub(crate) tallies: Map<MailboxIndex, Tally>,
     /// Who is told when it ends, and tells it.
     pub(crate) links: Vec<WeakCell>,
     pub(crate) watchers: Vec<Arc<Notice>>,
@@ -382,6 +382,54 @@ fn layout_with_tail<M>(base: Layout, slots: Option<usize>) -> Option<(Layout, u3
     ))
 }
 
+/// The part that only a child has; null without a parent, `None` without memory.
+fn make_kin(parent: Option<CellPtr>) -> Option<*mut Kin> {
+    let Some(parent) = parent else {
+        return Some(ptr::null_mut());
+    };
+    let kin = pool::try_take(Layout::new::<Kin>())?.cast::<Kin>();
+    // SAFETY: fresh memory of the layout.
+    unsafe {
+        kin.write(Kin {
+            parent,
+            previous: Cell::new(None),
+            next: Cell::new(None),
+        });
+    }
+    Some(kin.as_ptr())
+}
+
+/// The cold box of a new cell, and the runner's note of what is in it; `None` without memory.
+#[cold]
+pub(crate) fn new_cold(
+    name: Option<Box<str>>,
+    throughput: Option<u32>,
+    supervision: Option<Box<Supervision>>,
+    extra: Option<Box<SpawnExtra>>,
+) -> Option<(Box<Cold>, u8)> {
+    let mut notes = 0;
+    let extra = extra.map(|extra| {
+        let extra = *extra;
+        let middleware = (!extra.middleware.is_empty()).then(|| Chain::new(extra.middleware));
+        if middleware.is_some() {
+            notes = rare::EXTRA;
+        }
+        Box::new(Extra {
+            middleware,
+            stash_capacity: extra.stash_capacity,
+            ..Extra::default()
+        })
+    });
+    let cold = pool::try_box(Cold {
+        name,
+        throughput,
+        supervision,
+        extra,
+        ..Cold::default()
+    })?;
+    Some((cold, notes))
+}
+
 /// # Safety
 /// Null, or taken from the pool as such, and used no more.
 unsafe fn free_kin(kin: *mut Kin) {
@@ -414,82 +462,47 @@ impl Drop for WeakCell {
 }
 
 /// What a new cell is made from.
-pub(crate) struct Birth {
+pub(crate) struct Birth<'a> {
     pub(crate) home: NonNull<Home>,
     pub(crate) parent: Option<CellPtr>,
-    pub(crate) mailbox: MailboxOptions,
-    pub(crate) name: Option<Box<str>>,
-    pub(crate) throughput: Option<u32>,
+    pub(crate) mailbox: &'a MailboxOptions,
+    /// With the runner's note of what is in it.
+    pub(crate) cold: Option<(Box<Cold>, u8)>,
+    pub(crate) own_throughput: bool,
     pub(crate) stop_unreferenced: bool,
     pub(crate) owned: bool,
-    pub(crate) supervision: Option<Box<Supervision>>,
     pub(crate) policy: RestartPolicy,
-    pub(crate) extra: Option<Box<SpawnExtra>>,
 }
 
 impl CellPtr {
     /// Makes a cell with one strong reference and the ticket out; `None` if there is no memory.
     /// It gets its index by [`CellPtr::set_index`].
-    pub(crate) fn new<A: Actor, F: FnMut() -> A>(birth: Birth, factory: F) -> Option<Self> {
+    pub(crate) fn new<A: Actor, F: FnMut() -> A>(birth: Birth<'_>, factory: F) -> Option<Self> {
         let slots = birth.mailbox.slots();
         let (layout, tail) = layout_with_tail::<A::Msg>(Typed::<A, F>::PARTS.layout, slots)?;
         let stock = match slots {
-            Some(slots) => Some(Stock::new(&birth, slots)?),
+            Some(slots) => {
+                let name = birth
+                    .cold
+                    .as_ref()
+                    .and_then(|(cold, _)| cold.name.as_deref());
+                Some(Stock::new(birth.mailbox, name, slots)?)
+            }
             None => None,
         };
-        let kin = match birth.parent {
-            Some(parent) => {
-                let kin = pool::try_take(Layout::new::<Kin>())?.cast::<Kin>();
-                // SAFETY: fresh memory of the layout.
-                unsafe {
-                    kin.write(Kin {
-                        parent,
-                        previous: Cell::new(None),
-                        next: Cell::new(None),
-                    });
-                }
-                kin.as_ptr()
-            }
-            None => ptr::null_mut(),
-        };
+        let kin = make_kin(birth.parent)?;
+        let annex = stock.as_ref().is_some_and(Stock::has_annex);
+        let annex = if annex { rare::ANNEX } else { 0 };
         let Some(header) = pool::try_take(layout) else {
             // SAFETY: made above, and nobody else has it.
             unsafe { free_kin(kin) };
             return None;
         };
-        let header = header.cast::<Header>();
-        let own_throughput = birth.throughput.is_some();
-        let plain = birth.name.is_none()
-            && birth.throughput.is_none()
-            && birth.supervision.is_none()
-            && birth.extra.is_none();
-        let mut rare = 0;
-        let cold = if plain {
-            ptr::null_mut()
-        } else {
-            let extra = birth.extra.map(|extra| {
-                let SpawnExtra {
-                    middleware,
-                    stash_capacity,
-                } = *extra;
-                let middleware = (!middleware.is_empty()).then(|| Chain::new(middleware));
-                if middleware.is_some() {
-                    rare = rare::EXTRA;
-                }
-                Box::new(Extra {
-                    middleware,
-                    stash_capacity,
-                    ..Extra::default()
-                })
-            });
-            Box::into_raw(Box::new(Cold {
-                name: birth.name,
-                throughput: birth.throughput,
-                supervision: birth.supervision,
-                extra,
-                ..Cold::default()
-            }))
+        let (cold, extra) = match birth.cold {
+            Some((cold, notes)) => (Box::into_raw(cold), notes),
+            None => (ptr::null_mut(), 0),
         };
+        let header = header.cast::<Header>();
         // SAFETY: alive because somebody spawns.
         unsafe { birth.home.as_ref() }.move_in_cell();
         // SAFETY: fresh memory of the layout; slot and tail are inside it.
@@ -508,19 +521,16 @@ impl CellPtr {
                         tail,
                         birth.stop_unreferenced,
                         birth.owned,
-                        own_throughput,
+                        birth.own_throughput,
                         birth.policy,
                     ),
-                    stock.as_ref().is_some_and(Stock::has_annex),
+                    annex | extra,
                 ),
                 vtable: &Typed::<A, F>::VTABLE,
                 cold: Cell::new(cold),
                 context: Cell::new(header.as_ptr()),
             });
             let cell = Self(header);
-            if rare != 0 {
-                cell.mailbox().rare.set(rare);
-            }
             Typed::<A, F>::factory(cell).write(factory);
             if let Some(stock) = stock {
                 Room::<A::Msg>::write(cell.room::<A::Msg>(), stock);
@@ -766,6 +776,20 @@ impl CellPtr {
     pub(crate) unsafe fn extra(&self) -> &mut Extra {
         // SAFETY: as the caller promises.
         unsafe { self.cold() }.extra.get_or_insert_default()
+    }
+
+    /// Makes the cold box if need be; false if there is no memory.
+    ///
+    /// # Safety
+    /// As [`cold`](Self::cold).
+    pub(crate) unsafe fn make_cold(&self) -> bool {
+        let cold = &self.header().cold;
+        if cold.get().is_null()
+            && let Some(made) = pool::try_box(Cold::default())
+        {
+            cold.set(Box::into_raw(made));
+        }
+        !cold.get().is_null()
     }
 
     /// The deadline of the message in hand, if it has one. *Runner.*

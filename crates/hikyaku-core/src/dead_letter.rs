@@ -3,10 +3,9 @@
 use crate::cell::CellPtr;
 use crate::event_stream::{Event, EventStream};
 use crate::registry::MailboxIndex;
-use crate::sync::{self, Arc, AtomicUsize, Mutex, Ordering};
+use crate::sync::{self, Arc, AtomicUsize, Map, Mutex, Ordering};
 use crate::system::System;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use core::any::{Any, TypeId};
 use core::fmt;
 
@@ -55,7 +54,7 @@ pub(crate) struct DeadLetters {
     listener: Option<Listener>,
     events: Arc<EventStream>,
     /// By the type of the message; `None` once the system has stopped.
-    trivial: Mutex<Option<BTreeMap<TypeId, Arc<IsTrivial>>>>,
+    trivial: Mutex<Option<Map<TypeId, Arc<IsTrivial>>>>,
 }
 
 impl DeadLetters {
@@ -64,7 +63,7 @@ impl DeadLetters {
             count: AtomicUsize::new(0),
             listener,
             events,
-            trivial: Mutex::new(Some(BTreeMap::new())),
+            trivial: Mutex::new(Some(Map::new())),
         }
     }
 

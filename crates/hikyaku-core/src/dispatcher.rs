@@ -15,10 +15,10 @@
 
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
-use crate::cell::{Birth, CellPtr};
+use crate::cell::{Birth, CellPtr, new_cold};
 use crate::foreman::Foreman;
 use crate::invoker::{Activation, FIRST_READ};
-use crate::mailbox::{Life, MailboxOptions};
+use crate::mailbox::Life;
 use crate::middleware::Spawning;
 use crate::ready::{Lane, ReadyQueueCoordinator};
 use crate::registry::Refused;
@@ -83,7 +83,12 @@ impl Home {
         main: Option<Arc<Home>>,
     ) -> (Arc<Self>, Vec<Worker>) {
         let home = Arc::new_cyclic(|own| Self {
-            coordinator: ReadyQueueCoordinator::new(plan.workers, plan.stealing, plan.seed),
+            coordinator: ReadyQueueCoordinator::new(
+                plan.workers,
+                plan.stealing,
+                plan.seed,
+                shared.registry.capacity().unwrap_or(0) as usize,
+            ),
             throughput: AtomicU32::new(plan.throughput),
             time_budget: AtomicU32::new(micros(plan.time_budget)),
             workers: AtomicUsize::new(plan.workers.0),
@@ -226,19 +231,24 @@ impl Home {
         options: SpawnOptions,
         factory: impl FnMut() -> A + 'static,
     ) -> Result<ActorRef<A::Msg>, SpawnError> {
-        let mailbox = options.mailbox.unwrap_or(self.shared.mailbox);
+        let mailbox = options.mailbox.as_ref();
         mailbox
+            .unwrap_or(&self.shared.mailbox)
             .check::<A::Msg>()
             .map_err(SpawnError::InvalidOptions)?;
         if parent.is_some_and(|parent| parent.mailbox().life.get() == Life::Hook) {
             return Err(SpawnError::ShuttingDown);
         }
         let significant = options.significant;
+        // SAFETY: the caller is the parent's runner.
+        if parent.is_some_and(|parent| !unsafe { parent.make_cold() }) {
+            return Err(SpawnError::Capacity);
+        }
         let reserved = options.name.clone();
         if let Some(name) = &reserved {
             self.shared.reserve(name)?;
         }
-        let made = self.make_cell(parent, mailbox, options, factory);
+        let made = self.make_cell(parent, options, factory);
         let cell = match made {
             Ok(cell) => cell,
             Err(error) => {
@@ -264,22 +274,31 @@ impl Home {
     fn make_cell<A: Actor>(
         &self,
         parent: Option<CellPtr>,
-        mailbox: MailboxOptions,
         options: SpawnOptions,
         factory: impl FnMut() -> A,
     ) -> Result<CellPtr, SpawnError> {
+        let extra = self.extra(options.extra);
+        let own_throughput = options.throughput.is_some();
+        let plain = options.name.is_none()
+            && !own_throughput
+            && options.supervision.is_none()
+            && extra.is_none();
+        let cold = if plain {
+            None
+        } else {
+            let cold = new_cold(options.name, options.throughput, options.supervision, extra);
+            Some(cold.ok_or(SpawnError::Capacity)?)
+        };
         self.move_in()?;
         let birth = Birth {
             home: self.own(),
             parent,
-            mailbox,
-            name: options.name,
-            throughput: options.throughput,
+            mailbox: options.mailbox.as_ref().unwrap_or(&self.shared.mailbox),
+            cold,
+            own_throughput,
             stop_unreferenced: options.stop_unreferenced,
             owned: sync::KNOWS_HERE && self.coordinator.is_single(),
-            supervision: options.supervision,
             policy: options.restart,
-            extra: self.extra(options.extra),
         };
         let Some(cell) = CellPtr::new(birth, factory) else {
             self.move_out();

@@ -1,9 +1,8 @@
 //! What programs and libraries attach to a system, found by its type.
 
-use crate::sync::{self, Arc, Mutex};
+use crate::sync::{self, Arc, Map, Mutex};
 use crate::system::System;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use core::any::{Any, TypeId};
 use core::fmt;
 use core::ops::Deref;
@@ -34,7 +33,7 @@ impl<T: fmt::Debug> fmt::Debug for Extension<T> {
 }
 
 /// The handles, each an `Extension<T>` under the type of its `T`.
-type Handles = BTreeMap<TypeId, Box<dyn Any + Send + Sync>>;
+type Handles = Map<TypeId, Box<dyn Any + Send + Sync>>;
 
 /// The extensions of a system; `None` once it has stopped.
 pub(crate) struct Extensions(Mutex<Option<Handles>>);

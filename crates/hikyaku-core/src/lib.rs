@@ -72,6 +72,8 @@ mod foreman;
 mod fsm;
 mod invoker;
 mod mailbox;
+#[allow(dead_code, reason = "with `std`, `sync.rs` takes a tree instead")]
+mod map;
 mod middleware;
 mod pipe;
 mod pool;

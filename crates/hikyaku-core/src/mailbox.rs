@@ -63,6 +63,9 @@ use core::cell::Cell;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
+/// Is flow control beyond a bound built in? See the feature.
+pub(crate) const FLOW: bool = cfg!(feature = "flow");
+
 /// A queued message.
 #[repr(C)]
 pub(crate) struct Node<M> {
@@ -316,7 +319,8 @@ pub(crate) mod rare {
 }
 
 impl QueueMailbox {
-    pub(crate) fn new(options: CellOptions, has_annex: bool) -> Self {
+    /// `notes`: see [`rare`].
+    pub(crate) fn new(options: CellOptions, notes: u8) -> Self {
         Self {
             word: Word::held(),
             chain: Cell::new(Chain::EMPTY),
@@ -331,7 +335,7 @@ impl QueueMailbox {
             marks: Marks(Cell::new(Marks::VACANT)),
             rest: Cell::new(Rest::Active),
             ending: Cell::new(Ending::Not),
-            rare: Cell::new(if has_annex { rare::ANNEX } else { 0 }),
+            rare: Cell::new(notes),
         }
     }
 }
@@ -727,10 +731,16 @@ impl<M> Drain<M> {
         })
     }
 
+    /// Is there a next message?
+    #[inline(always)]
+    pub(crate) fn has_next(&mut self) -> bool {
+        !self.taken.first.is_null() || self.refill()
+    }
+
     /// As [`next`](Self::next), with the place that the message had in the queue.
     #[inline(always)]
     pub(crate) fn next_with_spot(&mut self) -> Option<(M, Spot)> {
-        if self.taken.first.is_null() && !self.refill() {
+        if !self.has_next() {
             return None;
         }
         // SAFETY: the taken nodes are the consumer's.

@@ -24,7 +24,7 @@ pub use self::time_to_live::TimeToLive;
 use crate::cell::CellPtr;
 use crate::dead_letter::DeadLetterReason;
 use crate::failure::Failure;
-use crate::mailbox::rare;
+use crate::mailbox::{FLOW, rare};
 use crate::registry::MailboxIndex;
 use crate::stash::Stash;
 use crate::state::Orders;
@@ -380,7 +380,7 @@ pub(crate) unsafe fn before<M: Send + 'static>(cell: CellPtr, mut message: M) ->
 /// The ticket is held.
 #[cold]
 pub(crate) unsafe fn after(cell: CellPtr, outcome: MessageOutcome<'_>) {
-    if cell.mailbox().rare.get() & rare::EXTRA == 0 {
+    if !FLOW || cell.mailbox().rare.get() & rare::EXTRA == 0 {
         return;
     }
     // SAFETY: the ticket is held.

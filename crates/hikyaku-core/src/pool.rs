@@ -14,6 +14,8 @@
 //! A [`Stock`] belongs to one thread. The depot is behind a lock, taken once per magazine.
 
 use alloc::alloc::handle_alloc_error;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
@@ -21,6 +23,16 @@ use core::ptr::NonNull;
 #[inline(always)]
 pub(crate) fn take(layout: Layout) -> NonNull<u8> {
     try_take(layout).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+/// A box; `None` if there is no memory, and the value is dropped.
+pub(crate) fn try_box<T>(value: T) -> Option<Box<T>> {
+    let mut one = Vec::new();
+    one.try_reserve_exact(1).ok()?;
+    one.push(value);
+    let one = Box::into_raw(one.into_boxed_slice());
+    // SAFETY: just given up; a slice of one value has the value's layout.
+    Some(unsafe { Box::from_raw(one.cast::<T>()) })
 }
 
 #[cfg(all(feature = "std", not(loom)))]

@@ -80,8 +80,8 @@ enum Arrival {
     Bell(CellPtr),
 }
 
-/// One worker's part. Padded, so that two workers' parts do not share a line.
-#[repr(align(128))]
+/// One worker's part. Padded where there are caches, so that two workers' parts do not share a line.
+#[cfg_attr(target_pointer_width = "64", repr(align(128)))]
 pub(crate) struct Lane {
     worker: usize,
     queue: Queue,
@@ -128,11 +128,11 @@ unsafe impl Sync for Lane {}
 unsafe impl Send for Lane {}
 
 impl Lane {
-    fn new(worker: usize, workers: usize, single: bool, seed: u64) -> Self {
+    fn new(worker: usize, workers: usize, single: bool, seed: u64, room: usize) -> Self {
         let queue = if single {
             Queue::Single {
                 next: Cell::new(ptr::null_mut()),
-                queue: sync::UnsafeCell::new(VecDeque::new()),
+                queue: sync::UnsafeCell::new(VecDeque::with_capacity(room)),
             }
         } else {
             Queue::Stealing {
@@ -466,20 +466,25 @@ impl Injector {
 impl ReadyQueueCoordinator {
     /// A coordinator for `least` workers, and `most` when there is much to do. Where there can be one only, it is
     /// single-core, unless `stealing` asks for the other kind. `seed` decides from whom is stolen
-    /// first.
-    pub(crate) fn new((least, most): (usize, usize), stealing: bool, seed: u64) -> Self {
+    /// first. The queues have room for so many cells from the start.
+    pub(crate) fn new(
+        (least, most): (usize, usize),
+        stealing: bool,
+        seed: u64,
+        room: usize,
+    ) -> Self {
         let single = most == 1 && !stealing;
         Self {
             injector: Injector {
                 len: AtomicUsize::new(0),
                 queue: Mutex::new(Arrivals {
-                    queue: VecDeque::new(),
+                    queue: VecDeque::with_capacity(room),
                     closed: false,
                 }),
             },
             idle: Idle::new(least, most),
             lanes: (0..most)
-                .map(|worker| Lane::new(worker, most, single, seed))
+                .map(|worker| Lane::new(worker, most, single, seed, room))
                 .collect(),
         }
     }

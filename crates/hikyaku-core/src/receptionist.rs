@@ -14,11 +14,11 @@ use crate::actor_ref::{ActorRef, Recipient, SendError, WeakRecipient, WeakRef};
 use crate::cell::CellPtr;
 use crate::event_stream::SubscribeError;
 use crate::registry::MailboxIndex;
-use crate::sync::{self, Mutex};
+use crate::sync::{self, Map, Mutex};
 use crate::system::{Shared, System};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::any::{Any, TypeId};
@@ -211,8 +211,8 @@ struct Subscriber<M: 'static> {
 
 struct Service<M: 'static> {
     key: ServiceKey<M>,
-    members: BTreeMap<MailboxIndex, Member<M>>,
-    subscribers: BTreeMap<MailboxIndex, Subscriber<M>>,
+    members: Map<MailboxIndex, Member<M>>,
+    subscribers: Map<MailboxIndex, Subscriber<M>>,
 }
 
 /// A service whose messages are of whatever type.
@@ -232,8 +232,8 @@ impl<M: Send + 'static> Service<M> {
     fn new(key: &ServiceKey<M>) -> Self {
         Self {
             key: key.clone(),
-            members: BTreeMap::new(),
-            subscribers: BTreeMap::new(),
+            members: Map::new(),
+            subscribers: Map::new(),
         }
     }
 
@@ -366,9 +366,9 @@ impl<M: Send + 'static> AnyService for Service<M> {
 
 #[derive(Default)]
 struct State {
-    services: BTreeMap<Place, Box<dyn AnyService>>,
+    services: Map<Place, Box<dyn AnyService>>,
     /// The services that an actor is in.
-    of: BTreeMap<MailboxIndex, BTreeSet<Place>>,
+    of: Map<MailboxIndex, Map<Place, ()>>,
     /// For whom a listing is queued, in the order in which they came.
     due: VecDeque<(Place, MailboxIndex)>,
     /// Somebody sends what is due.
@@ -397,7 +397,7 @@ impl State {
         let (result, changes) = act(service, &mut self.trash);
         let subscribers = service.subscribers();
         if service.concerns(actor) {
-            self.of.entry(actor).or_default().insert(place.clone());
+            self.of.entry(actor).or_default().insert(place.clone(), ());
         } else if let Some(places) = self.of.get_mut(&actor) {
             places.remove(&place);
             if places.is_empty() {
@@ -409,7 +409,8 @@ impl State {
     }
 
     fn forget(&mut self, actor: MailboxIndex) {
-        for place in self.of.remove(&actor).unwrap_or_default() {
+        let places = self.of.remove(&actor).unwrap_or_default();
+        for place in places.into_keys() {
             if let Some(service) = self.services.get_mut(&place) {
                 let changes = service.forget(actor, &mut self.trash);
                 let subscribers = service.subscribers();

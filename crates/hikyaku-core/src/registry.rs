@@ -14,6 +14,7 @@
 use crate::cell::{CellPtr, Header};
 use crate::sync::Mutex;
 use alloc::boxed::Box;
+use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -121,8 +122,8 @@ struct Slot<'a> {
 const NO_SLOT: u32 = u32::MAX;
 
 struct Shard {
-    #[allow(clippy::vec_box, reason = "a segment does not move when others come")]
-    segments: Vec<Box<Segment>>,
+    /// Each a segment alone, which does not move when others come.
+    segments: Vec<Box<[Segment]>>,
     /// The first free slot.
     free: u32,
     /// How many slots have ever been used.
@@ -142,6 +143,8 @@ pub(crate) enum Refused {
 /// All living actors of a system.
 pub(crate) struct MailboxRegistry {
     shards: Box<[Mutex<Shard>]>,
+    /// Most actors in a shard.
+    limit: u32,
 }
 
 impl Shard {
@@ -157,7 +160,9 @@ impl Shard {
 
     fn slot(&mut self, number: u32) -> Option<Slot<'_>> {
         let number = number as usize;
-        let segment = self.segments.get_mut(number / SEGMENT)?;
+        let [segment] = &mut **self.segments.get_mut(number / SEGMENT)? else {
+            return None;
+        };
         Some(Slot {
             content: &mut segment.contents[number % SEGMENT],
             generation: &mut segment.generations[number % SEGMENT],
@@ -173,14 +178,23 @@ impl Shard {
             return None;
         }
         if self.used as usize == self.segments.len() * SEGMENT {
-            self.segments.push(Box::new(Segment {
-                contents: [Packed::new(Content::Free(NO_SLOT)); SEGMENT],
-                generations: [1; SEGMENT],
-                listed: [false; SEGMENT],
-            }));
+            self.grow().ok()?;
         }
         self.used += 1;
         Some(self.used - 1)
+    }
+
+    fn grow(&mut self) -> Result<(), TryReserveError> {
+        let mut segment = Vec::new();
+        segment.try_reserve_exact(1)?;
+        self.segments.try_reserve(1)?;
+        segment.push(Segment {
+            contents: [Packed::new(Content::Free(NO_SLOT)); SEGMENT],
+            generations: [1; SEGMENT],
+            listed: [false; SEGMENT],
+        });
+        self.segments.push(segment.into_boxed_slice());
+        Ok(())
     }
 
     fn insert(&mut self, cell: CellPtr, limit: u32) -> Result<(u32, u32), Refused> {
@@ -222,11 +236,32 @@ impl Shard {
 
 impl MailboxRegistry {
     pub(crate) fn new(shards: usize) -> Self {
-        Self {
-            shards: (0..shards.max(1))
-                .map(|_| Mutex::new(Shard::new()))
-                .collect(),
+        let shards: Box<[_]> = (0..shards.max(1))
+            .map(|_| Mutex::new(Shard::new()))
+            .collect();
+        let limit = NO_SLOT / u32::try_from(shards.len()).unwrap_or(NO_SLOT);
+        Self { shards, limit }
+    }
+
+    /// A registry for so many actors at a time. It allocates now and never again.
+    pub(crate) fn with_capacity(actors: u32) -> Result<Self, TryReserveError> {
+        let actors = actors.min(NO_SLOT - 1);
+        let mut shard = Shard::new();
+        let segments = (actors as usize).div_ceil(SEGMENT);
+        shard.segments.try_reserve_exact(segments)?;
+        for _ in 0..segments {
+            shard.grow()?;
         }
+        // One shard, so that the limit is exact.
+        Ok(Self {
+            shards: Box::new([Mutex::new(shard)]),
+            limit: actors,
+        })
+    }
+
+    /// Most actors at a time, if that is limited.
+    pub(crate) fn capacity(&self) -> Option<u32> {
+        (self.shards.len() == 1 && self.limit != NO_SLOT).then_some(self.limit)
     }
 
     fn count(&self) -> u32 {
@@ -243,9 +278,8 @@ impl MailboxRegistry {
     ) -> Result<(), Refused> {
         let count = self.count();
         let shard = shard.min(self.shards.len() - 1);
-        let limit = NO_SLOT / count;
         self.shards[shard].with(|slots| {
-            let (number, generation) = slots.insert(cell, limit)?;
+            let (number, generation) = slots.insert(cell, self.limit)?;
             publish(MailboxIndex {
                 // Below `NO_SLOT`, by the limit.
                 slot: number * count + shard as u32,
@@ -323,15 +357,20 @@ impl MailboxRegistry {
             let mut segment = 0;
             // One segment at a time: what comes in later is not of interest to any caller.
             while let Some(cells) = shard.with(|slots| {
-                let contents = slots.segments.get(segment)?.contents.iter();
-                let cells = contents.filter_map(|content| match content.content() {
-                    Content::Cell(cell) => {
-                        // A registered cell is alive, so its memory is.
-                        cell.retain();
-                        Some(cell)
-                    }
-                    _ => None,
-                });
+                let [found] = &**slots.segments.get(segment)? else {
+                    return None;
+                };
+                let cells = found
+                    .contents
+                    .iter()
+                    .filter_map(|content| match content.content() {
+                        Content::Cell(cell) => {
+                            // A registered cell is alive, so its memory is.
+                            cell.retain();
+                            Some(cell)
+                        }
+                        _ => None,
+                    });
                 Some(cells.collect::<Vec<_>>())
             }) {
                 for cell in cells {

@@ -109,6 +109,7 @@ fn note(cell: CellPtr) {
     state.rare.set(state.rare.get() | rare::EXTRA);
 }
 
+#[cfg(feature = "flow")]
 impl<A: Actor> Context<'_, A> {
     fn stash_if_any(&self) -> Option<&Stash<A::Msg>> {
         let stash = self.cell.extra_if_any()?.stash.as_ref()?;

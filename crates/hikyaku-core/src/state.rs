@@ -73,7 +73,7 @@
 //!
 //! Every method says who may call it: *any thread*, or *runner* (the holder of the ticket).
 
-use crate::sync::{AtomicPtr, AtomicU16, Ordering, UnsafeCell};
+use crate::sync::{self, AtomicPtr, AtomicU16, Ordering, UnsafeCell};
 use core::ptr::NonNull;
 
 /// The part of a queue node that the word knows. Aligned so that three bits of its address are free.
@@ -405,10 +405,7 @@ impl Word {
 #[inline(always)]
 fn back_off(spins: &mut u32) {
     *spins = (*spins * 2 + 1).min(63);
-    #[cfg(not(loom))]
-    for _ in 0..*spins {
-        core::hint::spin_loop();
-    }
+    sync::pause(*spins);
 }
 
 /// What an owned cell does; its thread's own note.

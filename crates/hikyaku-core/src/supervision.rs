@@ -138,8 +138,10 @@ impl Backoff {
     pub(crate) fn delay(&self, before: u32, random: u64) -> Duration {
         let factor = 1_u32.checked_shl(before).unwrap_or(u32::MAX);
         let delay = self.first.saturating_mul(factor).min(self.cap);
-        let most = delay.as_nanos() * u128::from(self.jitter) / 100;
-        let part = most * u128::from(random >> 32) / u128::from(u32::MAX);
+        // In parts of 2^32, without a wide division, which is kilobytes of code on small machines.
+        let share = u64::from(self.jitter) * (random >> 32) / 100;
+        let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        let part = (u128::from(nanos) * u128::from(share)) >> 32;
         delay.saturating_add(Duration::from_nanos(
             u64::try_from(part).unwrap_or(u64::MAX),
         ))

@@ -31,7 +31,6 @@ use crate::state::Orders;
 use crate::system::Shared;
 use crate::time::{Target, TimerId};
 use crate::timer::TimerKey;
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
@@ -123,7 +122,7 @@ pub struct SuspendStats {
 pub(crate) struct Suspension {
     entries: Vec<Entry>,
     /// Signals that nobody has waited for yet.
-    signals: BTreeSet<SignalKey>,
+    signals: Vec<SignalKey>,
     since: Duration,
     count: u64,
     resumes: u64,
@@ -195,8 +194,9 @@ pub(crate) unsafe fn begin(
     let known = &mut unsafe { cell.extra() }.suspension;
     known.count += 1;
     if let ResumeCondition::ExternalSignal(key) = until
-        && known.signals.remove(&key)
+        && let Some(place) = known.signals.iter().position(|raised| *raised == key)
     {
+        known.signals.swap_remove(place);
         known.resumes += 1;
         return Ok(());
     }
@@ -297,8 +297,9 @@ unsafe fn signal(cell: CellPtr, key: SignalKey) {
         let waited = end_those(cell, |entry| {
             entry.until == ResumeCondition::ExternalSignal(key)
         });
-        if waited == 0 && !is_ending(cell) {
-            cell.extra().suspension.signals.insert(key);
+        let raised = suspension(&cell).is_some_and(|known| known.signals.contains(&key));
+        if waited == 0 && !raised && !is_ending(cell) {
+            cell.extra().suspension.signals.push(key);
         }
     }
 }

@@ -112,6 +112,17 @@ pub(crate) use loom::hint::spin_loop;
 #[cfg(not(loom))]
 pub(crate) use core::hint::spin_loop;
 
+/// Lets another thread go on that is in the middle of something. Without threads there is none: who came in
+/// between has come to its end.
+#[inline(always)]
+pub(crate) fn pause(spins: u32) {
+    if cfg!(all(feature = "std", not(loom))) {
+        for _ in 0..spins {
+            spin_loop();
+        }
+    }
+}
+
 // === memory ===
 
 #[cfg(loom)]
@@ -135,6 +146,16 @@ pub(crate) fn prefetch(address: *const u8) {
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = address;
 }
+
+// === ordered maps ===
+
+/// An ordered map. With `std` there may be a great many names and timers in one; without, the program is to be
+/// small.
+#[cfg(any(loom, feature = "std"))]
+pub(crate) use alloc::collections::BTreeMap as Map;
+
+#[cfg(not(any(loom, feature = "std")))]
+pub(crate) use crate::map::Map;
 
 // === cell ===
 

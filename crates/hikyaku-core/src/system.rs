@@ -17,11 +17,11 @@ use crate::receptionist::Directory;
 use crate::registry::{MailboxIndex, MailboxRegistry};
 use crate::state::Orders;
 use crate::supervision::{Escalation, RestartPolicy, Supervision};
-use crate::sync::{self, Arc, AtomicU8, AtomicUsize, Mutex, Ordering, Weak};
+use crate::sync::{self, Arc, AtomicU8, AtomicUsize, Map, Mutex, Ordering, Weak};
 use crate::time::{Sleep, Target, TickDriver, TickHandle, Time};
 use crate::worker::Worker;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 use core::any::TypeId;
 use core::fmt;
@@ -44,7 +44,7 @@ pub(crate) struct Shared {
     failures: AtomicUsize,
     pub(crate) registry: MailboxRegistry,
     /// Reserved (`None`) or living actors by name.
-    names: Mutex<BTreeMap<Box<str>, Option<CellPtr>>>,
+    names: Mutex<Map<Box<str>, Option<CellPtr>>>,
     name: Box<str>,
     pub(crate) clock: Option<Arc<dyn Clock>>,
     /// The timers, if there is a clock and somebody to drive them.
@@ -69,7 +69,7 @@ pub(crate) struct Shared {
     pub(crate) mailbox: MailboxOptions,
     state: AtomicU8,
     /// Who waits for the end, by number.
-    waiting: Mutex<(usize, BTreeMap<usize, Waker>)>,
+    waiting: Mutex<(usize, Map<usize, Waker>)>,
 }
 
 /// How far a system is in its life.
@@ -362,6 +362,8 @@ impl System {
             supervision: Supervision::default(),
             escalation: Escalation::default(),
             resolution: DEFAULT_RESOLUTION,
+            max_actors: None,
+            max_timers: None,
             blocking: None,
             middleware: Layers::default(),
             spawn_middleware: Vec::new(),
@@ -667,6 +669,7 @@ const DEFAULT_THROUGHPUT: u32 = 1024;
 
 type Listener = Box<dyn Fn(&DeadLetter<'_>) + Send + Sync>;
 type OnFailure = Box<dyn Fn(&FailureReport<'_>) + Send + Sync>;
+type MakeTime = fn(Arc<dyn Clock>, Duration, Option<u32>) -> Result<Arc<Time>, TryReserveError>;
 
 /// Configures a [`System`].
 #[must_use]
@@ -680,10 +683,13 @@ pub struct SystemBuilder {
     seed: u64,
     listener: Option<Listener>,
     on_failure: Option<OnFailure>,
-    driver: Option<Box<dyn TickDriver>>,
+    /// And what it drives, which is not linked where there is none.
+    driver: Option<(Box<dyn TickDriver>, MakeTime)>,
     supervision: Supervision,
     escalation: Escalation,
     resolution: Duration,
+    max_actors: Option<u32>,
+    max_timers: Option<u32>,
     blocking: Option<Box<dyn BlockingPool>>,
     middleware: Layers,
     spawn_middleware: Vec<Box<dyn SpawnMiddleware>>,
@@ -735,7 +741,7 @@ impl SystemBuilder {
 
     /// Who drives the timers.
     pub fn tick_driver(mut self, driver: impl TickDriver) -> Self {
-        self.driver = Some(Box::new(driver));
+        self.driver = Some((Box::new(driver), Time::shared));
         self
     }
 
@@ -760,6 +766,23 @@ impl SystemBuilder {
         self
     }
 
+    /// Room for so many actors at a time; one more is refused with [`SpawnError::Capacity`]. The memory in which
+    /// they are listed and queued is taken when the system is built, and no more of it later. Default: no limit.
+    ///
+    /// For programs that allocate nothing after their start: spawn the actors with
+    /// [bounded](crate::MailboxOptions::bounded) mailboxes, which are part of the actor's one allocation.
+    pub fn max_actors(mut self, actors: u32) -> Self {
+        self.max_actors = Some(actors);
+        self
+    }
+
+    /// Room for so many timers at a time, sleeps, receive timeouts and time limits among them; one more is refused.
+    /// Their memory is taken when the system is built. Default: no limit.
+    pub fn max_timers(mut self, timers: u32) -> Self {
+        self.max_timers = Some(timers);
+        self
+    }
+
     /// The threads for [`Context::blocking`](crate::Context::blocking).
     pub fn blocking(mut self, pool: impl BlockingPool) -> Self {
         self.blocking = Some(Box::new(pool));
@@ -768,12 +791,14 @@ impl SystemBuilder {
 
     /// Has all messages of all actors go through `middleware`, the first one outermost. It must not hold references
     /// to actors of the same system, which would keep it for ever.
+    #[cfg(feature = "flow")]
     pub fn middleware(mut self, middleware: impl Middleware) -> Self {
         self.middleware.push(Layers::share(middleware));
         self
     }
 
     /// Shows every actor to `middleware` before it is spawned.
+    #[cfg(feature = "flow")]
     pub fn spawn_middleware(mut self, middleware: impl SpawnMiddleware) -> Self {
         self.spawn_middleware.push(Box::new(middleware));
         self
@@ -818,16 +843,26 @@ impl SystemBuilder {
     ///
     /// # Errors
     /// [`BuildError::NoTickDriver`] if there is a clock and nobody to drive the timers,
-    /// [`BuildError::NoClock`] for the opposite, [`BuildError::TickDriver`] if the driver does not start. A
-    /// system with neither is built: it has no timers.
+    /// [`BuildError::NoClock`] for the opposite, [`BuildError::TickDriver`] if the driver does not start,
+    /// [`BuildError::OutOfMemory`] if there is no room for as many actors or timers as asked for. A
+    /// system with neither clock nor driver is built: it has no timers.
     pub fn build(self) -> Result<(System, Vec<Worker>), BuildError> {
         let time = match (&self.clock, &self.driver) {
-            (Some(clock), Some(_)) => Some(Arc::new(Time::new(Arc::clone(clock), self.resolution))),
+            (Some(clock), Some((_, make))) => {
+                let time = make(Arc::clone(clock), self.resolution, self.max_timers);
+                Some(time.map_err(|_| BuildError::OutOfMemory)?)
+            }
             (Some(_), None) => return Err(BuildError::NoTickDriver),
             (None, Some(_)) => return Err(BuildError::NoClock),
             (None, None) => None,
         };
-        if let (Some(driver), Some(time)) = (self.driver, &time) {
+        let registry = match self.max_actors {
+            Some(actors) => {
+                MailboxRegistry::with_capacity(actors).map_err(|_| BuildError::OutOfMemory)?
+            }
+            None => MailboxRegistry::new(self.workers.1 + 1),
+        };
+        if let (Some((driver, _)), Some(time)) = (self.driver, &time) {
             let handle = TickHandle::new(Arc::clone(time));
             let stop = handle.stop_token();
             driver.start(handle, stop).map_err(BuildError::TickDriver)?;
@@ -842,8 +877,8 @@ impl SystemBuilder {
             extensions: Extensions::new(),
             on_failure: self.on_failure,
             failures: AtomicUsize::new(0),
-            registry: MailboxRegistry::new(self.workers.1 + 1),
-            names: Mutex::new(BTreeMap::new()),
+            registry,
+            names: Mutex::new(Map::new()),
             name: self.name,
             clock: self.clock,
             time,
@@ -859,7 +894,7 @@ impl SystemBuilder {
             overflowed: AtomicUsize::new(0),
             mailbox: self.mailbox,
             state: AtomicU8::new(SystemState::Running as u8),
-            waiting: Mutex::new((0, BTreeMap::new())),
+            waiting: Mutex::new((0, Map::new())),
         });
         let plan = HomePlan {
             workers: self.workers,
@@ -894,6 +929,8 @@ pub enum BuildError {
     NoTickDriver,
     /// There is a tick driver, and no clock for it.
     NoClock,
+    /// There is no memory for as many actors or timers as asked for.
+    OutOfMemory,
     /// The tick driver did not start.
     TickDriver(Box<dyn core::error::Error + Send + Sync>),
 }
@@ -905,6 +942,7 @@ impl fmt::Display for BuildError {
                 "the system has a clock and no tick driver: its timers would never fire",
             ),
             Self::NoClock => f.write_str("the system has a tick driver and no clock"),
+            Self::OutOfMemory => f.write_str("no memory for as many actors or timers as asked for"),
             Self::TickDriver(error) => write!(f, "the tick driver did not start: {error}"),
         }
     }
@@ -914,7 +952,7 @@ impl core::error::Error for BuildError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::TickDriver(error) => Some(&**error),
-            Self::NoTickDriver | Self::NoClock => None,
+            Self::NoTickDriver | Self::NoClock | Self::OutOfMemory => None,
         }
     }
 }
@@ -993,6 +1031,7 @@ impl SpawnOptions {
 
     /// Has the actor's messages go through `middleware`, behind the system's and what was given before. An `Arc` of a
     /// middleware is one too, to be shared.
+    #[cfg(feature = "flow")]
     pub fn middleware(mut self, middleware: impl Middleware) -> Self {
         let extra = self.extra.get_or_insert_default();
         extra.middleware.push(Layers::share(middleware));
@@ -1000,6 +1039,7 @@ impl SpawnOptions {
     }
 
     /// How many messages the actor may have [stashed](crate::Context::stash). Default: 1,024.
+    #[cfg(feature = "flow")]
     pub fn stash_capacity(mut self, messages: usize) -> Self {
         self.extra.get_or_insert_default().stash_capacity = Some(messages);
         self

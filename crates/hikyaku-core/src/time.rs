@@ -30,15 +30,27 @@ use crate::clock::Clock;
 use crate::dispatcher::Home;
 use crate::state::Orders;
 use crate::sync::{self, Arc, Mutex, Weak};
+use alloc::collections::TryReserveError;
 use core::fmt;
 use core::task::Waker;
 use core::time::Duration;
 
 /// The timers of one system.
 pub(crate) struct Time {
+    /// How the wheel is reached. Only [`Time::new`] names these functions, and only who is given a tick driver calls
+    /// it: a program without timers does not link the wheel.
+    verbs: &'static Verbs,
     clock: Arc<dyn Clock>,
-    resolution: Duration,
+    /// In nanoseconds, not zero.
+    resolution: u64,
     turning: Mutex<Turning>,
+}
+
+struct Verbs {
+    insert: fn(&Time, Duration, Target) -> Result<TimerId, NotSet>,
+    cancel: fn(&Time, TimerId),
+    will_wake: fn(&Time, TimerId, &Waker) -> bool,
+    stop: fn(&Time),
 }
 
 struct Turning {
@@ -87,20 +99,29 @@ pub(crate) enum NotSet {
     Stopped,
 }
 
-/// The first five centuries, whose division is cheap.
-fn nanos(duration: Duration) -> Option<u64> {
-    let nanos = duration.as_secs().checked_mul(1_000_000_000)?;
-    nanos.checked_add(duration.subsec_nanos().into())
+/// In nanoseconds, which 64 bits count for five centuries.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// So many are fired between two locks.
-const PORTION: usize = 32;
+/// So many are fired between two locks; they lie on the stack meanwhile.
+const PORTION: usize = if cfg!(target_pointer_width = "64") {
+    32
+} else {
+    4
+};
 
 impl Time {
     pub(crate) fn new(clock: Arc<dyn Clock>, resolution: Duration) -> Self {
         Self {
+            verbs: &Verbs {
+                insert: Self::insert_now,
+                cancel: Self::cancel_now,
+                will_wake: Self::will_wake_now,
+                stop: Self::stop_now,
+            },
             clock,
-            resolution,
+            resolution: nanos(resolution).max(1),
             turning: Mutex::new(Turning {
                 wheel: Wheel::new(),
                 waker: None,
@@ -110,29 +131,39 @@ impl Time {
         }
     }
 
+    /// For a system; with room for so many timers, if there is to be a limit.
+    pub(crate) fn shared(
+        clock: Arc<dyn Clock>,
+        resolution: Duration,
+        most: Option<u32>,
+    ) -> Result<Arc<Self>, TryReserveError> {
+        let time = Arc::new(Self::new(clock, resolution));
+        if let Some(most) = most {
+            time.turning.with(|turning| turning.wheel.limit_to(most))?;
+        }
+        Ok(time)
+    }
+
     pub(crate) fn now(&self) -> Duration {
         self.clock.now()
     }
 
     /// The first tick that is not before `due`.
     fn tick_at(&self, due: Duration) -> u64 {
-        match (nanos(due), nanos(self.resolution)) {
-            (Some(due), Some(tick)) => due.div_ceil(tick),
-            _ => {
-                let ticks = due.as_nanos().div_ceil(self.resolution.as_nanos());
-                u64::try_from(ticks).unwrap_or(u64::MAX)
-            }
-        }
+        nanos(due).div_ceil(self.resolution)
     }
 
     /// The last tick that is not after `now`.
     fn tick_before(&self, now: Duration) -> u64 {
-        let ticks = now.as_nanos() / self.resolution.as_nanos();
-        u64::try_from(ticks).unwrap_or(u64::MAX)
+        nanos(now) / self.resolution
     }
 
     /// Wakes `target` when the clock shows `due`, or a little later.
     pub(crate) fn insert(&self, due: Duration, target: Target) -> Result<TimerId, NotSet> {
+        (self.verbs.insert)(self, due, target)
+    }
+
+    fn insert_now(&self, due: Duration, target: Target) -> Result<TimerId, NotSet> {
         let due = self.tick_at(due);
         let mut target = Some(target);
         let (inserted, waker) = self.turning.with(|turning| {
@@ -164,6 +195,10 @@ impl Time {
 
     /// Is this timer set, and will it wake `waker`? Not if the system has stopped.
     pub(crate) fn will_wake(&self, id: TimerId, waker: &Waker) -> bool {
+        (self.verbs.will_wake)(self, id, waker)
+    }
+
+    fn will_wake_now(&self, id: TimerId, waker: &Waker) -> bool {
         self.turning.with(|turning| {
             let target = turning.wheel.get(id);
             matches!(target, Some(Target::Waker(set)) if set.will_wake(waker))
@@ -172,6 +207,10 @@ impl Time {
 
     /// Takes a timer back. Nothing happens if it has fired.
     pub(crate) fn cancel(&self, id: TimerId) {
+        (self.verbs.cancel)(self, id);
+    }
+
+    fn cancel_now(&self, id: TimerId) {
         let target = self.turning.with(|turning| turning.wheel.cancel(id));
         drop(target);
     }
@@ -217,8 +256,7 @@ impl Time {
     }
 
     fn time_of(&self, tick: u64) -> Duration {
-        let nanos = u128::from(tick) * self.resolution.as_nanos();
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        Duration::from_nanos(tick.saturating_mul(self.resolution))
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -227,18 +265,20 @@ impl Time {
 
     /// The system has stopped: who still waits is woken, and nobody comes in any more.
     pub(crate) fn stop(&self) {
-        let (waker, mut wheel) = self.turning.with(|turning| {
+        (self.verbs.stop)(self);
+    }
+
+    fn stop_now(&self) {
+        let waker = self.turning.with(|turning| {
             turning.stopped = true;
-            (
-                turning.waker.take(),
-                core::mem::replace(&mut turning.wheel, Wheel::new()),
-            )
+            turning.waker.take()
         });
         if let Some(waker) = waker {
             sync::wake(waker);
         }
         loop {
-            match wheel.advance(u64::MAX) {
+            // One at a time: the wheel is large for a small stack, and this happens once.
+            match self.turning.with(|turning| turning.wheel.advance(u64::MAX)) {
                 Advance::Fired(target) => target.fire(),
                 Advance::Busy => {}
                 Advance::Done => return,
@@ -251,7 +291,7 @@ impl fmt::Debug for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Time")
             .field("now", &self.now())
-            .field("resolution", &self.resolution)
+            .field("resolution", &Duration::from_nanos(self.resolution))
             .field("timers", &self.turning.with(|turning| turning.wheel.len()))
             .finish_non_exhaustive()
     }

@@ -15,7 +15,7 @@ use crate::actor::Actor;
 use crate::cell::{CellPtr, WeakCell};
 use crate::dead_letter::DeadLetterReason;
 use crate::failure::StopCause;
-use crate::mailbox::{self, Drain, Letter, Life, Marks};
+use crate::mailbox::{self, Drain, FLOW, Letter, Life, Marks};
 use crate::middleware::{self, MessageOutcome};
 use crate::pipe::broken_link;
 use crate::stash::Stash;
@@ -120,9 +120,11 @@ pub(super) unsafe fn vacate_slot<A: Actor>(cell: CellPtr) {
     // SAFETY: the ticket is held.
     unsafe {
         // What was stashed is older.
-        Stash::<A::Msg>::empty(cell, |message| {
-            cell.dead_letter(message, DeadLetterReason::Stopped)
-        });
+        if FLOW {
+            Stash::<A::Msg>::empty(cell, |message| {
+                cell.dead_letter(message, DeadLetterReason::Stopped)
+            });
+        }
         if let Some(message) = Drain::<A::Msg>::new(cell).first() {
             cell.dead_letter(message, DeadLetterReason::Stopped);
         }
@@ -136,9 +138,11 @@ pub(super) unsafe fn vacate_slot<A: Actor>(cell: CellPtr) {
 pub(crate) unsafe fn close_mailbox<A: Actor>(cell: CellPtr) {
     // SAFETY: the ticket is held.
     unsafe {
-        Stash::<A::Msg>::empty(cell, |message| {
-            cell.dead_letter(message, DeadLetterReason::Stopped)
-        });
+        if FLOW {
+            Stash::<A::Msg>::empty(cell, |message| {
+                cell.dead_letter(message, DeadLetterReason::Stopped)
+            });
+        }
         mailbox::close::<A::Msg>(cell, |message| {
             cell.dead_letter(message, DeadLetterReason::Stopped)
         });

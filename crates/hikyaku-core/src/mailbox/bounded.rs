@@ -20,7 +20,7 @@
 use super::Node;
 use super::annex::Annex;
 use super::waiting::{FREE, Gate, HALF, NONE, WAITING};
-use crate::cell::Birth;
+use super::{FLOW, MailboxOptions};
 use crate::state::Link;
 use crate::sync::{self, AtomicUsize, Ordering};
 use alloc::boxed::Box;
@@ -100,10 +100,9 @@ pub(crate) enum Here {
 
 impl<M: 'static> Stock<M> {
     /// `None` if there is no memory.
-    pub(crate) fn new(birth: &Birth, slots: usize) -> Option<Self> {
-        let options = &birth.mailbox;
-        let annex = if options.needs_annex() {
-            Some(Annex::new(options, birth.name.as_deref())?)
+    pub(crate) fn new(options: &MailboxOptions, name: Option<&str>, slots: usize) -> Option<Self> {
+        let annex = if FLOW && options.needs_annex() {
+            Some(Annex::new(options, name)?)
         } else {
             None
         };
@@ -205,6 +204,9 @@ impl<M> Tail<M> {
 
     /// What the mailbox has besides a queue.
     pub(crate) fn annex<'a>(&self) -> Option<&'a Annex<M>> {
+        if !FLOW {
+            return None;
+        }
         // SAFETY: likewise; made with the tail, and never changed.
         unsafe { (*self.0.as_ptr()).annex.as_deref() }
     }

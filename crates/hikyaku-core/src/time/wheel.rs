@@ -1,6 +1,6 @@
 //! The timer wheel: what is due when, in ticks. A plain value; whoever shares it puts a lock around it.
 //!
-//! Ticks are read as numbers to the base 64. A timer lies at the level of the highest digit in which
+//! Ticks are read as numbers to the base 64 (8 on small machines). A timer lies at the level of the highest digit in which
 //! its due tick differs from `now`, in the slot of that digit. So the slot follows from `now` and the
 //! due tick alone, and eleven levels hold every tick there is:
 //!
@@ -28,8 +28,13 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt;
 
-/// Bits of one digit.
-const DIGIT: u32 = 6;
+/// Bits of one digit. On small machines fewer, so that the heads of the slots take a fourth of the memory; a timer
+/// comes down twice as many levels there.
+const DIGIT: u32 = if cfg!(target_pointer_width = "64") {
+    6
+} else {
+    3
+};
 /// Slots of a level: one for each digit.
 const SLOTS: usize = 1 << DIGIT;
 const LEVELS: usize = u64::BITS.div_ceil(DIGIT) as usize;
@@ -137,16 +142,13 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// A wheel at tick 0 that takes this many timers at a time. It allocates now and never again.
-    #[allow(
-        dead_code,
-        reason = "for systems that allocate nothing after their start"
-    )]
-    pub(crate) fn with_capacity(capacity: u32) -> Result<Self, TryReserveError> {
-        let mut wheel = Self::new();
-        wheel.nodes.try_reserve_exact(capacity as usize)?;
-        wheel.limit = capacity;
-        Ok(wheel)
+    /// From now on it takes this many timers at a time, at least as many as it has. It allocates now and never
+    /// again.
+    pub(crate) fn limit_to(&mut self, timers: u32) -> Result<(), TryReserveError> {
+        let missing = (timers as usize).saturating_sub(self.nodes.len());
+        self.nodes.try_reserve_exact(missing)?;
+        self.limit = timers;
+        Ok(())
     }
 
     /// The tick that the wheel has come to. What was due before it has fired.
@@ -342,7 +344,7 @@ impl<T> Wheel<T> {
         }
         // Fits: below the limit.
         let number = self.nodes.len() as u32;
-        if number == self.limit {
+        if number >= self.limit {
             return Err(Refused::Full(payload));
         }
         if self.nodes.try_reserve(1).is_err() {

@@ -490,7 +490,8 @@ fn row79_time_to_live() {
 #[test]
 fn a_token_bucket_is_exact() {
     // Interval, burst, at which times a token is asked for (ms), and what is given: a token, or a time.
-    let cases: [(u64, u32, &[(u64, Option<u64>)]); 6] = [
+    type Asked = &'static [(u64, Option<u64>)];
+    let cases: [(u64, u32, Asked); 6] = [
         (
             10,
             1,

@@ -353,14 +353,14 @@ fn row74_a_timer_comes_before_what_was_unstashed() {
     enum Tick {
         Begin,
         Stashed,
-        Tick,
+        Due,
     }
     impl Actor for Ticks {
         type Msg = Tick;
         async fn handle(&mut self, msg: Tick, cx: &mut Context<'_, Self>) -> Result<(), Failure> {
             match msg {
                 Tick::Begin => {
-                    let tick = hikyaku_core::Timer::once(Duration::from_millis(1), Tick::Tick);
+                    let tick = hikyaku_core::Timer::once(Duration::from_millis(1), Tick::Due);
                     cx.start_timer("t", tick)?;
                     for _ in 0..2 {
                         cx.stash(Tick::Stashed)?;
@@ -369,7 +369,7 @@ fn row74_a_timer_comes_before_what_was_unstashed() {
                     cx.unstash_all();
                 }
                 Tick::Stashed => self.0.push("s"),
-                Tick::Tick => self.0.push("t"),
+                Tick::Due => self.0.push("t"),
             }
             Ok(())
         }

@@ -241,7 +241,7 @@ struct Taken {
 impl Stage {
     /// Every worker is in an activation.
     fn new(workers: usize, count: usize) -> Arc<Self> {
-        let coordinator = ReadyQueueCoordinator::new((workers, workers), true, 7);
+        let coordinator = ReadyQueueCoordinator::new((workers, workers), true, 7, 0);
         (0..workers).for_each(|worker| coordinator.lane(worker).entering());
         Arc::new(Self {
             coordinator,
@@ -613,7 +613,7 @@ struct Adaptive {
 
 impl Adaptive {
     fn new() -> Arc<Self> {
-        let coordinator = ReadyQueueCoordinator::new((1, 2), true, 7);
+        let coordinator = ReadyQueueCoordinator::new((1, 2), true, 7, 0);
         coordinator.lane(0).entering();
         Arc::new(Self {
             coordinator,

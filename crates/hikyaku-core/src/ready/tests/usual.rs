@@ -41,7 +41,7 @@ struct Stage {
 impl Stage {
     /// Every worker is in an activation.
     fn new(workers: usize, stealing: bool) -> Self {
-        let coordinator = ReadyQueueCoordinator::new((workers, workers), stealing, 3);
+        let coordinator = ReadyQueueCoordinator::new((workers, workers), stealing, 3, 0);
         (0..workers).for_each(|worker| coordinator.lane(worker).entering());
         Self {
             coordinator,
@@ -480,7 +480,7 @@ fn accounts_of_sleepers() {
 
 /// One worker, and up to two more.
 fn adaptive() -> (ReadyQueueCoordinator, Arc<Wakes>, Waker) {
-    let coordinator = ReadyQueueCoordinator::new((1, 3), true, 3);
+    let coordinator = ReadyQueueCoordinator::new((1, 3), true, 3, 0);
     let calls = Arc::<Wakes>::default();
     let waker = Waker::from(Arc::clone(&calls));
     (coordinator, calls, waker)

@@ -1,6 +1,6 @@
 //! Tests.
 
-use super::{Advance, LEVELS, NONE, PORTION, Refused, TimerId, Wheel};
+use super::{Advance, DIGIT, LEVELS, NONE, PORTION, Refused, SLOTS, TimerId, Wheel};
 use proptest::prelude::*;
 use std::rc::Rc;
 use std::string::ToString;
@@ -36,7 +36,7 @@ fn assert_empty<T>(wheel: &Wheel<T>) {
 
 /// The ticks around the borders of every level's slots, and of time.
 fn borders() -> impl Iterator<Item = u64> {
-    let borders = (0..LEVELS as u32).map(|level| 1 << (6 * level));
+    let borders = (0..LEVELS as u32).map(|level| 1 << (DIGIT * level));
     let multiples = borders.flat_map(|border: u64| [1, 2, 63].map(|n| border.saturating_mul(n)));
     let around = multiples.flat_map(|tick| [tick - 1, tick, tick.saturating_add(1)]);
     let all = around.chain([u64::MAX - 1, u64::MAX]);
@@ -319,7 +319,8 @@ fn a_slot_may_become_empty_while_it_is_spread() {
 
 #[test]
 fn a_wheel_of_fixed_capacity_refuses_and_never_allocates() {
-    let mut wheel = Wheel::with_capacity(3).unwrap();
+    let mut wheel = Wheel::new();
+    wheel.limit_to(3).unwrap();
     let room = wheel.nodes.capacity();
     let ids = [1, 2, 3].map(|due| wheel.insert(due, due).unwrap());
     for _ in 0..2 {
@@ -333,11 +334,11 @@ fn a_wheel_of_fixed_capacity_refuses_and_never_allocates() {
     wheel.insert(5, 5).unwrap();
     assert_eq!(fired(&mut wheel, 9), [3, 4, 5]);
     assert_eq!(wheel.nodes.capacity(), room);
-    assert_eq!(
-        Wheel::with_capacity(0).unwrap().insert(1, 1),
-        Err(Refused::Full(1))
-    );
-    assert!(Wheel::<[u64; 1 << 28]>::with_capacity(u32::MAX).is_err());
+    let mut none = Wheel::new();
+    none.limit_to(0).unwrap();
+    assert_eq!(none.insert(1, 1), Err(Refused::Full(1)));
+    let mut too_large = Wheel::<[u64; 1 << 28]>::new();
+    assert!(too_large.limit_to(u32::MAX).is_err());
 }
 
 #[test]
@@ -395,7 +396,7 @@ impl Tick {
             Self::Ago(ticks) => now.saturating_sub(ticks),
             Self::In(ticks) => now.saturating_add(ticks),
             Self::Border(power, off) => {
-                let period = 1 << (6 * power);
+                let period = 1 << (DIGIT * power);
                 (now - now % period)
                     .saturating_add(period)
                     .saturating_add_signed(off.into())
@@ -512,7 +513,7 @@ impl Pair {
         assert_eq!(wheel.len(), self.oracle.len());
         assert_eq!(wheel.next_due(), self.oracle.first().map(|(due, _)| *due));
         for (list, head) in wheel.heads.iter().enumerate() {
-            let bit = wheel.occupied[list / 64] >> (list % 64) & 1 == 1;
+            let bit = wheel.occupied[list / SLOTS] >> (list % SLOTS) & 1 == 1;
             assert_eq!(bit, *head != NONE, "{list}");
         }
     }

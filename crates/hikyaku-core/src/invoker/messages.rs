@@ -1,0 +1,293 @@
+//! Where the next message comes from, and the loop that handles one after the other.
+//!
+//! ```text
+//!   due: timers, pipes ──┐
+//!   unstashed, held ─────┤
+//!   control messages ────┼──► deadline ──► middleware ──► handler
+//!   the ends of others ──┤
+//!   the mailbox ─────────┘
+//! ```
+//!
+//! An actor that has nothing but a mailbox takes the short way: one flag says so.
+
+use super::{Activation, Flow, Outcome, after_handler, again, begin, drained, pause};
+use crate::actor::{Actor, Deadline};
+use crate::cell::CellPtr;
+use crate::mailbox::{self, Drain, FLOW, rare};
+use crate::middleware::{self, Admission, MessageOutcome};
+use crate::stash::Stash;
+use core::mem::MaybeUninit;
+use core::ptr;
+use core::task::{self, Poll};
+use core::time::Duration;
+
+/// Handles messages until the budget is spent, the mailbox is empty or something else is to do.
+///
+/// # Safety
+/// As [`run`]; the actor is there and no future is live.
+#[inline(always)]
+pub(super) unsafe fn messages<A: Actor>(
+    cell: CellPtr,
+    activation: &mut Activation<'_>,
+    cx: &mut task::Context<'_>,
+) -> Flow {
+    let state = cell.mailbox();
+    // SAFETY: the ticket is held, and the drain is dropped or empty before it is given away.
+    let mut drain = unsafe { Drain::<A::Msg>::new(cell) };
+    let mut first = drain.first();
+    loop {
+        let msg = if state.rare.get() == 0 {
+            let message = match first.take() {
+                Some(message) => message,
+                None if !drain.has_next() => {
+                    // SAFETY: the ticket is held.
+                    return unsafe { drained::<A>(cell, activation) };
+                }
+                // After the look at the queue: whoever gave an order and sent a message then finds it heeded.
+                None if state.task.attention() && activation.is_ordered(cell) => {
+                    return ordered(activation);
+                }
+                None => match drain.next() {
+                    Some(message) => message,
+                    None => continue,
+                },
+            };
+            // SAFETY: the ticket is held.
+            unsafe { in_time::<A>(cell, message) }
+        } else {
+            // SAFETY: the ticket is held.
+            match unsafe { next_of_all::<A>(cell, &mut first, &mut drain, activation) } {
+                Next::Message(message) => Some(message),
+                Next::Gone => None,
+                Next::Ordered => return ordered(activation),
+                // SAFETY: the ticket is held.
+                Next::Nothing => return unsafe { drained::<A>(cell, activation) },
+            }
+        };
+        if let Some(msg) = msg {
+            activation.handled += 1;
+            // SAFETY: the actor is there, and no future borrows it or the context.
+            let (actor, context) = unsafe { (&mut *cell.actor::<A>(), &mut *cell.context::<A>()) };
+            let handle = A::handle(actor, msg, context);
+            // SAFETY: the slot is empty: no future is live, and the first message was moved out.
+            match unsafe { begin(cell, handle, cx) } {
+                Poll::Ready(Ok(())) => {}
+                poll => {
+                    drop(drain);
+                    // SAFETY: the ticket is held.
+                    return unsafe { after_handler::<A>(cell, poll, activation) };
+                }
+            }
+        } else {
+            activation.charge(1);
+        }
+        if activation.is_spent() {
+            drop(drain);
+            // SAFETY: the ticket is held.
+            unsafe { pause::<A>(cell) };
+            return Flow::Over(Outcome::Yielded);
+        }
+    }
+}
+
+/// An order comes before the messages. Orders without end leave others their turn.
+#[cold]
+fn ordered(activation: &mut Activation<'_>) -> Flow {
+    activation.charge(1);
+    again(activation)
+}
+
+/// What a step of the message loop finds.
+enum Next<M> {
+    Message(M),
+    /// There was one, and it is not handled now.
+    Gone,
+    /// An order comes before it.
+    Ordered,
+    Nothing,
+}
+
+/// A message, unless its time is over.
+///
+/// # Safety
+/// As [`messages`].
+#[inline(always)]
+unsafe fn in_time<A: Actor>(cell: CellPtr, message: A::Msg) -> Option<A::Msg> {
+    if let Some(Deadline(deadline)) = A::deadline(&message)
+        // SAFETY: the ticket is held.
+        && unsafe { is_late(cell, deadline) }
+    {
+        return None;
+    }
+    Some(message)
+}
+
+/// The next message of an actor that has more than a mailbox.
+///
+/// # Safety
+/// As [`messages`].
+#[cold]
+unsafe fn next_of_all<A: Actor>(
+    cell: CellPtr,
+    first: &mut Option<A::Msg>,
+    drain: &mut Drain<A::Msg>,
+    activation: &Activation<'_>,
+) -> Next<A::Msg> {
+    let state = cell.mailbox();
+    let has_extra = FLOW && state.rare.get() & rare::EXTRA != 0;
+    // SAFETY: the ticket is held.
+    unsafe {
+        if has_extra {
+            middleware::after(cell, MessageOutcome::Ok);
+        }
+        if state.task.attention() && activation.is_ordered(cell) {
+            // Before a tick is taken: it must not outlive its timer.
+            if let Some(first) = first.take() {
+                drain.put_back(first);
+            }
+            return Next::Ordered;
+        }
+        let next = match from_all::<A::Msg>(cell, first, drain) {
+            Next::Message(message) => in_time::<A>(cell, message),
+            next => return next,
+        };
+        match next {
+            None => Next::Gone,
+            Some(message) if has_extra => match middleware::before(cell, message) {
+                Admission::Pass(message) => Next::Message(message),
+                Admission::Dealt => Next::Gone,
+            },
+            Some(message) => Next::Message(message),
+        }
+    }
+}
+
+/// The next message of all there are, wherever it comes from.
+///
+/// # Safety
+/// As [`messages`].
+unsafe fn from_all<M: Send + 'static>(
+    cell: CellPtr,
+    first: &mut Option<M>,
+    drain: &mut Drain<M>,
+) -> Next<M> {
+    let state = cell.mailbox();
+    let notes = state.rare.get();
+    if notes & rare::DEADLINE != 0 {
+        // SAFETY: the ticket is held.
+        unsafe { cell.cold() }.deadline = None;
+        state.rare.set(notes & !rare::DEADLINE);
+    }
+    // SAFETY: the ticket is held.
+    if let Some(diary) = unsafe { cell.diary() } {
+        diary.handled();
+    }
+    // SAFETY: the ticket is held.
+    let annex = unsafe { mailbox::annex_of::<M>(cell) };
+    if notes & (rare::DUE | rare::SIGNALS | rare::EXTRA) != 0
+        && let Some(first) = first.take()
+    {
+        // The handler's future may need the place that it came from.
+        drain.put_back(first);
+    }
+    let mut out = MaybeUninit::<M>::uninit();
+    let place = out.as_mut_ptr().cast();
+    if notes & rare::DUE != 0 {
+        // SAFETY: the ticket is held, and the agenda was made for the actor's messages.
+        if unsafe { cell.diary().is_some_and(|diary| diary.next(place)) } {
+            // SAFETY: just written.
+            return Next::Message(unsafe { out.assume_init() });
+        }
+        state.rare.set(state.rare.get() & !rare::DUE);
+    }
+    if FLOW
+        && notes & rare::EXTRA != 0
+        // SAFETY: the ticket is held.
+        && let Some(message) = unsafe { Stash::next(cell) }
+    {
+        // SAFETY: a message of the actor.
+        unsafe { meet(cell, &message) };
+        return Next::Message(message);
+    }
+    let control = annex.and_then(|annex| annex.next_control(cell));
+    if notes & rare::SIGNALS != 0 && control.is_none() {
+        let mark = match annex {
+            None => drain.mark(),
+            // SAFETY: the ticket is held.
+            Some(annex) => unsafe { annex.mark(cell) },
+        };
+        // SAFETY: the ticket is held, and the agenda was made for the actor's messages.
+        if unsafe {
+            cell.diary()
+                .is_some_and(|diary| diary.next_signal(mark, place))
+        } {
+            // SAFETY: just written.
+            return Next::Message(unsafe { out.assume_init() });
+        }
+    }
+    let message = match control.or_else(|| first.take()) {
+        Some(message) => message,
+        None => {
+            let next = match annex {
+                // Not for the agenda's sake: it has just had its turn.
+                None if drain.has_next() && state.task.is_urgent() => return Next::Ordered,
+                None => drain.next_with_spot(),
+                // SAFETY: the ticket is held.
+                Some(annex) => unsafe { annex.next_user(cell) },
+            };
+            let Some((message, spot)) = next else {
+                return Next::Nothing;
+            };
+            if notes & rare::SIGNALS != 0
+                // SAFETY: the ticket is held.
+                && unsafe { cell.diary() }.is_some_and(|diary| diary.passed(spot))
+            {
+                state.rare.set(state.rare.get() & !rare::SIGNALS);
+            }
+            message
+        }
+    };
+    // SAFETY: the ticket is held, and it is a message of the actor.
+    unsafe {
+        if annex.is_some() && state.task.is_urgent() {
+            // Not back to the queue: signals know the places there.
+            Stash::hold(cell, message);
+            return Next::Ordered;
+        }
+        meet(cell, &message);
+    }
+    Next::Message(message)
+}
+
+/// The agenda hears of a message that is about to be handled.
+///
+/// # Safety
+/// The ticket is held, and the messages of the cell are `M`.
+unsafe fn meet<M>(cell: CellPtr, message: &M) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        if let Some(diary) = cell.diary() {
+            diary.meet(ptr::from_ref(message).cast());
+        }
+    }
+}
+
+/// Is it too late for a message? If not, its deadline is the actor's while it is in hand.
+///
+/// # Safety
+/// As [`messages`].
+unsafe fn is_late(cell: CellPtr, deadline: Duration) -> bool {
+    let shared = &cell.home().shared;
+    let Some(time) = &shared.time else {
+        return false;
+    };
+    if time.now() >= deadline {
+        shared.one_expired();
+        return true;
+    }
+    // SAFETY: the ticket is held.
+    unsafe { cell.cold() }.deadline = Some(deadline);
+    let state = cell.mailbox();
+    state.rare.set(state.rare.get() | rare::DEADLINE);
+    false
+}
