@@ -74,6 +74,8 @@ struct Arrivals {
 enum Arrival {
     /// A cell with its ticket.
     Ready(CellPtr),
+    /// One whose turn was over while others waited here, with its ticket.
+    Again(CellPtr),
     /// The bell of an owned cell rang; holds a reference to its memory.
     Bell(CellPtr),
 }
@@ -399,6 +401,29 @@ impl Injector {
         self.len.load(Ordering::Acquire) == 0
     }
 
+    /// Takes one that comes before the worker's own queue. One whose turn was over does not: those in the queue have
+    /// waited longer, so it goes behind them. *Worker.*
+    fn pop_newcomer(&self, lane: &Lane, workers: usize) -> Option<CellPtr> {
+        while !self.is_empty() {
+            let again = self.queue.with(|Arrivals { queue, .. }| {
+                let Some(Arrival::Again(cell)) = queue.front().copied() else {
+                    return None;
+                };
+                queue.pop_front();
+                // Release: as in `push_all`.
+                self.len.store(queue.len(), Ordering::Release);
+                Some(cell)
+            });
+            match again.map(|cell| lane.put_last(cell)) {
+                None => return self.pop(lane, workers),
+                Some(PutNext::Overflow(cell)) => return Some(cell),
+                Some(PutNext::Queued) => lane.pushed.set(true),
+                Some(PutNext::Done) => {}
+            }
+        }
+        None
+    }
+
     /// Takes one cell, and moves a fair share of the others to the worker's own queue. *Worker.*
     fn pop(&self, lane: &Lane, workers: usize) -> Option<CellPtr> {
         while !self.is_empty() {
@@ -407,7 +432,8 @@ impl Injector {
                 if let Queue::Stealing { ring, .. } = &lane.queue {
                     let share = (queue.len() / workers).min(local::CAPACITY / 2 - ring.len() / 2);
                     for _ in 0..share {
-                        let Some(Arrival::Ready(cell)) = queue.front() else {
+                        let Some(Arrival::Ready(cell) | Arrival::Again(cell)) = queue.front()
+                        else {
                             break;
                         };
                         if !ring.push(cell.as_ptr()) {
@@ -421,7 +447,7 @@ impl Injector {
                 first
             });
             match arrival {
-                Some(Arrival::Ready(cell)) => return Some(cell),
+                Some(Arrival::Ready(cell) | Arrival::Again(cell)) => return Some(cell),
                 Some(Arrival::Bell(cell)) => {
                     // A cell that has to run is alive without the bell's reference.
                     let pending = mailbox::answer(cell);
@@ -493,7 +519,8 @@ impl ReadyQueueCoordinator {
     pub(crate) fn requeue(&self, lane: &Lane, cell: CellPtr) {
         if !self.injector.is_empty() {
             // Behind those too, or it would come before them again.
-            return self.inject(cell);
+            self.injector.push(Arrival::Again(cell));
+            return self.wake_one();
         }
         let put = lane.put_last(cell);
         self.after_put(lane, put);
@@ -607,7 +634,7 @@ impl ReadyQueueCoordinator {
     pub(crate) fn take(&self, lane: &Lane) -> Option<CellPtr> {
         let tick = lane.tick();
         if tick.is_multiple_of(INJECTOR_TURN)
-            && let Some(cell) = self.injector.pop(lane, self.lanes.len())
+            && let Some(cell) = self.injector.pop_newcomer(lane, self.lanes.len())
         {
             return Some(cell);
         }
