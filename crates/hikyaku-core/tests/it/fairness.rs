@@ -241,7 +241,7 @@ fn run(seed: u64, kind: Kind, configure: fn(SystemBuilder) -> SystemBuilder) -> 
 /// they take turns with each other.
 #[test]
 fn row16_on_one_worker_an_idle_actor_waits_for_one_turn_of_each_busy_one() {
-    explore(8, |seed| {
+    explore(4, |seed| {
         for kind in [Kind::Single, Kind::Stealing(1)] {
             for (name, configure, share) in SETTINGS {
                 let seen = run(seed, kind, configure);
@@ -262,7 +262,7 @@ fn row16_on_one_worker_an_idle_actor_waits_for_one_turn_of_each_busy_one() {
 /// chance, so the shares of the busy ones are equal in the long run only.
 #[test]
 fn row16_on_several_workers_an_idle_actor_waits_for_no_more_turns_than_there_are_actors() {
-    explore(8, |seed| {
+    explore(4, |seed| {
         for workers in [2, 3, 4] {
             for (name, configure, share) in SETTINGS {
                 let seen = run(seed, Kind::Stealing(workers), configure);
