@@ -550,7 +550,7 @@ macro_rules! flavours {
                 max_shrink_iters: 10_000,
                 ..ProptestConfig::default()
             };
-            proptest!(config, |(steps in prop::collection::vec(step(), 0..60), cell in 0..3)| {
+            proptest!(config, |(steps in prop::collection::vec(step(), 0..if cfg!(miri) { 12 } else { 60 }), cell in 0..3)| {
                 check(flavour, cell != 0, cell == 2, &steps);
             });
         }
