@@ -16,6 +16,7 @@
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
 use crate::cell::{Birth, CellPtr, new_cold};
+use crate::flow::IfFlow;
 use crate::foreman::Foreman;
 use crate::invoker::{Activation, FIRST_READ};
 use crate::mailbox::Life;
@@ -212,13 +213,13 @@ impl Home {
 
     /// What an actor has that few have: with the system's middleware before its own.
     #[inline]
-    fn extra(&self, own: Option<Box<SpawnExtra>>) -> Option<Box<SpawnExtra>> {
+    fn extra(&self, own: Option<IfFlow<Box<SpawnExtra>>>) -> Option<IfFlow<Box<SpawnExtra>>> {
         match &self.shared.middleware {
             None => own,
             Some(system) => {
-                let mut extra = own.unwrap_or_default();
+                let mut extra = own.map_or_else(Box::default, IfFlow::into_inner);
                 extra.middleware = extra.middleware.behind(system);
-                Some(extra)
+                IfFlow::new(extra)
             }
         }
     }

@@ -24,14 +24,14 @@ pub use self::time_to_live::TimeToLive;
 use crate::cell::CellPtr;
 use crate::dead_letter::DeadLetterReason;
 use crate::failure::Failure;
-use crate::mailbox::{FLOW, rare};
+use crate::flow::FLOW;
+use crate::mailbox::rare;
 use crate::registry::MailboxIndex;
 use crate::stash::Stash;
 use crate::state::Orders;
 use crate::suspension::{self, ResumeCondition, SuspendReason};
 use crate::sync::{self, Arc};
 use crate::system::{Shared, SpawnOptions};
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
@@ -236,8 +236,9 @@ pub struct Spawning<'a> {
 pub(crate) struct Layers(Vec<Arc<dyn Middleware>>);
 
 impl Layers {
+    #[cfg(feature = "flow")]
     pub(crate) fn share(middleware: impl Middleware) -> Arc<dyn Middleware> {
-        Arc::from(Box::new(middleware) as Box<dyn Middleware>)
+        Arc::from(alloc::boxed::Box::new(middleware) as alloc::boxed::Box<dyn Middleware>)
     }
 
     pub(crate) fn push(&mut self, part: Arc<dyn Middleware>) {

@@ -240,7 +240,7 @@ impl MailboxOptions {
 
     /// Refuses what cannot be built for an actor with messages `M`.
     pub(crate) fn check<M: 'static>(&self) -> Result<(), InvalidOptions> {
-        if !super::FLOW && self.needs_annex() {
+        if !crate::flow::FLOW && self.needs_annex() {
             return Err(InvalidOptions("this mailbox needs the feature `flow`"));
         }
         let is_plain = self.capacity.is_none()
