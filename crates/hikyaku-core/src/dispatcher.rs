@@ -29,6 +29,7 @@ use crate::tenants::Tenants;
 use crate::worker::Worker;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::any::TypeId;
 use core::fmt;
 use core::ptr::NonNull;
 use core::time::Duration;
@@ -235,7 +236,7 @@ impl Home {
         let mailbox = options.mailbox.as_ref();
         mailbox
             .unwrap_or(&self.shared.mailbox)
-            .check::<A::Msg>()
+            .check(TypeId::of::<A::Msg>)
             .map_err(SpawnError::InvalidOptions)?;
         if parent.is_some_and(|parent| parent.mailbox().life.get() == Life::Hook) {
             return Err(SpawnError::ShuttingDown);
