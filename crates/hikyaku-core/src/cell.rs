@@ -412,9 +412,7 @@ pub(crate) fn new_cold(
     let mut notes = 0;
     let extra = extra.map(|extra| {
         let extra = *extra.into_inner();
-        let middleware = (!extra.middleware.is_empty())
-            .then(|| Chain::new(extra.middleware))
-            .and_then(IfFlow::new);
+        let middleware = Chain::of(extra.middleware);
         if middleware.is_some() {
             notes = rare::EXTRA;
         }

@@ -24,7 +24,7 @@ pub use self::time_to_live::TimeToLive;
 use crate::cell::CellPtr;
 use crate::dead_letter::DeadLetterReason;
 use crate::failure::Failure;
-use crate::flow::FLOW;
+use crate::flow::{FLOW, IfFlow};
 use crate::mailbox::rare;
 use crate::registry::MailboxIndex;
 use crate::stash::Stash;
@@ -286,12 +286,16 @@ struct InHand {
 }
 
 impl Chain {
-    pub(crate) fn new(layers: Layers) -> Self {
-        Self {
+    /// `None` if there is nothing to go through.
+    pub(crate) fn of(layers: Layers) -> Option<IfFlow<Self>> {
+        if layers.is_empty() {
+            return None;
+        }
+        IfFlow::new(Self {
             is_timed: layers.0.iter().any(|layer| layer.is_timed()),
             layers: Arc::new(layers),
             in_hand: None,
-        }
+        })
     }
 }
 
