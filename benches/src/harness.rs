@@ -151,6 +151,7 @@ impl Case {
             && match self.workload {
                 Workload::TellBounded => self.system.tell_bounded.is_some(),
                 Workload::AskDeadline => self.system.ask_deadline.is_some(),
+                Workload::SuspendResume => self.system.suspend_resume.is_some(),
                 Workload::RegisterReady => self.system.register_ready.is_some(),
                 Workload::TimersInsert | Workload::TimersCancel | Workload::TimersFire => {
                     self.system.timers.is_some()
@@ -237,6 +238,10 @@ impl Case {
             Workload::Ask => values("mean", (system.ask)(runtime, counts.asks), None),
             Workload::AskDeadline => {
                 let asked = had(system.ask_deadline)(runtime, counts.asks);
+                values("mean", asked, None)
+            }
+            Workload::SuspendResume => {
+                let asked = had(system.suspend_resume)(runtime, counts.asks);
                 values("mean", asked, None)
             }
             Workload::AskOutside => {

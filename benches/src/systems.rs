@@ -23,6 +23,8 @@ pub(crate) struct System {
     pub(crate) fan: fn(Runtime, Fan) -> Timed,
     pub(crate) ring: fn(Runtime, Ring) -> Timed,
     pub(crate) ask: fn(Runtime, u64) -> Timed,
+    /// Only Hikyaku, and what it's compared with.
+    pub(crate) suspend_resume: Option<fn(Runtime, u64) -> Timed>,
     /// `None` if asks have no deadline of the system's own.
     pub(crate) ask_deadline: Option<fn(Runtime, u64) -> Timed>,
     pub(crate) ask_outside: fn(u64) -> Asked,

@@ -53,11 +53,21 @@ pub(crate) enum Workload {
     TellGrow,
     TellPriority,
     TellControl,
+    /// As `Tell`, through so much middleware that lets everything pass.
+    TellMiddleware0,
+    TellMiddleware1,
+    TellMiddleware3,
+    /// As `Tell`, with a rate limit that is never reached.
+    TellRateLimit,
+    /// As `Tell`; each message is stashed, and handled when there are a thousand.
+    TellStash,
     Fan100,
     Fan1000,
     PingPong,
     Ring,
     Ask,
+    /// Suspending another actor, resuming it, and a question to see that it goes on. Beside questions alone.
+    SuspendResume,
     /// `Ask` with a second to answer, which is always enough: each deadline is set and taken back.
     AskDeadline,
     AskOutside,
@@ -74,7 +84,7 @@ pub(crate) enum Workload {
 }
 
 impl Workload {
-    pub(crate) const ALL: [Workload; 23] = [
+    pub(crate) const ALL: [Workload; 29] = [
         Workload::Tell,
         Workload::TellBurst,
         Workload::Tell4To1,
@@ -84,11 +94,17 @@ impl Workload {
         Workload::TellGrow,
         Workload::TellPriority,
         Workload::TellControl,
+        Workload::TellMiddleware0,
+        Workload::TellMiddleware1,
+        Workload::TellMiddleware3,
+        Workload::TellRateLimit,
+        Workload::TellStash,
         Workload::Fan100,
         Workload::Fan1000,
         Workload::PingPong,
         Workload::Ring,
         Workload::Ask,
+        Workload::SuspendResume,
         Workload::AskDeadline,
         Workload::AskOutside,
         Workload::Spawn,
@@ -111,11 +127,17 @@ impl Workload {
             Workload::TellGrow => "tell_grow",
             Workload::TellPriority => "tell_priority",
             Workload::TellControl => "tell_control",
+            Workload::TellMiddleware0 => "tell_middleware_0",
+            Workload::TellMiddleware1 => "tell_middleware_1",
+            Workload::TellMiddleware3 => "tell_middleware_3",
+            Workload::TellRateLimit => "tell_rate_limit",
+            Workload::TellStash => "tell_stash",
             Workload::Fan100 => "fan_100",
             Workload::Fan1000 => "fan_1000",
             Workload::PingPong => "pingpong",
             Workload::Ring => "ring",
             Workload::Ask => "ask",
+            Workload::SuspendResume => "suspend_resume",
             Workload::AskDeadline => "ask_deadline",
             Workload::AskOutside => "ask_outside",
             Workload::Spawn => "spawn",
@@ -131,7 +153,7 @@ impl Workload {
     /// What one operation is called in the results.
     pub(crate) fn unit(self) -> &'static str {
         match self {
-            Workload::PingPong => "ns/round trip",
+            Workload::PingPong | Workload::SuspendResume => "ns/round trip",
             Workload::Ring => "ns/hop",
             Workload::Ask | Workload::AskDeadline | Workload::AskOutside => "ns/ask",
             Workload::Spawn => "ns/actor",
@@ -148,7 +170,7 @@ impl Workload {
         runtime == Runtime::Mt || !matches!(self, Workload::Tell4To1 | Workload::AskOutside)
     }
 
-    /// Whose mailbox is of a kind that only Hikyaku has.
+    /// Whose actor treats its messages in a way that only Hikyaku has.
     pub(crate) fn rule(self) -> Option<Rule> {
         Some(match self {
             Workload::TellDropNewest => Rule::DropNewest,
@@ -156,6 +178,11 @@ impl Workload {
             Workload::TellGrow => Rule::Grow,
             Workload::TellPriority => Rule::Priority,
             Workload::TellControl => Rule::Control,
+            Workload::TellMiddleware0 => Rule::Middleware(0),
+            Workload::TellMiddleware1 => Rule::Middleware(1),
+            Workload::TellMiddleware3 => Rule::Middleware(3),
+            Workload::TellRateLimit => Rule::RateLimit,
+            Workload::TellStash => Rule::Stash,
             _ => return None,
         })
     }
@@ -173,7 +200,7 @@ impl Workload {
     }
 }
 
-/// How a mailbox treats messages. What has no room is dropped and counted all the same; the yardstick is an unbounded
+/// How an actor, or its mailbox, treats messages. What has no room is dropped and counted all the same; the yardstick is an unbounded
 /// channel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Rule {
@@ -184,6 +211,10 @@ pub(crate) enum Rule {
     Priority,
     /// There are control messages, and this is none.
     Control,
+    /// So many in a chain.
+    Middleware(usize),
+    RateLimit,
+    Stash,
 }
 
 /// How much of everything. One table per purpose.

@@ -1,12 +1,13 @@
 //! A connection: the actor that talks with one client.
 
 use std::io;
-use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hikyaku::prelude::*;
+use hikyaku::{ResumeCondition, SuspendReason};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -14,6 +15,7 @@ use tokio_util::io::ReaderStream;
 
 use crate::batch::Batch;
 use crate::command::{Command, KeyCommand};
+use crate::limit::{Limit, Meter, TOO_MANY, Verdict};
 use crate::protocol::{Frame, RequestReader, encode, error, ok};
 use crate::shard::ShardMsg;
 use crate::stats::Stats;
@@ -29,18 +31,31 @@ const OUTPUT: usize = 256 * 1024;
 pub(crate) struct Front {
     pub(crate) routes: Routes,
     pub(crate) stats: Arc<Stats>,
-    /// Whether clients may make a shard panic.
+    pub(crate) rules: Rules,
+}
+
+/// What clients may do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rules {
+    /// Make a shard panic.
     pub(crate) debug: bool,
+    /// Send so many commands, each of them.
+    pub(crate) limit: Option<Limit>,
 }
 
 /// Is sent commands, has the shards work on them, and writes the replies.
 ///
 /// It does not wait for its client, so it can be stopped while the client is silent. The next part of what
-/// the client sends is read when the last one has been answered.
+/// the client sends is read when the last one has been answered. A client that is over its limit is not read either:
+/// its connection is suspended until the next command may go on.
 pub(crate) struct Connection {
     /// Taken at the start.
     input: Option<ReaderStream<OwnedReadHalf>>,
     requests: RequestReader,
+    /// The limit, if there is one.
+    meter: Option<Meter>,
+    /// The command that waits for its token.
+    delayed: Option<Vec<Bytes>>,
     output: BytesMut,
     socket: OwnedWriteHalf,
     front: Front,
@@ -49,8 +64,19 @@ pub(crate) struct Connection {
 pub(crate) enum FromClient {
     /// A part of what the client sends.
     Input(io::Result<Bytes>),
+    /// The command that was delayed, and what was received behind it, may go on.
+    Rest,
     /// The client sends no more.
     End,
+}
+
+/// What a connection does when it has answered what it could.
+enum Next {
+    Read,
+    /// Goes on after so long with what it has.
+    Wait(Duration),
+    /// Nothing that comes now is to be read.
+    Close,
 }
 
 impl Actor for Connection {
@@ -69,14 +95,25 @@ impl Actor for Connection {
         message: FromClient,
         cx: &mut Context<'_, Self>,
     ) -> Result<(), Failure> {
-        let flow = match message {
-            FromClient::Input(Ok(bytes)) => self.serve(&bytes).await,
+        let next = match message {
+            FromClient::Input(Ok(bytes)) => {
+                self.requests.input.extend_from_slice(&bytes);
+                self.serve(cx.now()).await
+            }
+            FromClient::Rest => self.serve(cx.now()).await,
             FromClient::Input(Err(error)) => Err(error),
-            FromClient::End => Ok(ControlFlow::Break(())),
+            FromClient::End => Ok(Next::Close),
         };
-        // An error says that the client is gone. That is the client's right.
-        if !matches!(flow, Ok(ControlFlow::Continue(()))) {
-            cx.stop();
+        match next {
+            Ok(Next::Read) => {}
+            Ok(Next::Wait(time)) => {
+                // What was stashed comes before what was read meanwhile.
+                cx.stash(FromClient::Rest)?;
+                cx.unstash_all();
+                cx.suspend(SuspendReason::RateLimit, ResumeCondition::After(time))?;
+            }
+            // An error says that the client is gone. That is the client's right.
+            Ok(Next::Close) | Err(_) => cx.stop(),
         }
         Ok(())
     }
@@ -89,33 +126,52 @@ impl Connection {
         Self {
             input: Some(ReaderStream::with_capacity(input, INPUT)),
             requests: RequestReader::default(),
+            meter: front.rules.limit.map(Meter::new),
+            delayed: None,
             output: BytesMut::new(),
             socket,
             front,
         }
     }
 
-    /// Answers the commands that are complete now. Breaks if nothing after them is to be read.
-    async fn serve(&mut self, input: &[u8]) -> io::Result<ControlFlow<()>> {
-        self.requests.input.extend_from_slice(input);
+    /// Answers the commands that are complete now, and within the limit.
+    async fn serve(&mut self, now: Duration) -> io::Result<Next> {
         let routes = self.front.routes.clone();
         let mut batch = Batch::new(routes.len());
-        let flow = self.fill(&mut batch);
+        let next = self.fill(&mut batch, now);
         self.answer(batch, &routes).await?;
-        Ok(flow)
+        Ok(next)
     }
 
-    /// Adds all commands that were received. Breaks if nothing after them is to be read.
-    fn fill(&mut self, batch: &mut Batch) -> ControlFlow<()> {
+    /// Adds the commands that were received, as far as the limit lets them pass.
+    fn fill(&mut self, batch: &mut Batch, now: Duration) -> Next {
         loop {
-            let request = match self.requests.next() {
+            let delayed = self.delayed.take();
+            let is_new = delayed.is_none();
+            let request = match delayed.map_or_else(|| self.requests.next(), |it| Ok(Some(it))) {
                 Ok(Some(request)) => request,
-                Ok(None) => return ControlFlow::Continue(()),
+                Ok(None) => return Next::Read,
                 Err(malformed) => {
                     batch.push_reply(malformed.to_frame());
-                    return ControlFlow::Break(());
+                    return Next::Close;
                 }
             };
+            let verdict = self.meter.as_mut().map(|meter| meter.judge(now));
+            match verdict.unwrap_or(Verdict::Pass) {
+                Verdict::Pass => {}
+                Verdict::Delay(time) => {
+                    if is_new {
+                        self.count_excess(|stats| &stats.delayed);
+                    }
+                    self.delayed = Some(request);
+                    return Next::Wait(time);
+                }
+                Verdict::Refuse => {
+                    self.count_excess(|stats| &stats.refused);
+                    batch.push_reply(error(TOO_MANY));
+                    continue;
+                }
+            }
             match Command::parse(&request) {
                 Command::Reply(reply) => batch.push_reply(reply),
                 Command::Info => {
@@ -123,15 +179,23 @@ impl Connection {
                 }
                 Command::Quit => {
                     batch.push_reply(ok());
-                    return ControlFlow::Break(());
+                    return Next::Close;
                 }
-                Command::Key(_, KeyCommand::Panic) if !self.front.debug => {
+                Command::Key(_, KeyCommand::Panic) if !self.front.rules.debug => {
                     batch.push_reply(error("ERR DEBUG command not allowed"));
                 }
                 Command::Key(key, command) => batch.push_key(key, command),
                 Command::Keys(keys, command, join) => batch.push_keys(keys, &command, join),
                 Command::All(command, join) => batch.push_all(&command, join),
             }
+        }
+    }
+
+    fn count_excess(&mut self, which: fn(&Stats) -> &AtomicU64) {
+        let stats = &self.front.stats;
+        which(stats).fetch_add(1, Ordering::Relaxed);
+        if self.meter.as_mut().is_some_and(Meter::is_first_excess) {
+            stats.clients_over_limit.fetch_add(1, Ordering::Relaxed);
         }
     }
 

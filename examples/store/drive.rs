@@ -5,7 +5,8 @@
 //! be told that its command was lost, but only about a key of this shard. Anything else is a
 //! complaint.
 //!
-//! At the end come keys that live for a moment. They have to go though nobody touches them.
+//! At the end come keys that live for a moment. They have to go though nobody touches them. Then two more stores show
+//! what their limits do (`flood.rs`).
 
 use std::error::Error;
 use std::io;
@@ -19,6 +20,9 @@ use tokio::task::JoinSet;
 
 use crate::batch::{SHARD_RESTARTING, shard_of};
 use crate::client::Client;
+use crate::connection::Rules;
+use crate::flood;
+use crate::limit::Excess;
 use crate::protocol::{Frame, ok};
 use crate::report::{Histogram, Report, grouped};
 use crate::stats::Stats;
@@ -48,7 +52,11 @@ const AFTER: u8 = 2;
 pub(crate) async fn run(length: Duration) -> Result<(), Box<dyn Error>> {
     // The panic to come is on purpose. Its message is enough, it needs no backtrace.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
-    let store = Store::start(0, ActorSystem::new("store")?, true).await?;
+    let rules = Rules {
+        debug: true,
+        limit: None,
+    };
+    let store = Store::start(0, ActorSystem::new("store")?, rules).await?;
     println!(
         "{SHARDS} shards, {CLIENTS} clients, {PIPELINE} commands at a time, {length:?}, on {}",
         store.address
@@ -107,6 +115,10 @@ async fn drive(store: Store, length: Duration) -> Result<Report, Box<dyn Error>>
             "{shard_restarts} shards were restarted instead of one"
         ));
     }
+    let floods = [
+        flood::run(Excess::Delay, &mut complaints).await?,
+        flood::run(Excess::Refuse, &mut complaints).await?,
+    ];
     let dead_letters = store.system.metrics().dead_letters;
     let survivors = store.close().await.live_actors;
     if survivors != 0 {
@@ -123,6 +135,7 @@ async fn drive(store: Store, length: Duration) -> Result<Report, Box<dyn Error>>
         steady_shards,
         dead_letters,
         actors_alive,
+        floods,
         complaints,
     })
 }

@@ -20,8 +20,10 @@
 //! A shard has a timer for the next of its keys to expire, so a key goes at its time whether somebody
 //! asks for it or not.
 //!
+//! With a limit (`limit.rs`), a client that sends too much waits, or is refused; the others do not notice.
+//!
 //! Without arguments the store drives itself for some seconds with clients of its own, and checks
-//! what they read (`drive.rs`). `--serve` keeps it running for others, such as `redis-cli`.
+//! what they read (`drive.rs`, `flood.rs`). `--serve` keeps it running for others, such as `redis-cli`.
 
 #![allow(
     clippy::print_stdout,
@@ -34,8 +36,10 @@ mod client;
 mod command;
 mod connection;
 mod drive;
+mod flood;
 mod glob;
 mod keyspace;
+mod limit;
 mod listener;
 mod protocol;
 mod report;
@@ -55,7 +59,8 @@ use hikyaku::Metrics;
 use hikyaku::prelude::*;
 use tokio::net::TcpListener;
 
-use crate::connection::Front;
+use crate::connection::{Front, Rules};
+use crate::limit::{Excess, Limit};
 use crate::listener::{Incoming, Listener, ListenerMsg};
 use crate::stats::Stats;
 use crate::supervisor::Supervisor;
@@ -69,14 +74,14 @@ const GRACE: Duration = Duration::from_secs(5);
 const USAGE: &str = "\
 Usage: store [--seconds N]           drive the store for N seconds (5) and check it
        store --check                 the same for one second
-       store --serve [--port N]      serve the Redis protocol on a port (6379) until Ctrl-C";
+       store --serve [--port N] [--limit N [--refuse]]
+                                     serve the Redis protocol on a port (6379) until Ctrl-C;
+                                     of each client N commands a second, the others wait, or are refused";
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let outcome = match Arguments::parse(std::env::args().skip(1)) {
-        Some(Arguments {
-            serve: true, port, ..
-        }) => serve(port).await,
+        Some(arguments) if arguments.serve => serve(arguments.port, arguments.rules()).await,
         Some(Arguments { seconds, .. }) => drive::run(Duration::from_secs(seconds)).await,
         None => Err(USAGE.into()),
     };
@@ -90,8 +95,8 @@ async fn main() -> ExitCode {
 }
 
 /// Serves other programs until Ctrl-C.
-async fn serve(port: u16) -> Result<(), Box<dyn Error>> {
-    let store = Store::start(port, ActorSystem::new("store")?, false).await?;
+async fn serve(port: u16, rules: Rules) -> Result<(), Box<dyn Error>> {
+    let store = Store::start(port, ActorSystem::new("store")?, rules).await?;
     println!("serving on {}, Ctrl-C ends it", store.address);
     tokio::signal::ctrl_c().await?;
     println!("closing");
@@ -110,7 +115,7 @@ struct Store {
 impl Store {
     /// Starts the shards, then opens the port. Port 0 is any free one. Keys expire by the system's
     /// clock.
-    async fn start(port: u16, system: ActorSystem, debug: bool) -> Result<Self, Box<dyn Error>> {
+    async fn start(port: u16, system: ActorSystem, rules: Rules) -> Result<Self, Box<dyn Error>> {
         let stats = Arc::new(Stats::new(SHARDS));
 
         let supervisor = Supervisor {
@@ -126,7 +131,7 @@ impl Store {
         let front = Front {
             routes,
             stats: stats.clone(),
-            debug,
+            rules,
         };
         let listener = system.spawn(once(Listener {
             incoming: Some(Incoming(socket)),
@@ -162,6 +167,8 @@ struct Arguments {
     serve: bool,
     port: u16,
     seconds: u64,
+    limit: Option<u32>,
+    excess: Excess,
 }
 
 impl Arguments {
@@ -170,12 +177,18 @@ impl Arguments {
             serve: false,
             port: 6379,
             seconds: 5,
+            limit: None,
+            excess: Excess::Delay,
         };
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--serve" => arguments.serve = true,
                 "--check" => arguments.seconds = 1,
                 "--port" => arguments.port = words.next()?.parse().ok()?,
+                "--limit" => {
+                    arguments.limit = Some(words.next()?.parse().ok().filter(|&limit| limit > 0)?);
+                }
+                "--refuse" => arguments.excess = Excess::Refuse,
                 "--seconds" => {
                     arguments.seconds = words.next()?.parse().ok().filter(|&seconds| seconds > 0)?
                 }
@@ -183,5 +196,16 @@ impl Arguments {
             }
         }
         Some(arguments)
+    }
+
+    fn rules(&self) -> Rules {
+        let limit = self.limit.map(|per_second| Limit {
+            per_second,
+            excess: self.excess,
+        });
+        Rules {
+            limit,
+            debug: false,
+        }
     }
 }

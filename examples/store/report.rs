@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::flood::Flood;
+
 /// The outcome of a run, printed as a table.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -21,6 +23,8 @@ pub(crate) struct Report {
     pub(crate) steady_shards: u64,
     pub(crate) dead_letters: usize,
     pub(crate) actors_alive: usize,
+    /// A client that floods a store, beside others: its commands are delayed first, then refused.
+    pub(crate) floods: [Flood; 2],
     /// What must not happen. The run is good if there is none.
     pub(crate) complaints: Vec<String>,
 }
@@ -51,6 +55,19 @@ impl fmt::Display for Report {
             "actors alive before the end",
             grouped(self.actors_alive as u64),
         )?;
+        for flood in &self.floods {
+            let what = flood.what();
+            row(&format!("a flood: commands {what}"), grouped(flood.excess))?;
+            row("  of so many sent", grouped(flood.sent))?;
+            row(
+                "  clients over the limit",
+                format!("{} of {}", flood.over_limit, flood.clients),
+            )?;
+            row(
+                "  the others' latency p99",
+                format!("{:.1?}", flood.steady.quantile(0.99)),
+            )?;
+        }
         match self.complaints.as_slice() {
             [] => writeln!(f, "\nConsistent: each client read what it had written."),
             complaints => {

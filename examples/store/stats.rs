@@ -11,6 +11,12 @@ pub(crate) struct Stats {
     /// The connections that are open.
     pub(crate) connections: AtomicUsize,
     pub(crate) commands: AtomicU64,
+    /// The commands that waited because their client was over its limit.
+    pub(crate) delayed: AtomicU64,
+    /// Those that were answered with an error for it.
+    pub(crate) refused: AtomicU64,
+    /// The connections that had any of these.
+    pub(crate) clients_over_limit: AtomicU64,
     /// How often each shard has been started.
     pub(crate) shard_starts: Vec<AtomicU64>,
     /// The keys that were lost with their shards.
@@ -27,6 +33,9 @@ impl Stats {
             started: Instant::now(),
             connections: AtomicUsize::new(0),
             commands: AtomicU64::new(0),
+            delayed: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            clients_over_limit: AtomicU64::new(0),
             shard_starts: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             keys_lost: AtomicU64::new(0),
             expired_keys: AtomicU64::new(0),
@@ -51,13 +60,16 @@ impl Stats {
         let mut text = format!(
             "# Server\r\nserver:hikyaku-store\r\nversion:{}\r\nuptime_in_seconds:{}\r\n\
              \r\n# Clients\r\nconnected_clients:{}\r\n\
-             \r\n# Stats\r\ntotal_commands_processed:{}\r\nexpired_keys:{}\r\nshard_restarts:{}\r\n\
+             \r\n# Stats\r\ntotal_commands_processed:{}\r\n\
+             delayed_commands:{}\r\nrefused_commands:{}\r\nexpired_keys:{}\r\nshard_restarts:{}\r\n\
              keys_lost:{}\r\n\
              \r\n# Keyspace\r\n",
             env!("CARGO_PKG_VERSION"),
             self.started.elapsed().as_secs(),
             self.connections.load(Ordering::Relaxed),
             self.commands.load(Ordering::Relaxed),
+            self.delayed.load(Ordering::Relaxed),
+            self.refused.load(Ordering::Relaxed),
             self.expired_keys.load(Ordering::Relaxed),
             self.shard_restarts(),
             self.keys_lost.load(Ordering::Relaxed),

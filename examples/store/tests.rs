@@ -9,6 +9,8 @@ use hikyaku::prelude::*;
 
 use crate::batch::{SHARD_RESTARTING, shard_of};
 use crate::client::Client;
+use crate::connection::Rules;
+use crate::limit::{Excess, Limit, TOO_MANY};
 use crate::protocol::Frame;
 use crate::{SHARDS, Store};
 
@@ -30,9 +32,14 @@ impl hikyaku::Clock for TestClock {
 
 impl TestStore {
     async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    async fn start_with(limit: Option<Limit>) -> Self {
+        let rules = Rules { debug: true, limit };
         let clock = TestClock::default();
         let system = ActorSystem::builder("store").clock(clock.clone()).build();
-        let store = Store::start(0, system.expect("it starts"), true)
+        let store = Store::start(0, system.expect("it starts"), rules)
             .await
             .expect("the store starts");
         Self { store, clock }
@@ -710,7 +717,7 @@ async fn a_shard_that_panics_is_restarted() {
 #[tokio::test]
 async fn clients_may_not_make_a_shard_panic_unless_allowed() {
     let system = ActorSystem::new("store").expect("it starts");
-    let store = Store::start(0, system, false)
+    let store = Store::start(0, system, Rules::default())
         .await
         .expect("the store starts");
     let mut client = Client::connect(store.address)
@@ -721,6 +728,76 @@ async fn clients_may_not_make_a_shard_panic_unless_allowed() {
         "-ERR DEBUG command not allowed"
     );
     assert_eq!(ask(&mut client, "GET a").await, "nil");
+}
+
+/// Ten a second, and one at once.
+fn limited(excess: Excess) -> Option<Limit> {
+    Some(Limit {
+        per_second: 10,
+        excess,
+    })
+}
+
+#[tokio::test]
+async fn over_the_limit_commands_are_refused_in_order() {
+    let store = TestStore::start_with(limited(Excess::Refuse)).await;
+    let (mut client, mut other) = (store.client().await, store.client().await);
+    let refused = format!("-{TOO_MANY}");
+    for (advance, expected) in [(0, ":1"), (100, ":2"), (5000, ":3")] {
+        store.advance(advance);
+        for _ in 0..3 {
+            queue(&mut client, "INCR n");
+        }
+        client.send().await.expect("the store reads");
+        for expected in [expected, &refused, &refused] {
+            assert_eq!(reply(&mut client).await, expected, "{advance}");
+        }
+        assert_eq!(ask(&mut other, "PING").await, "+PONG", "has its own");
+    }
+    let stats = &store.store.stats;
+    let counts = [&stats.delayed, &stats.refused, &stats.clients_over_limit];
+    assert_eq!(counts.map(|count| count.load(Ordering::Relaxed)), [0, 6, 1]);
+}
+
+#[tokio::test]
+async fn over_the_limit_commands_wait_for_their_turn() {
+    let store = TestStore::start_with(limited(Excess::Delay)).await;
+    let (mut client, mut other) = (store.client().await, store.client().await);
+    for _ in 0..4 {
+        queue(&mut client, "INCR n");
+    }
+    // Half of it comes later.
+    client.queue_raw(b"INCR");
+    client.send().await.expect("the store reads");
+    assert_eq!(reply(&mut client).await, ":1");
+    client.queue_raw(b" n\r\n");
+    client.send().await.expect("the store reads");
+    let delayed = || store.store.stats.delayed.load(Ordering::Relaxed);
+    for n in 2..=5 {
+        // The command before has its reply, this one waits.
+        wait_until(|| delayed() == n - 1).await;
+        assert_eq!(ask(&mut other, "GET n").await, format!("\"{}\"", n - 1));
+        store.advance(100);
+        assert_eq!(reply(&mut client).await, format!(":{n}"));
+    }
+    assert_eq!(delayed(), 4);
+    assert_eq!(
+        store.store.stats.clients_over_limit.load(Ordering::Relaxed),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_delayed_client_does_not_keep_the_store_open() {
+    let store = TestStore::start_with(limited(Excess::Delay)).await;
+    let mut client = store.client().await;
+    queue(&mut client, "INCR n");
+    queue(&mut client, "INCR n");
+    client.send().await.expect("the store reads");
+    assert_eq!(reply(&mut client).await, ":1");
+    wait_until(|| store.store.stats.delayed.load(Ordering::Relaxed) == 1).await;
+    assert_eq!(store.store.close().await.live_actors, 0);
+    assert_closed(&mut client).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

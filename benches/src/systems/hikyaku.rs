@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use hikyaku::prelude::*;
-use hikyaku::{Builder, CurrentThread, MailboxOverflowPolicy, Priority, System, block_on};
+use hikyaku::{
+    Builder, CurrentThread, MailboxOverflowPolicy, Middleware, Priority, RateLimit,
+    ResumeCondition, SuspendReason, System, block_on,
+};
 
 use super::System as Peer;
 use crate::harness::{Clock, Memory, MemoryProbe, Timed, tokio_runtime};
@@ -21,6 +24,7 @@ pub(crate) static SYSTEM: Peer = Peer {
     fan,
     ring: |runtime, load| ring(Place::new(runtime), load),
     ask: |runtime, asks| ask(Place::new(runtime), asks),
+    suspend_resume: Some(suspend_resume),
     ask_deadline: Some(ask_deadline),
     ask_outside,
     spawn: |runtime, count| spawn(Place::new(runtime), count),
@@ -230,16 +234,23 @@ struct Sieve {
 
 const LAST: u64 = u64::MAX;
 
-impl Actor for Sieve {
-    type Msg = Msg;
-
-    async fn handle(&mut self, msg: Msg, _: &mut Context<'_, Self>) -> Result<(), Failure> {
+impl Sieve {
+    #[inline]
+    fn count(&mut self, msg: Msg) {
         let Msg::Add(value) = msg;
         if value == LAST {
             self.done.arrive(self.handled);
         } else {
             self.handled += 1;
         }
+    }
+}
+
+impl Actor for Sieve {
+    type Msg = Msg;
+
+    async fn handle(&mut self, msg: Msg, _: &mut Context<'_, Self>) -> Result<(), Failure> {
+        self.count(msg);
         Ok(())
     }
 }
@@ -265,6 +276,51 @@ impl Actor for SieveTeller {
     }
 }
 
+/// How many messages are stashed before they are handled.
+const STASHED: usize = 1_000;
+
+/// Stashes what it gets, and handles all of it then.
+struct Stasher {
+    sieve: Sieve,
+    unstashed: usize,
+}
+
+impl Actor for Stasher {
+    type Msg = Msg;
+
+    async fn handle(&mut self, msg: Msg, cx: &mut Context<'_, Self>) -> Result<(), Failure> {
+        if self.unstashed > 0 {
+            self.unstashed -= 1;
+            self.sieve.count(msg);
+            return Ok(());
+        }
+        let is_last = matches!(msg, Msg::Add(LAST));
+        cx.stash(msg)?;
+        if is_last || cx.stashed() == STASHED {
+            self.unstashed = cx.unstash_all();
+        }
+        Ok(())
+    }
+}
+
+/// Lets everything pass.
+struct Open;
+
+impl Middleware for Open {}
+
+fn options(rule: Rule) -> SpawnOptions {
+    let options = SpawnOptions::new();
+    match rule {
+        Rule::Middleware(layers) => {
+            (0..layers).fold(options, |options, _| options.middleware(Open))
+        }
+        // A token each nanosecond: there is always one.
+        Rule::RateLimit => options.middleware(RateLimit::new(Duration::from_nanos(1), u32::MAX)),
+        Rule::Stash => options,
+        _ => options.mailbox(mailbox(rule)),
+    }
+}
+
 fn mailbox(rule: Rule) -> MailboxOptions {
     let bounded = MailboxOptions::bounded(BOUND);
     let grow = MailboxOverflowPolicy::Grow { max: 1_000 * BOUND };
@@ -278,20 +334,25 @@ fn mailbox(rule: Rule) -> MailboxOptions {
         }),
         // None of these is one.
         Rule::Control => MailboxOptions::unbounded().control(|_: &Msg| false, 1),
+        Rule::Middleware(_) | Rule::RateLimit | Rule::Stash => MailboxOptions::unbounded(),
     }
 }
 
 fn tell_by(runtime: Runtime, load: Tell, rule: Rule) -> Timed {
     let place = Place::new(runtime);
     let (done, finished) = Done::new(1);
-    let options = SpawnOptions::new().mailbox(mailbox(rule));
-    let target = place
-        .system()
-        .spawn_with(options, move || Sieve {
-            handled: 0,
-            done: done.clone(),
-        })
-        .expect("there is room");
+    let sieve = move || Sieve {
+        handled: 0,
+        done: done.clone(),
+    };
+    let target = match rule {
+        Rule::Stash => place.system().spawn_with(options(rule), move || Stasher {
+            sieve: sieve(),
+            unstashed: 0,
+        }),
+        _ => place.system().spawn_with(options(rule), sieve),
+    };
+    let target = target.expect("there is room");
     let clock = Clock::start();
     let teller = place.start(move || {
         SieveTeller(Teller {
@@ -448,6 +509,42 @@ fn ask(place: Place, asks: u64) -> Timed {
     });
     place
         .block_on(asker.ask(Measure))
+        .expect("every ask is answered")
+}
+
+struct Suspender(Asker);
+
+impl Actor for Suspender {
+    type Msg = Measure<Timed>;
+
+    async fn handle(
+        &mut self,
+        Measure(reply): Measure<Timed>,
+        _: &mut Context<'_, Self>,
+    ) -> Result<(), Failure> {
+        let Asker { target, asks } = &self.0;
+        let clock = Clock::start();
+        for i in 1..=*asks {
+            target.suspend(SuspendReason::UserDefined, ResumeCondition::Explicit)?;
+            target.resume();
+            assert_eq!(target.ask(AskMsg::Ask).await?, i);
+        }
+        assert!(reply.send(clock.stop(*asks)).is_ok());
+        Ok(())
+    }
+}
+
+fn suspend_resume(runtime: Runtime, asks: u64) -> Timed {
+    let place = Place::new(runtime);
+    let target = place.start(|| Answerer { asked: 0 });
+    let suspender = place.start(move || {
+        Suspender(Asker {
+            target: target.clone(),
+            asks,
+        })
+    });
+    place
+        .block_on(suspender.ask(Measure))
         .expect("every ask is answered")
 }
 

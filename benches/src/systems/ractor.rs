@@ -18,6 +18,7 @@ pub(crate) static SYSTEM: System = System {
     fan,
     ring,
     ask,
+    suspend_resume: None,
     ask_deadline: Some(ask_deadline),
     ask_outside,
     spawn,

@@ -17,6 +17,7 @@ pub(crate) static SYSTEM: System = System {
     fan,
     ring,
     ask,
+    suspend_resume: None,
     ask_deadline: None,
     ask_outside,
     spawn,

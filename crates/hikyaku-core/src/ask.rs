@@ -603,7 +603,7 @@ impl<T> fmt::Debug for Ask<'_, T> {
 
 /// A question was not accepted. With its message, its reply is dropped.
 #[cold]
-fn refuse<M: 'static>(cell: CellPtr, refused: SendError<M>) -> AskError {
+pub(crate) fn refuse<M: 'static>(cell: CellPtr, refused: SendError<M>) -> AskError {
     let (error, message) = match refused {
         SendError::Full(message) => (AskError::Full, message),
         SendError::Closed(message) => (AskError::Closed, message),

@@ -29,9 +29,10 @@ use crate::cell::CellPtr;
 use crate::dispatcher::Home;
 use crate::event_stream::{Event, name_of};
 use crate::failure::{Failure, StopCause};
-use crate::mailbox::{self, Call, Letter, Life, Marks, SystemMessage, rare};
+use crate::mailbox::{self, Call, FLOW, Letter, Life, Marks, SystemMessage, rare};
 use crate::middleware::{self, MessageOutcome};
 use crate::ready::Lane;
+use crate::stash::Stash;
 use crate::state::{Orders, Park, Release};
 use crate::suspension::{self, ResumeCondition, SuspendReason};
 use crate::sync::{self, Panic};
@@ -475,7 +476,7 @@ unsafe fn pause<A: Actor>(cell: CellPtr) {
             diary.settle();
         }
         if notes & rare::EXTRA != 0 {
-            settle_extra(cell);
+            settle_extra(cell, FLOW && Stash::<A::Msg>::has_next(cell));
         }
     }
 }
@@ -485,7 +486,7 @@ unsafe fn pause<A: Actor>(cell: CellPtr) {
 /// # Safety
 /// As [`run`].
 #[cold]
-unsafe fn settle_extra(cell: CellPtr) {
+unsafe fn settle_extra(cell: CellPtr, has_next: bool) {
     // SAFETY: the ticket is held.
     unsafe {
         if !cell.mailbox().busy.get() {
@@ -497,7 +498,7 @@ unsafe fn settle_extra(cell: CellPtr) {
             drop(core::mem::take(&mut extra.wants_room));
         }
         let extra = cell.extra();
-        if extra.middleware.is_none() && extra.stash.is_none() && extra.wants_room.is_empty() {
+        if extra.middleware.is_none() && extra.wants_room.is_empty() && !has_next {
             let state = cell.mailbox();
             state.rare.set(state.rare.get() & !rare::EXTRA);
         }

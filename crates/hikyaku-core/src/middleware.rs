@@ -112,7 +112,8 @@ pub enum Decision {
     /// It goes on.
     Pass,
     /// It waits, as the next one, and the actor is suspended: see [`ActorRef::suspend`](crate::ActorRef::suspend).
-    /// Afterwards the whole chain sees it again.
+    /// Afterwards the whole chain sees it again. A message of a timer or a watch that is held stays, also if the timer or
+    /// the watch ends meanwhile by a restart.
     Hold {
         /// Why.
         reason: SuspendReason,
@@ -270,7 +271,7 @@ impl fmt::Debug for Layers {
 
 /// The chain of one actor.
 pub(crate) struct Chain {
-    /// Shared with the call that goes on.
+    /// Apart from the rest, which changes while they are called.
     layers: Arc<Layers>,
     is_timed: bool,
     in_hand: Option<InHand>,
@@ -299,6 +300,17 @@ impl Chain {
     }
 }
 
+impl Chain {
+    /// The layers, for calls during which the chain may be borrowed otherwise.
+    ///
+    /// # Safety
+    /// The chain lives as long as what is given is used.
+    unsafe fn layers<'a>(&self) -> &'a Layers {
+        // SAFETY: as the caller promises; layers never change.
+        unsafe { &*Arc::as_ptr(&self.layers) }
+    }
+}
+
 /// What is to be done with a message.
 pub(crate) enum Admission<M> {
     Pass(M),
@@ -317,8 +329,8 @@ pub(crate) unsafe fn before<M: Send + 'static>(cell: CellPtr, mut message: M) ->
     else {
         return Admission::Pass(message);
     };
-    // Held for the time of the calls: what they do may reach this cell.
-    let layers = Arc::clone(&chain.layers);
+    // SAFETY: the chain goes with the actor's end, which the holder of the ticket brings about, who is here.
+    let layers = unsafe { chain.layers() };
     let shared = &cell.home().shared;
     let mut in_hand = InHand {
         type_name: core::any::type_name::<M>(),
@@ -396,7 +408,8 @@ pub(crate) unsafe fn after(cell: CellPtr, outcome: MessageOutcome<'_>) {
     let Some(in_hand) = chain.in_hand.take() else {
         return;
     };
-    let layers = Arc::clone(&chain.layers);
+    // SAFETY: as in `before`.
+    let layers = unsafe { chain.layers() };
     let shared = &cell.home().shared;
     let done = Done {
         actor: cell.index(),

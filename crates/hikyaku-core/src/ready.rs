@@ -74,6 +74,8 @@ struct Arrivals {
 enum Arrival {
     /// A cell with its ticket.
     Ready(CellPtr),
+    /// One whose turn was over while others waited here, with its ticket.
+    Again(CellPtr),
     /// The bell of an owned cell rang; holds a reference to its memory.
     Bell(CellPtr),
 }
@@ -402,39 +404,66 @@ impl Injector {
     /// Takes one cell, and moves a fair share of the others to the worker's own queue. *Worker.*
     fn pop(&self, lane: &Lane, workers: usize) -> Option<CellPtr> {
         while !self.is_empty() {
-            let arrival = self.queue.with(|Arrivals { queue, .. }| {
-                let first = queue.pop_front();
-                if let Queue::Stealing { ring, .. } = &lane.queue {
-                    let share = (queue.len() / workers).min(local::CAPACITY / 2 - ring.len() / 2);
-                    for _ in 0..share {
-                        let Some(Arrival::Ready(cell)) = queue.front() else {
-                            break;
-                        };
-                        if !ring.push(cell.as_ptr()) {
-                            break;
-                        }
-                        queue.pop_front();
+            let first = self.pop_first(|queue| {
+                let Queue::Stealing { ring, .. } = &lane.queue else {
+                    return;
+                };
+                let share = (queue.len() / workers).min(local::CAPACITY / 2 - ring.len() / 2);
+                for _ in 0..share {
+                    let Some(Arrival::Ready(cell) | Arrival::Again(cell)) = queue.front() else {
+                        break;
+                    };
+                    if !ring.push(cell.as_ptr()) {
+                        break;
                     }
+                    queue.pop_front();
                 }
-                // Release: as in `push_all`.
-                self.len.store(queue.len(), Ordering::Release);
-                first
             });
-            match arrival {
-                Some(Arrival::Ready(cell)) => return Some(cell),
-                Some(Arrival::Bell(cell)) => {
-                    // A cell that has to run is alive without the bell's reference.
-                    let pending = mailbox::answer(cell);
-                    cell.release();
-                    if pending {
-                        return Some(cell);
-                    }
-                }
-                None => {}
+            match first {
+                Some(Arrival::Ready(cell) | Arrival::Again(cell)) => return Some(cell),
+                Some(Arrival::Bell(cell)) if answer(cell) => return Some(cell),
+                Some(Arrival::Bell(_)) | None => {}
             }
         }
         None
     }
+
+    /// Takes one that comes before the worker's own queue. One whose turn was over does not: those in the queue have
+    /// waited longer, so it goes behind them. *Worker.*
+    fn pop_newcomer(&self, lane: &Lane) -> Option<CellPtr> {
+        while !self.is_empty() {
+            match self.pop_first(|_| {}) {
+                Some(Arrival::Ready(cell)) => return Some(cell),
+                Some(Arrival::Bell(cell)) if answer(cell) => return Some(cell),
+                Some(Arrival::Bell(_)) | None => {}
+                Some(Arrival::Again(cell)) => match lane.put_last(cell) {
+                    PutNext::Done => {}
+                    PutNext::Queued => lane.pushed.set(true),
+                    PutNext::Overflow(cell) => return Some(cell),
+                },
+            }
+        }
+        None
+    }
+
+    /// Takes the first, then does something with the others. *Worker.*
+    fn pop_first(&self, then: impl FnOnce(&mut VecDeque<Arrival>)) -> Option<Arrival> {
+        self.queue.with(|Arrivals { queue, .. }| {
+            let first = queue.pop_front();
+            then(queue);
+            // Release: as in `push_all`.
+            self.len.store(queue.len(), Ordering::Release);
+            first
+        })
+    }
+}
+
+/// Answers a bell: has its cell to run? *The worker that owns it.*
+fn answer(cell: CellPtr) -> bool {
+    // A cell that has to run is alive without the bell's reference.
+    let pending = mailbox::answer(cell);
+    cell.release();
+    pending
 }
 
 impl ReadyQueueCoordinator {
@@ -493,7 +522,8 @@ impl ReadyQueueCoordinator {
     pub(crate) fn requeue(&self, lane: &Lane, cell: CellPtr) {
         if !self.injector.is_empty() {
             // Behind those too, or it would come before them again.
-            return self.inject(cell);
+            self.injector.push(Arrival::Again(cell));
+            return self.wake_one();
         }
         let put = lane.put_last(cell);
         self.after_put(lane, put);
@@ -607,7 +637,7 @@ impl ReadyQueueCoordinator {
     pub(crate) fn take(&self, lane: &Lane) -> Option<CellPtr> {
         let tick = lane.tick();
         if tick.is_multiple_of(INJECTOR_TURN)
-            && let Some(cell) = self.injector.pop(lane, self.lanes.len())
+            && let Some(cell) = self.injector.pop_newcomer(lane)
         {
             return Some(cell);
         }

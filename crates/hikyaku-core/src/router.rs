@@ -10,7 +10,7 @@
 //! So routing happens where the message is sent, and costs no hop.
 
 use crate::actor_ref::{ActorRef, SendError};
-use crate::ask::{Ask, AskError, Reply, Within};
+use crate::ask::{self, Ask, AskError, Reply, Within};
 use crate::receptionist::Listing;
 use crate::supervision::mix;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
@@ -305,7 +305,8 @@ impl<M: Send + 'static> Router<M> {
     /// ```
     ///
     /// # Errors
-    /// As [`ActorRef::ask`]. [`AskError::Closed`] and [`AskError::Full`] as in [`tell`](Self::tell).
+    /// As [`ActorRef::ask`]. [`AskError::Closed`] and [`AskError::Full`] as in [`tell`](Self::tell). A question that is
+    /// refused is a dead letter, unless there is no member.
     ///
     /// # Cancel safety
     /// Dropping the future gives up the answer; the message is handled all the same.
@@ -325,8 +326,11 @@ impl<M: Send + 'static> Router<M> {
                     member: Counted(member),
                 })
             }
-            Err(SendError::Full(_)) => Err(AskError::Full),
-            Err(SendError::Closed(_)) => Err(AskError::Closed),
+            // Nobody in particular has refused it: the letter names one of them.
+            Err(refused) => Err(match self.seen.first() {
+                Some(member) => ask::refuse(member.actor.cell(), refused),
+                None => AskError::Closed,
+            }),
         })
     }
 
@@ -398,7 +402,11 @@ impl<M: Send + 'static> Router<M> {
                     }
                 }
                 None => {
-                    refused = SendError::Closed(message);
+                    refused = if full {
+                        SendError::Full(message)
+                    } else {
+                        SendError::Closed(message)
+                    };
                     break;
                 }
             };

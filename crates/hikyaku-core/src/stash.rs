@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!   mailbox ──► handler ──stash──► stashed
-//!                  ▲                  │ unstash
-//!                  └──── replay ◄─────┘
+//!                ▲   ▲                │ unstash
+//!              held  └──── replay ◄───┘
 //! ```
 //!
-//! `replay` comes before the mailbox. Both lists belong to the mailbox and not to the actor's value: a restart
-//! leaves them as they are, and at the end they become dead letters.
+//! `replay` comes before the mailbox. `held` is a message that was taken to be handled and is not handled yet: it comes
+//! before everything. All of it belongs to the mailbox and not to the actor's value: a restart leaves it as it is, and
+//! at the end it becomes dead letters.
 //!
 //! # Concurrency
 //!
@@ -44,6 +45,7 @@ impl<M> fmt::Display for StashFull<M> {
 impl<M> core::error::Error for StashFull<M> {}
 
 pub(crate) struct Stash<M> {
+    held: Option<M>,
     stashed: VecDeque<M>,
     replay: VecDeque<M>,
 }
@@ -59,11 +61,32 @@ impl<M: Send + 'static> Stash<M> {
         let stash = &mut unsafe { cell.extra() }.stash;
         let stash = stash.get_or_insert_with(|| {
             Box::new(Self {
+                held: None,
                 stashed: VecDeque::new(),
                 replay: VecDeque::new(),
             })
         });
         stash.downcast_mut().expect("made for the cell's messages")
+    }
+
+    /// The stash, if there is one.
+    ///
+    /// # Safety
+    /// As [`of`](Self::of).
+    #[allow(clippy::mut_from_ref, reason = "the box is apart from the header")]
+    unsafe fn known(cell: &CellPtr) -> Option<&mut Self> {
+        // SAFETY: as the caller promises.
+        let stash = unsafe { cell.known_extra() }?.stash.as_mut()?;
+        stash.downcast_mut()
+    }
+
+    /// The message that was put back.
+    ///
+    /// # Safety
+    /// The ticket is held.
+    pub(crate) unsafe fn held(cell: CellPtr) -> Option<M> {
+        // SAFETY: as the caller promises.
+        unsafe { Self::known(&cell) }?.held.take()
     }
 
     /// The next message that was unstashed.
@@ -72,8 +95,17 @@ impl<M: Send + 'static> Stash<M> {
     /// The ticket is held.
     pub(crate) unsafe fn next(cell: CellPtr) -> Option<M> {
         // SAFETY: as the caller promises.
-        let stash = unsafe { cell.known_extra() }?.stash.as_mut()?;
-        stash.downcast_mut::<Self>()?.replay.pop_front()
+        unsafe { Self::known(&cell) }?.replay.pop_front()
+    }
+
+    /// Is there a message that has to be handled?
+    ///
+    /// # Safety
+    /// The ticket is held.
+    pub(crate) unsafe fn has_next(cell: CellPtr) -> bool {
+        // SAFETY: as the caller promises.
+        let stash = unsafe { Self::known(&cell) };
+        stash.is_some_and(|stash| stash.held.is_some() || !stash.replay.is_empty())
     }
 
     /// Puts a message back that was taken to be handled: it is the next one again.
@@ -82,7 +114,9 @@ impl<M: Send + 'static> Stash<M> {
     /// The ticket is held.
     pub(crate) unsafe fn hold(cell: CellPtr, message: M) {
         // SAFETY: as the caller promises.
-        unsafe { Self::of(&cell) }.replay.push_front(message);
+        let held = unsafe { &mut Self::of(&cell).held };
+        debug_assert!(held.is_none(), "nothing is taken before it");
+        *held = Some(message);
         note(cell);
     }
 
@@ -98,8 +132,9 @@ impl<M: Send + 'static> Stash<M> {
         };
         // What was unstashed is older.
         stash
-            .replay
+            .held
             .into_iter()
+            .chain(stash.replay)
             .chain(stash.stashed)
             .for_each(&mut each);
     }
@@ -165,8 +200,8 @@ impl<A: Actor> Context<'_, A> {
         self.stash_if_any().map_or(0, |stash| stash.stashed.len())
     }
 
-    /// Has all stashed messages handled next, before those in the mailbox, in the order in which they were stashed;
-    /// how many. A message that is stashed meanwhile waits for the next time.
+    /// Has all stashed messages handled next, before those in the mailbox but for control messages, in the order in
+    /// which they were stashed; how many. A message that is stashed meanwhile waits for the next time.
     pub fn unstash_all(&mut self) -> usize {
         self.unstash(usize::MAX)
     }

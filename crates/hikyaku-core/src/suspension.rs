@@ -79,7 +79,7 @@ impl<K: Into<TimerKey>> From<K> for SignalKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SuspendError {
-    /// The actor is stopping, or has ended.
+    /// The actor is stopping, has ended, or is about to be made anew.
     Stopping,
     /// The system has no timers.
     NoTime,
@@ -435,7 +435,8 @@ impl<M> ActorRef<M> {
     /// A handler in flight, and `started`, go on to their end first. System messages run: it can be stopped,
     /// killed, watched, restarted. What comes from its timers, and what it watches or pipes to itself, waits with
     /// the messages. A graceful stop waits for the resume, as it does for each message:
-    /// [`stop_gracefully_within`](Self::stop_gracefully_within).
+    /// [`stop_gracefully_within`](Self::stop_gracefully_within). An actor that stops when unreferenced waits as well, and
+    /// then only its own conditions resume it, a time or room: nobody is left to do it.
     ///
     /// Suspensions count: the actor goes on when each of them has ended, by its condition or by a
     /// [`resume`](Self::resume). They last over a restart.
@@ -502,7 +503,7 @@ impl<M> ActorRef<M> {
     }
 
     /// Ends the suspensions of the actor that wait for this signal. If none does, the signal is remembered, once,
-    /// for the next one that would; a restart forgets it.
+    /// for the next one that would; a restart forgets it. Each key takes memory until then.
     pub fn signal(&self, key: impl Into<SignalKey>) {
         let key = key.into();
         // SAFETY: as in `suspend`.

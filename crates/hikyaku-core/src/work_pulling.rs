@@ -12,6 +12,7 @@ use crate::actor::{Actor, Context};
 use crate::actor_ref::{ActorRef, SendError, Stopped};
 use crate::ask::{AskError, Reply};
 use crate::failure::Failure;
+use crate::mailbox::MailboxOptions;
 use crate::registry::MailboxIndex;
 use crate::supervision::Supervision;
 use crate::sync::Arc;
@@ -183,7 +184,7 @@ impl<W: Work> WorkPoolBuilder<W> {
     }
 
     /// Jobs with the same key are done one after the other, in their order, and by the same worker as long as
-    /// there are any.
+    /// there are any. A panic in `key` means: none.
     pub fn sticky(mut self, key: fn(&W::Job) -> u64) -> Self {
         self.key = Some(key);
         self
@@ -200,14 +201,16 @@ impl<W: Work> WorkPoolBuilder<W> {
         self
     }
 
-    /// How each worker is spawned: where it runs, its restarts. A name would be taken by the first.
+    /// How each worker is spawned: where it runs, its restarts. A name would be taken by the first. A worker has one job
+    /// at a time, so its mailbox is always unbounded.
     pub fn workers(mut self, options: SpawnOptions) -> Self {
         self.workers = options;
         self
     }
 
-    /// How the pool itself is spawned: name, mailbox, supervision of the workers. Default: a worker that fails is
-    /// restarted, as often as need be. A decider is not to resume a worker: its job would stay with it until
+    /// How the pool itself is spawned: name, supervision of the workers. Default: a worker that fails is restarted, as
+    /// often as need be. Its mailbox is always unbounded: it is what the workers report to, and what bounds the jobs is
+    /// their [`capacity`](WorkSettings::capacity). A decider is not to resume a worker: its job would stay with it until
     /// [`patience`](WorkSettings::patience) is over.
     pub fn options(mut self, options: SpawnOptions) -> Self {
         self.options = options;
@@ -236,6 +239,9 @@ impl<W: Work> WorkPoolBuilder<W> {
 
     fn keeper(mut self) -> (SpawnOptions, impl FnMut() -> Keeper<W> + Send) {
         let mut options = core::mem::take(&mut self.options);
+        // Neither what is given nor the system's kind: a report that finds no room would be waited for.
+        options.mailbox = Some(MailboxOptions::unbounded());
+        self.workers.mailbox = options.mailbox;
         if options.supervision.is_none() {
             options = options.supervision(Supervision::one_for_one().unlimited_restarts());
         }
@@ -307,7 +313,7 @@ impl<W: Work> WorkPool<W> {
     /// Hands in a job, and waits until it is done. It is handed in now, not when the future is first polled.
     ///
     /// # Errors
-    /// [`JobError`], see there. [`JobError::Discarded`] also if the pool has a bounded mailbox, and that is full.
+    /// [`JobError`], see there.
     ///
     /// # Cancel safety
     /// Dropping the future gives up the answer; the job is done all the same.
@@ -320,7 +326,6 @@ impl<W: Work> WorkPool<W> {
             answer.await.unwrap_or_else(|error| {
                 Err(match error {
                     AskError::Closed => JobError::Closed,
-                    AskError::Full => JobError::Discarded,
                     _ => JobError::Lost,
                 })
             })
@@ -330,7 +335,7 @@ impl<W: Work> WorkPool<W> {
     /// Hands in a job whose outcome nobody waits for.
     ///
     /// # Errors
-    /// [`SendError`] with the job, if the pool has ended or its own mailbox is full.
+    /// [`SendError::Closed`] with the job, if the pool has ended.
     pub fn tell(&self, job: W::Job) -> Result<(), SendError<W::Job>> {
         self.keeper
             .tell(Order::Submit(job, None))

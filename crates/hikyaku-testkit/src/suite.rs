@@ -6,6 +6,7 @@
 //! row's number in its name.
 
 pub mod delivery;
+pub mod flow;
 pub mod life;
 pub mod questions;
 pub mod room;
@@ -131,6 +132,14 @@ macro_rules! conformance_suite {
             life::row28_an_unreferenced_actor_ends_after_what_is_queued,
             life::row28_weak_references_keep_nobody,
             life::row29_a_name_is_unique_and_free_again,
+
+            flow::row15_a_suspended_actor_handles_nothing_until_it_is_resumed,
+            flow::row15_a_signal_resumes_whoever_waits_for_it,
+            flow::row15_a_suspended_actor_can_be_ended,
+            flow::row40_row74_stashed_messages_survive_a_restart,
+            flow::row40_a_failure_between_unstashed_messages_loses_one,
+            flow::row79_middleware_sees_each_message_in_order_and_back,
+            flow::row79_the_end_of_the_parent_cancels_the_message_in_hand,
 
             turns::row08_ping_pong,
             turns::row13_handlers_of_one_actor_never_overlap,

@@ -1,9 +1,10 @@
 //! Where the next message comes from, and the loop that handles one after the other.
 //!
 //! ```text
-//!   due: timers, pipes ──┐
-//!   unstashed, held ─────┤
+//!   held ────────────────┐
+//!   due: timers, pipes ──┤
 //!   control messages ────┼──► deadline ──► middleware ──► handler
+//!   unstashed ───────────┤
 //!   the ends of others ──┤
 //!   the mailbox ─────────┘
 //! ```
@@ -191,6 +192,15 @@ unsafe fn from_all<M: Send + 'static>(
         // The handler's future may need the place that it came from.
         drain.put_back(first);
     }
+    if FLOW
+        && notes & rare::EXTRA != 0
+        // SAFETY: the ticket is held.
+        && let Some(message) = unsafe { Stash::held(cell) }
+    {
+        // SAFETY: a message of the actor.
+        unsafe { meet(cell, &message) };
+        return Next::Message(message);
+    }
     let mut out = MaybeUninit::<M>::uninit();
     let place = out.as_mut_ptr().cast();
     if notes & rare::DUE != 0 {
@@ -201,8 +211,10 @@ unsafe fn from_all<M: Send + 'static>(
         }
         state.rare.set(state.rare.get() & !rare::DUE);
     }
+    let control = annex.and_then(|annex| annex.next_control(cell));
     if FLOW
         && notes & rare::EXTRA != 0
+        && control.is_none()
         // SAFETY: the ticket is held.
         && let Some(message) = unsafe { Stash::next(cell) }
     {
@@ -210,7 +222,6 @@ unsafe fn from_all<M: Send + 'static>(
         unsafe { meet(cell, &message) };
         return Next::Message(message);
     }
-    let control = annex.and_then(|annex| annex.next_control(cell));
     if notes & rare::SIGNALS != 0 && control.is_none() {
         let mark = match annex {
             None => drain.mark(),
@@ -228,25 +239,11 @@ unsafe fn from_all<M: Send + 'static>(
     }
     let message = match control.or_else(|| first.take()) {
         Some(message) => message,
-        None => {
-            let next = match annex {
-                // Not for the agenda's sake: it has just had its turn.
-                None if drain.has_next() && state.task.is_urgent() => return Next::Ordered,
-                None => drain.next_with_spot(),
-                // SAFETY: the ticket is held.
-                Some(annex) => unsafe { annex.next_user(cell) },
-            };
-            let Some((message, spot)) = next else {
-                return Next::Nothing;
-            };
-            if notes & rare::SIGNALS != 0
-                // SAFETY: the ticket is held.
-                && unsafe { cell.diary() }.is_some_and(|diary| diary.passed(spot))
-            {
-                state.rare.set(state.rare.get() & !rare::SIGNALS);
-            }
-            message
-        }
+        // SAFETY: as the caller promises.
+        None => match unsafe { from_queue(cell, drain) } {
+            Next::Message(message) => message,
+            other => return other,
+        },
     };
     // SAFETY: the ticket is held, and it is a message of the actor.
     unsafe {
@@ -256,6 +253,32 @@ unsafe fn from_all<M: Send + 'static>(
             return Next::Ordered;
         }
         meet(cell, &message);
+    }
+    Next::Message(message)
+}
+
+/// The next message of those that have their turn one after the other.
+///
+/// # Safety
+/// As [`messages`].
+unsafe fn from_queue<M: Send + 'static>(cell: CellPtr, drain: &mut Drain<M>) -> Next<M> {
+    let state = cell.mailbox();
+    // SAFETY: the ticket is held.
+    let next = match unsafe { mailbox::annex_of::<M>(cell) } {
+        // Not for the agenda's sake: it has just had its turn.
+        None if drain.has_next() && state.task.is_urgent() => return Next::Ordered,
+        None => drain.next_with_spot(),
+        // SAFETY: the ticket is held.
+        Some(annex) => unsafe { annex.next_user(cell) },
+    };
+    let Some((message, spot)) = next else {
+        return Next::Nothing;
+    };
+    if state.rare.get() & rare::SIGNALS != 0
+        // SAFETY: the ticket is held.
+        && unsafe { cell.diary() }.is_some_and(|diary| diary.passed(spot))
+    {
+        state.rare.set(state.rare.get() & !rare::SIGNALS);
     }
     Next::Message(message)
 }

@@ -46,6 +46,21 @@ impl<M> Permits<M> {
         self.change(|free| (free & WAITING == 0 && free & FREE != NONE).then_some(free + 1))
     }
 
+    /// Takes so many, or as many as there are. *Consumer.*
+    fn reserve_up_to(&self, most: usize) -> usize {
+        let taken = Cell::new(0);
+        self.change(|free| {
+            let there = if free & WAITING == 0 {
+                NONE - (free & FREE)
+            } else {
+                0
+            };
+            taken.set(most.min(there));
+            (taken.get() != 0).then(|| free + taken.get())
+        });
+        taken.get()
+    }
+
     /// Puts one back whose message was refused because the mailbox is closed. *Any thread.*
     pub(crate) fn cancel(&self) {
         self.change(|free| Some(free - 1));
@@ -128,10 +143,9 @@ impl<M> Permits<M> {
             if self.owed.get() == 0 {
                 return;
             }
-            // One by one: a bound is lowered once in a while.
-            if self.reserve() {
-                self.freed.set(self.freed.get() + 1);
-            } else if self.gate.shut() {
+            let taken = self.reserve_up_to(self.owed.get());
+            self.freed.set(self.freed.get() + taken);
+            if taken == 0 && self.gate.shut() {
                 return;
             }
         }

@@ -160,7 +160,8 @@ impl<A: Actor> Pool<A> {
         self
     }
 
-    /// How the pool itself is spawned: name, supervision of the members.
+    /// How the pool itself is spawned: name, supervision of the members. Its mailbox is unbounded, unless another one is
+    /// given, which loses what it has no room for.
     pub fn options(mut self, options: SpawnOptions) -> Self {
         self.options = options;
         self
@@ -213,7 +214,9 @@ impl<A: Actor> Pool<A> {
     ) -> Result<PoolRef<A::Msg>, SpawnError> {
         let router = Router::empty(self.routing);
         let wanted = Arc::new(AtomicUsize::new(self.clamp(self.size)));
-        let options = core::mem::take(&mut self.options);
+        let mut options = core::mem::take(&mut self.options);
+        // Not the system's kind, which is chosen for others.
+        options.mailbox.get_or_insert_default();
         let plan = Arc::new(self);
         let factory = {
             let (router, wanted) = (router.clone(), Arc::clone(&wanted));

@@ -202,7 +202,12 @@ impl<W: Work> Keeper<W> {
             if let Some(answer) = answer {
                 let _ = answer.send(Err(JobError::Closed));
             }
+            sync::quietly(|| drop(job));
             return;
+        }
+        let mut key = None;
+        if let Some(key_of) = self.plan.key {
+            sync::quietly(|| key = Some(key_of(&job)));
         }
         self.numbered += 1;
         let expires = match self.settings.time_to_live {
@@ -210,7 +215,7 @@ impl<W: Work> Keeper<W> {
             None => Duration::MAX,
         };
         let task = Task {
-            key: self.plan.key.map(|key| key(&job)),
+            key,
             job: Arc::new(job),
             number: self.numbered,
             answer,
@@ -338,15 +343,13 @@ impl<W: Work> Keeper<W> {
             JobError::Expired => self.stats.expired += 1,
             _ => self.stats.failed += 1,
         }
-        sync::quietly(|| {
-            if let Some(handler) = &self.plan.on_discard {
-                handler(&task.job, why);
-            }
-            if let Some(answer) = task.answer {
-                let _ = answer.send(Err(why));
-            }
-            drop(task.job);
-        });
+        if let Some(handler) = &self.plan.on_discard {
+            sync::quietly(|| handler(&task.job, why));
+        }
+        if let Some(answer) = task.answer {
+            let _ = answer.send(Err(why));
+        }
+        sync::quietly(|| drop(task.job));
     }
 
     // === jobs that are begun ===
@@ -455,23 +458,29 @@ impl<W: Work> Keeper<W> {
     // === what becomes of them ===
 
     fn done(&mut self, number: usize, job: u64, done: W::Done, cx: &mut Context<'_, Self>) {
-        let Some(place) = self.places.get_mut(&number) else {
-            return;
-        };
-        if !matches!(&place.state, State::Busy(task, _) if task.number == job) {
-            return;
-        }
-        let State::Busy(task, _) = core::mem::replace(&mut place.state, State::Idle) else {
-            return;
+        let Some(task) = self.take_from_hand(number, job) else {
+            return sync::quietly(|| drop(done));
         };
         self.stats.in_hand -= 1;
         self.stats.done += 1;
         self.release(&task);
-        if let Some(answer) = task.answer {
-            // Nobody may wait for it any more.
-            let _ = answer.send(Ok(done));
-        }
+        let Task { job, answer, .. } = task;
+        // Nobody may wait for it any more: then it is dropped here, as the job is.
+        sync::quietly(|| drop(answer.map(|answer| answer.send(Ok(done)))));
+        sync::quietly(|| drop(job));
         self.rest(number, cx);
+    }
+
+    /// The job in hand at a place, if it is this one.
+    fn take_from_hand(&mut self, number: usize, job: u64) -> Option<Task<W>> {
+        let place = self.places.get_mut(&number)?;
+        if !matches!(&place.state, State::Busy(task, _) if task.number == job) {
+            return None;
+        }
+        match core::mem::replace(&mut place.state, State::Idle) {
+            State::Busy(task, _) => Some(task),
+            _ => None,
+        }
     }
 
     /// A place has nothing in hand, and a worker that is ready.

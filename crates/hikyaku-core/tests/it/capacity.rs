@@ -102,6 +102,21 @@ fn row12_the_ring_lets_as_many_go_as_are_too_many() {
     assert_eq!(log.line(), "0> 6 7 8");
 }
 
+/// It takes no longer, the more room there was.
+#[test]
+fn row12_a_very_large_bound_is_lowered_at_once() {
+    let (log, mut sim) = (Log::default(), Sim::new(0));
+    let huge = MailboxOptions::bounded(usize::MAX >> (usize::BITS / 2 + 1));
+    let (actor, gate) = busy(&mut sim, huge.priority(|_: &Do| Priority::NORMAL), &log);
+    assert_eq!(tell_all(&actor, 1..5), []);
+    actor.set_capacity(2).unwrap();
+    sim.run_until_idle();
+    assert_eq!(tell_all(&actor, 5..6), [5]);
+    gate.open();
+    sim.run_until_idle();
+    assert_eq!(log.line(), "0> 1 2 3 4");
+}
+
 #[test]
 fn row12_what_cannot_be_is_an_error() {
     let log = Log::default();

@@ -144,3 +144,24 @@ fn row06_a_control_message_comes_between_two_messages() {
         assert_eq!(log.line(), "902");
     });
 }
+
+#[test]
+fn row06_row74_a_control_message_comes_before_what_was_unstashed() {
+    check_seeds(20, |sim| {
+        let log = Log::default();
+        let options =
+            SpawnOptions::new().mailbox(MailboxOptions::unbounded().control(is_control, 2));
+        let actor = sim.spawn_with(options, Puppet::factory("", &log)).unwrap();
+        let unstash = Do::call(|cx| {
+            for n in 1..4 {
+                cx.stash(Do::Note(n)).unwrap();
+            }
+            cx.unstash_all();
+            cx.me().tell(Do::Note(4)).unwrap();
+            cx.me().tell(Do::Note(900)).unwrap();
+        });
+        actor.tell(unstash).unwrap();
+        sim.run_until_idle();
+        assert_eq!(log.line(), "+ 900 1 2 3 4");
+    });
+}

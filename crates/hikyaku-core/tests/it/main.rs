@@ -22,6 +22,8 @@ mod control;
 mod deadlines;
 mod events;
 mod extension;
+mod fairness;
+mod flow;
 mod fsm;
 mod lifecycle;
 mod local;

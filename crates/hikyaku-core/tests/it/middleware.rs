@@ -1,13 +1,17 @@
 //! Middleware.
 
-use crate::puppet::{Count, Counted, Do, Gate, Log, Puppet, mortal, within};
+use crate::puppet::{Count, Counted, Do, Gate, Log, Puppet, child_of, mortal, within};
 use hikyaku_core::{
     Actor, AskError, Context, DeadLetterReason, Deadline, Decision, Done, Failure, Incoming,
     MailboxOptions, MessageOutcome, Middleware, PauseWhileFull, RateLimit, ResumeCondition,
-    SpawnError, SpawnMiddleware, SpawnOptions, Spawning, SuspendReason, TimeToLive, TokenBucket,
+    SpawnError, SpawnMiddleware, SpawnOptions, Spawning, Supervision, SuspendReason, TimeToLive,
+    Timer, TokenBucket,
 };
 use hikyaku_testkit::{Sim, check_seeds};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{self, Poll};
 use std::time::Duration;
 
 const fn ms(n: u64) -> Duration {
@@ -127,6 +131,21 @@ fn row79_the_chain_in_order_and_back_whatever_the_handler_does() {
             assert_eq!(log.line(), expected, "{name}");
         });
     }
+}
+
+#[test]
+fn row79_a_system_that_loses_its_workers_cancels_the_message_in_hand() {
+    check_seeds(20, |sim| {
+        let log = Log::default();
+        let (mut sim, options) = three(sim, &log, |_| Decision::Pass);
+        let actor = sim.spawn_with(options, Puppet::factory("", &log)).unwrap();
+        actor.tell(Do::Pass(1, Gate::default())).unwrap();
+        actor.tell(Do::Note(2)).unwrap();
+        sim.run_until_idle();
+        assert_eq!(log.line(), "+ a( b( c( <1");
+        sim.drop_workers();
+        assert_eq!(log.line(), ")c:cancelled )b:cancelled )a:cancelled");
+    });
 }
 
 #[test]
@@ -602,6 +621,52 @@ fn row85_a_rate_limit_holds_or_refuses() {
     }
 }
 
+/// What comes from timers and streams comes in its order, too, although it comes before what waits.
+#[test]
+fn row85_row79_what_is_held_keeps_its_place_among_ticks_and_items() {
+    type Begin = fn(&mut Context<'_, Puppet>);
+    let cases: [(&str, Begin); 3] = [
+        ("ticks", |cx| {
+            for n in 1..5 {
+                cx.start_timer(n, Timer::once(ms(n), Do::Note(n))).unwrap();
+            }
+        }),
+        ("items", |cx| {
+            let items = Items(1..5);
+            cx.attach_stream(items, Do::Note, || None).unwrap();
+        }),
+        ("a message that ticks come after", |cx| {
+            cx.me().tell(Do::Note(1)).unwrap();
+            for n in 2..5 {
+                cx.start_timer(n, Timer::once(ms(9 + n), Do::Note(n)))
+                    .unwrap();
+            }
+        }),
+    ];
+    for (name, begin) in cases {
+        check_seeds(20, |sim| {
+            let log = Log::default();
+            let limit = RateLimit::new(ms(30), 1);
+            let options = SpawnOptions::new().middleware(limit);
+            let actor = sim.spawn_with(options, Puppet::factory("", &log)).unwrap();
+            actor.tell(Do::call(begin)).unwrap();
+            sim.run_for(ms(1000));
+            assert_eq!(log.line(), "+ 1 2 3 4", "{name}");
+        });
+    }
+}
+
+/// A stream of numbers that are there.
+struct Items(std::ops::Range<u64>);
+
+impl futures_core::Stream for Items {
+    type Item = u64;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut task::Context<'_>) -> Poll<Option<u64>> {
+        Poll::Ready(self.get_mut().0.next())
+    }
+}
+
 #[test]
 fn an_actor_pauses_while_another_one_is_full() {
     check_seeds(20, |sim| {
@@ -671,5 +736,201 @@ fn messages_past_their_deadline_are_not_shown() {
         sim.run_until_idle();
         assert_eq!(log.line(), "");
         assert_eq!(sim.system().metrics().expired, 1);
+    });
+}
+
+#[test]
+fn row79_row06_row07_every_kind_of_mailbox_has_it() {
+    let three = MailboxOptions::bounded(3);
+    let cases = [
+        (MailboxOptions::unbounded(), "1 2 3 4"),
+        (three, "1 2 3"),
+        (MailboxOptions::latest(3), "2 3 4"),
+        (three.pressure(2, 1), "1 2 3"),
+        (
+            MailboxOptions::unbounded().control(|msg: &Do| msg.number() == Some(3), 1),
+            "3 1 2 4",
+        ),
+        (
+            MailboxOptions::unbounded()
+                .priority(|msg: &Do| hikyaku_core::Priority(msg.number().unwrap_or(0) as u8)),
+            "4 3 2 1",
+        ),
+    ];
+    check_seeds(10, |sim| {
+        for (mailbox, expected) in cases {
+            let (log, seen) = (Log::default(), Log::default());
+            let options = SpawnOptions::new()
+                .mailbox(mailbox)
+                .middleware(self::seen("a", &seen));
+            let actor = sim.spawn_with(options, Puppet::factory("", &log)).unwrap();
+            actor
+                .suspend(SuspendReason::UserDefined, ResumeCondition::Explicit)
+                .unwrap();
+            sim.run_until_idle();
+            for n in 1..5 {
+                let _ = actor.tell(Do::Note(n));
+            }
+            actor.resume();
+            sim.run_until_idle();
+            assert_eq!(log.line(), format!("+ {expected}"), "{mailbox:?}");
+            let handled = expected.split(' ').count();
+            assert_eq!(seen.len(), 2 * handled, "{mailbox:?}");
+        }
+    });
+}
+
+/// Notes when it is not told of each message once, or of two at a time; decides by chance.
+struct Strict {
+    open: AtomicUsize,
+    wrong: Arc<AtomicUsize>,
+    state: AtomicUsize,
+}
+
+impl Strict {
+    fn new(seed: usize, wrong: &Arc<AtomicUsize>) -> Self {
+        Self {
+            open: AtomicUsize::new(0),
+            wrong: Arc::clone(wrong),
+            state: AtomicUsize::new(seed),
+        }
+    }
+}
+
+impl Middleware for Strict {
+    fn before(&self, _: &mut Incoming<'_>) -> Decision {
+        let before = self.open.load(Relaxed);
+        self.wrong.fetch_add(before, Relaxed);
+        let state = self.state.load(Relaxed);
+        let next = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        self.state.store(next, Relaxed);
+        let hold = |until| Decision::Hold {
+            reason: SuspendReason::UserDefined,
+            until,
+        };
+        match next >> 32 & 15 {
+            0 if state & 1 != 0 => Decision::Refuse("by chance"),
+            1 | 2 => hold(ResumeCondition::After(ms(1))),
+            3 => hold(ResumeCondition::ExternalSignal("go".into())),
+            4 => hold(ResumeCondition::After(ms(0))),
+            _ => {
+                self.open.store(1, Relaxed);
+                Decision::Pass
+            }
+        }
+    }
+
+    fn after(&self, _: &Done<'_>) {
+        if self.open.swap(0, Relaxed) != 1 {
+            self.wrong.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// Suspensions, holds, stash, timers, restarts for a sibling's sake and ends, in any order: each message that a
+/// middleware let pass is told of once, each message has one fate, and they stay in order.
+#[test]
+fn row79_row15_row01_a_storm() {
+    let three = MailboxOptions::bounded(3);
+    let mailboxes = [
+        MailboxOptions::unbounded(),
+        three,
+        MailboxOptions::latest(3),
+        three.control(|_: &Do| false, 1),
+        MailboxOptions::unbounded().priority(|_: &Do| hikyaku_core::Priority::NORMAL),
+    ];
+    check_seeds(200, |sim| {
+        let (log, dead, wrong) = (Log::default(), Log::default(), Arc::default());
+        let letters = dead.clone();
+        let mut sim = Sim::builder(sim.seed())
+            .on_dead_letter(move |letter| {
+                let number = letter.message.downcast_ref().and_then(Do::number);
+                letters.push(number.unwrap_or(u64::MAX).to_string());
+            })
+            .build();
+        let by = Supervision::all_for_one()
+            .unlimited_restarts()
+            .handler_timeout(Duration::ZERO);
+        let parent = sim
+            .spawn_with(
+                SpawnOptions::new().supervision(by),
+                Puppet::factory("p", &Log::default()),
+            )
+            .unwrap();
+        let seed = sim.below(1 << 20);
+        let which = sim.below(mailboxes.len());
+        let options = SpawnOptions::new()
+            .mailbox(mailboxes[which])
+            .middleware(Strict::new(seed, &wrong))
+            .middleware(Strict::new(seed + 1, &wrong));
+        let actor = child_of(&mut sim, &parent, options, Puppet::factory("", &log));
+        let other = Puppet::factory("o", &Log::default());
+        let sibling = child_of(&mut sim, &parent, SpawnOptions::new(), other);
+        let count = Count::default();
+        let (mut next, mut plain) = (0, Vec::new());
+        for _ in 0..80 {
+            next += 1;
+            match sim.below(12) {
+                0 => drop(actor.suspend(SuspendReason::UserDefined, ResumeCondition::Explicit)),
+                1 => actor.resume(),
+                2 => actor.signal("go"),
+                3 => drop(sibling.tell(Do::Fail("x"))),
+                4 => drop(actor.tell(Do::Fail("x"))),
+                5 => drop(actor.tell(Do::Yield(sim.below(4), next))),
+                6 => {
+                    let carry = Do::Carry(next, count.one());
+                    let stash = move |cx: &mut Context<'_, Puppet>| drop(cx.stash(carry));
+                    drop(actor.tell(Do::call(stash)));
+                }
+                7 => {
+                    let tick = Do::Carry(next, count.one());
+                    drop(actor.tell(Do::call(move |cx| {
+                        cx.unstash(2);
+                        let _ = cx.start_timer("t", Timer::once(ms(1), tick));
+                    })));
+                }
+                8 => sim.advance(ms(1)),
+                9 => {
+                    let steps = sim.below(20);
+                    sim.run_steps(steps);
+                }
+                _ => {
+                    if actor.tell(Do::Carry(next, count.one())).is_ok() {
+                        plain.push(next.to_string());
+                    }
+                }
+            }
+        }
+        match sim.below(4) {
+            0 => actor.stop(),
+            1 => actor.kill(),
+            2 => actor.stop_gracefully(),
+            _ => {}
+        }
+        for _ in 0..400 {
+            actor.resume();
+            actor.signal("go");
+            sim.run_for(ms(1));
+        }
+        let ended = !actor.is_alive();
+        if !ended {
+            assert_eq!(actor.depth().unwrap_or(0), 0);
+        }
+        parent.stop();
+        sim.run_until_idle();
+        assert_eq!(sim.system().metrics().live_actors, 0);
+        assert_eq!(wrong.load(Relaxed), 0, "told of twice, never or at once");
+        let (mut handled, dead) = (log.take(), dead.take());
+        assert_eq!(count.alive(), 0);
+        for number in &plain {
+            let times = |list: &Vec<String>| list.iter().filter(|seen| *seen == number).count();
+            assert_eq!(times(&handled) + times(&dead), 1, "{number}");
+        }
+        handled.retain(|line| plain.contains(line));
+        let handled: Vec<u64> = handled.iter().map(|line| line.parse().unwrap()).collect();
+        assert!(handled.is_sorted(), "{handled:?}");
+        assert_eq!(sim.system().metrics().suspended, 0);
     });
 }

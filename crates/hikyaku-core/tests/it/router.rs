@@ -319,6 +319,25 @@ fn row84_the_least_loaded_gets_the_next_question() {
 }
 
 #[test]
+fn row84_row30_a_question_that_no_member_takes_is_a_dead_letter() {
+    for (stops, error) in [(false, AskError::Full), (true, AskError::Closed)] {
+        let mut sim = Sim::new(0);
+        let options = SpawnOptions::new().mailbox(MailboxOptions::bounded(1));
+        let actor = sim
+            .spawn_with(options, Puppet::factory("", &Log::default()))
+            .unwrap();
+        let mut router = Router::new(Routing::RoundRobin, [actor.clone()]);
+        router.tell(Do::Note(1)).unwrap();
+        if stops {
+            actor.stop();
+        }
+        let answer = router.ask(|reply| Do::Answer(reply, 1));
+        assert_eq!(sim.system().metrics().dead_letters, 1);
+        assert_eq!(sim.block_on(answer), Err(error));
+    }
+}
+
+#[test]
 fn row84_a_router_that_is_asked_waits_no_longer_than_it_said() {
     check_seeds(20, |sim| {
         let actor = sim.spawn(Puppet::factory("", &Log::default())).unwrap();

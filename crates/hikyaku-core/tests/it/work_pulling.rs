@@ -2,8 +2,8 @@
 
 use crate::puppet::{Gate, Log};
 use hikyaku_core::{
-    Context, Failure, Hand, JobError, JobOverflow, Work, WorkPool, WorkPoolBuilder, WorkSettings,
-    WorkStats,
+    Context, Failure, Hand, JobError, JobOverflow, MailboxOptions, SpawnOptions, Work, WorkPool,
+    WorkPoolBuilder, WorkSettings, WorkStats,
 };
 use hikyaku_testkit::{Sim, Task, check_seeds};
 use std::collections::{BTreeMap, BTreeSet};
@@ -648,4 +648,95 @@ fn row85_whatever_fails_each_job_has_one_outcome() {
         assert!(done >= stats.done);
         assert_eq!(shown.len(), counts[1] + counts[2]);
     });
+}
+
+/// What the workers report and the pool is told finds room, whatever mailboxes are asked for.
+#[test]
+fn row85_no_other_mailbox_loses_an_outcome() {
+    let kinds = [MailboxOptions::bounded(1), MailboxOptions::latest(1)];
+    for (kind, system_wide) in kinds.into_iter().zip([false, true]) {
+        check_seeds(30, |sim| {
+            let (system, own) = match system_wide {
+                true => (kind, SpawnOptions::new()),
+                false => (
+                    MailboxOptions::unbounded(),
+                    SpawnOptions::new().mailbox(kind),
+                ),
+            };
+            let mut sim = Sim::builder(sim.seed())
+                .configure(|builder| builder.mailbox(system))
+                .build();
+            let plan = plan(3, &Log::default());
+            let pool = plan.options(own.clone()).workers(own).spawn(sim.system());
+            let pool = pool.unwrap();
+            let answers: Vec<_> = (0..30)
+                .map(|n| {
+                    let (pool, job) = (pool.clone(), job(n).fails(sim.below(2)));
+                    let answer = sim.spawn_task(async move { pool.submit(job).await });
+                    let steps = sim.below(4);
+                    sim.run_steps(steps);
+                    answer
+                })
+                .collect();
+            sim.run_until_idle();
+            sim.block_on(pool.drain());
+            for (n, answer) in answers.iter().enumerate() {
+                assert_eq!(answer.take(), Some(Ok(n as u64 * 10)));
+            }
+        });
+    }
+}
+
+/// What runs of the program's in the pool's own handler does no harm to the jobs of others.
+#[cfg(feature = "std")]
+#[test]
+fn row85_a_panic_in_a_job_s_own_code_is_no_failure_of_the_pool() {
+    /// Panics when it is dropped, if it is to.
+    struct Fragile(bool);
+    impl Drop for Fragile {
+        fn drop(&mut self) {
+            if self.0 && !std::thread::panicking() {
+                panic!("as asked");
+            }
+        }
+    }
+    struct Fine;
+    impl Work for Fine {
+        /// Whether job, result and key are such.
+        type Job = (Fragile, bool, bool, Gate);
+        type Done = Fragile;
+        async fn work(
+            &mut self,
+            (_, done, _, gate): &Self::Job,
+            _: &mut Context<'_, Hand<Self>>,
+        ) -> Result<Fragile, Failure> {
+            gate.pass().await;
+            Ok(Fragile(*done))
+        }
+    }
+    for (job, done, key) in [
+        (true, false, false),
+        (false, true, false),
+        (false, false, true),
+    ] {
+        check_seeds(10, |sim| {
+            let gate = Gate::default();
+            let pool = WorkPool::builder(1, || Fine)
+                .sticky(|(_, _, key, _)| if *key { panic!("as asked") } else { 0 })
+                .spawn(sim.system())
+                .unwrap();
+            sim.run_until_idle();
+            // Nobody waits for the first; the last waits behind it.
+            pool.tell((Fragile(job), done, key, gate.clone())).unwrap();
+            let other = pool.clone();
+            let last = (Fragile(false), false, false, gate.clone());
+            let last = sim.spawn_task(async move { other.submit(last).await });
+            sim.run_until_idle();
+            gate.open();
+            sim.run_until_idle();
+            assert!(matches!(last.take(), Some(Ok(_))));
+            let stats = sim.block_on(pool.stats()).unwrap();
+            assert_eq!((stats.done, sim.system().metrics().restarts), (2, 0));
+        });
+    }
 }

@@ -9,7 +9,7 @@ use crate::sync::{self, Arc, AtomicUsize, Here, Ordering};
 use core::ptr;
 use core::task::Waker;
 use proptest::prelude::*;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::format;
 use std::task::Wake;
 use std::vec;
@@ -176,6 +176,29 @@ fn one_whose_turn_is_over_comes_after_the_others() {
         stage.coordinator.inject(cell(4));
         stage.requeue(0, 5);
         assert_eq!(stage.all(0), [4, 5]);
+    }
+}
+
+/// Also not when it is the turn of those from outside, where it waits.
+#[test]
+fn one_whose_turn_is_over_does_not_come_again_before_all_others() {
+    for stealing in [false, true] {
+        let stage = Stage::new(1, stealing);
+        let (many, newcomer) = (3 * INJECTOR_TURN as usize, 1000);
+        for number in 1..=many {
+            stage.requeue(0, number);
+        }
+        stage.coordinator.inject(cell(newcomer));
+        let taken: BTreeSet<_> = (0..=many)
+            .map(|_| {
+                let number = stage.take(0).unwrap();
+                if number != newcomer {
+                    stage.requeue(0, number);
+                }
+                number
+            })
+            .collect();
+        assert_eq!(taken.len(), many + 1, "each of them once");
     }
 }
 
