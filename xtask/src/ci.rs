@@ -114,22 +114,28 @@ fn docs() -> Outcome {
     shell::run(command.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// The core without its `std` feature, and the crate for Embassy, for targets that have no `std` at all.
+/// The core without its `std` feature, with and without flow control, and the crate for Embassy, for targets that have
+/// no `std` at all.
 fn no_std() -> Outcome {
     for target in TARGETS {
-        shell::run(&mut cargo(&format!(
-            "build -p hikyaku-core -p hikyaku-embassy --target {target}"
-        )))
-        .map_err(|why| {
-            format!("{why}\n(the target is there after `rustup target add {target}`)")
-        })?;
+        for features in ["", "--no-default-features"] {
+            shell::run(&mut cargo(&format!(
+                "build -p hikyaku-core -p hikyaku-embassy --target {target} {features}"
+            )))
+            .map_err(|why| {
+                format!("{why}\n(the target is there after `rustup target add {target}`)")
+            })?;
+        }
     }
     Ok(())
 }
 
-/// The core's tests hold without `std`; the facade stands without its optional dependencies.
+/// The core's tests hold without `std`, and without flow control; the facade stands without its optional dependencies.
 fn features() -> Outcome {
     run_tests(&mut cargo("test -p hikyaku-core"))?;
+    // Examples in the documentation are of all features.
+    let without = "--no-default-features --lib --tests";
+    run_tests(&mut cargo(&format!("test -p hikyaku-core {without}")))?;
     shell::run(&mut cargo("build -p hikyaku --no-default-features"))?;
     // Stress is the same with any of them, and has a job.
     for features in ["--no-default-features", "--all-features"] {

@@ -34,6 +34,7 @@ use crate::agenda::Diary;
 use crate::dead_letter::DeadLetterReason;
 use crate::dispatcher::Home;
 use crate::failure::{Failure, StopCause};
+use crate::flow::IfFlow;
 use crate::invoker::{self, Activation, Ending, Outcome};
 use crate::mailbox::{
     CellOptions, Gate, MailboxOptions, Marks, Notice, QueueMailbox, Room, Stock, SystemNode, Tail,
@@ -148,9 +149,10 @@ pub(crate) struct Extra {
     pub(crate) suspension: Suspension,
     /// Actors that wait until this one has room.
     pub(crate) wants_room: Vec<WantsRoom>,
-    pub(crate) middleware: Option<Chain>,
+    pub(crate) middleware: Option<IfFlow<Chain>>,
     /// A `Stash` of the actor's messages.
     pub(crate) stash: Option<Box<dyn Any>>,
+    #[cfg_attr(not(feature = "flow"), expect(dead_code, reason = "there is no stash"))]
     pub(crate) stash_capacity: Option<usize>,
 }
 
@@ -405,12 +407,12 @@ pub(crate) fn new_cold(
     name: Option<Box<str>>,
     throughput: Option<u32>,
     supervision: Option<Box<Supervision>>,
-    extra: Option<Box<SpawnExtra>>,
+    extra: Option<IfFlow<Box<SpawnExtra>>>,
 ) -> Option<(Box<Cold>, u8)> {
     let mut notes = 0;
     let extra = extra.map(|extra| {
-        let extra = *extra;
-        let middleware = (!extra.middleware.is_empty()).then(|| Chain::new(extra.middleware));
+        let extra = *extra.into_inner();
+        let middleware = Chain::of(extra.middleware);
         if middleware.is_some() {
             notes = rare::EXTRA;
         }

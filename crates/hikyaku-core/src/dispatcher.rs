@@ -16,6 +16,7 @@
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
 use crate::cell::{Birth, CellPtr, new_cold};
+use crate::flow::IfFlow;
 use crate::foreman::Foreman;
 use crate::invoker::{Activation, FIRST_READ};
 use crate::mailbox::Life;
@@ -28,6 +29,7 @@ use crate::tenants::Tenants;
 use crate::worker::Worker;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::any::TypeId;
 use core::fmt;
 use core::ptr::NonNull;
 use core::time::Duration;
@@ -212,13 +214,13 @@ impl Home {
 
     /// What an actor has that few have: with the system's middleware before its own.
     #[inline]
-    fn extra(&self, own: Option<Box<SpawnExtra>>) -> Option<Box<SpawnExtra>> {
+    fn extra(&self, own: Option<IfFlow<Box<SpawnExtra>>>) -> Option<IfFlow<Box<SpawnExtra>>> {
         match &self.shared.middleware {
             None => own,
             Some(system) => {
-                let mut extra = own.unwrap_or_default();
+                let mut extra = own.map_or_else(Box::default, IfFlow::into_inner);
                 extra.middleware = extra.middleware.behind(system);
-                Some(extra)
+                IfFlow::new(extra)
             }
         }
     }
@@ -234,7 +236,7 @@ impl Home {
         let mailbox = options.mailbox.as_ref();
         mailbox
             .unwrap_or(&self.shared.mailbox)
-            .check::<A::Msg>()
+            .check(TypeId::of::<A::Msg>)
             .map_err(SpawnError::InvalidOptions)?;
         if parent.is_some_and(|parent| parent.mailbox().life.get() == Life::Hook) {
             return Err(SpawnError::ShuttingDown);

@@ -76,6 +76,7 @@ mod dispatcher;
 mod event_stream;
 mod extension;
 mod failure;
+mod flow;
 mod foreman;
 mod fsm;
 mod invoker;

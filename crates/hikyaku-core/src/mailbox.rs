@@ -63,9 +63,6 @@ use core::cell::Cell;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-/// Is flow control beyond a bound built in? See the feature.
-pub(crate) const FLOW: bool = cfg!(feature = "flow");
-
 /// A queued message.
 #[repr(C)]
 pub(crate) struct Node<M> {

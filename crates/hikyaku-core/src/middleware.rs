@@ -24,14 +24,14 @@ pub use self::time_to_live::TimeToLive;
 use crate::cell::CellPtr;
 use crate::dead_letter::DeadLetterReason;
 use crate::failure::Failure;
-use crate::mailbox::{FLOW, rare};
+use crate::flow::{FLOW, IfFlow};
+use crate::mailbox::rare;
 use crate::registry::MailboxIndex;
 use crate::stash::Stash;
 use crate::state::Orders;
 use crate::suspension::{self, ResumeCondition, SuspendReason};
 use crate::sync::{self, Arc};
 use crate::system::{Shared, SpawnOptions};
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
@@ -237,8 +237,9 @@ pub struct Spawning<'a> {
 pub(crate) struct Layers(Vec<Arc<dyn Middleware>>);
 
 impl Layers {
+    #[cfg(feature = "flow")]
     pub(crate) fn share(middleware: impl Middleware) -> Arc<dyn Middleware> {
-        Arc::from(Box::new(middleware) as Box<dyn Middleware>)
+        Arc::from(alloc::boxed::Box::new(middleware) as alloc::boxed::Box<dyn Middleware>)
     }
 
     pub(crate) fn push(&mut self, part: Arc<dyn Middleware>) {
@@ -286,12 +287,16 @@ struct InHand {
 }
 
 impl Chain {
-    pub(crate) fn new(layers: Layers) -> Self {
-        Self {
+    /// `None` if there is nothing to go through.
+    pub(crate) fn of(layers: Layers) -> Option<IfFlow<Self>> {
+        if layers.is_empty() {
+            return None;
+        }
+        IfFlow::new(Self {
             is_timed: layers.0.iter().any(|layer| layer.is_timed()),
             layers: Arc::new(layers),
             in_hand: None,
-        }
+        })
     }
 }
 

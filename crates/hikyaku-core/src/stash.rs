@@ -14,6 +14,7 @@
 //!
 //! The runner's.
 
+#[cfg(feature = "flow")]
 use crate::actor::{Actor, Context};
 use crate::cell::CellPtr;
 use crate::mailbox::rare;
@@ -22,6 +23,7 @@ use alloc::collections::VecDeque;
 use core::fmt;
 
 /// How many messages an actor may stash, unless chosen otherwise.
+#[cfg(feature = "flow")]
 const DEFAULT_CAPACITY: usize = 1024;
 
 /// The stash has no room. It carries the message.

@@ -121,6 +121,8 @@ pub struct SuspendStats {
 #[derive(Default)]
 pub(crate) struct Suspension {
     entries: Vec<Entry>,
+    /// Ends entries. Only the first of them brings it, so a program that suspends nobody does not link it.
+    end_those: Option<EndThose>,
     /// Signals that nobody has waited for yet.
     signals: Vec<SignalKey>,
     since: Duration,
@@ -201,6 +203,7 @@ pub(crate) unsafe fn begin(
         return Ok(());
     }
     let first = known.entries.is_empty();
+    known.end_those = Some(end_entries);
     known.entries.push(Entry {
         reason,
         until,
@@ -240,14 +243,28 @@ fn timer(cell: CellPtr, after: Duration) -> Result<(Duration, TimerId), SuspendE
 ///
 /// # Safety
 /// The ticket is held.
-unsafe fn end_those(cell: CellPtr, mut over: impl FnMut(&Entry) -> bool) -> usize {
-    if suspension(&cell).is_none_or(|known| known.entries.is_empty()) {
-        return 0;
+unsafe fn end_those(cell: CellPtr, over: &mut dyn FnMut(&Entry) -> bool) -> usize {
+    match suspension(&cell).and_then(|known| known.end_those) {
+        // SAFETY: as the caller promises.
+        Some(end_those) => unsafe { end_those(cell, over) },
+        None => 0,
     }
+}
+
+type EndThose = unsafe fn(CellPtr, &mut dyn FnMut(&Entry) -> bool) -> usize;
+
+/// As [`end_those`], where there may be some.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn end_entries(cell: CellPtr, over: &mut dyn FnMut(&Entry) -> bool) -> usize {
     let shared = &cell.home().shared;
     // SAFETY: the ticket is held.
     let known = &mut unsafe { cell.extra() }.suspension;
     let before = known.entries.len();
+    if before == 0 {
+        return 0;
+    }
     known.entries.retain(|entry| {
         let over = over(entry);
         if over && let (Some((_, id)), Some(time)) = (entry.due, &shared.time) {
@@ -281,7 +298,7 @@ unsafe fn resume(cell: CellPtr, all: bool) -> bool {
     let mut place = 0;
     // SAFETY: the ticket is held.
     let ended = unsafe {
-        end_those(cell, |_| {
+        end_those(cell, &mut |_| {
             place += 1;
             all || place == count
         })
@@ -294,7 +311,7 @@ unsafe fn resume(cell: CellPtr, all: bool) -> bool {
 unsafe fn signal(cell: CellPtr, key: SignalKey) {
     // SAFETY: the ticket is held.
     unsafe {
-        let waited = end_those(cell, |entry| {
+        let waited = end_those(cell, &mut |entry| {
             entry.until == ResumeCondition::ExternalSignal(key)
         });
         let raised = suspension(&cell).is_some_and(|known| known.signals.contains(&key));
@@ -312,7 +329,11 @@ unsafe fn signal(cell: CellPtr, key: SignalKey) {
 pub(crate) unsafe fn look(cell: CellPtr) {
     let now = cell.home().shared.now();
     // SAFETY: the ticket is held.
-    unsafe { end_those(cell, |entry| entry.due.is_some_and(|(at, _)| at <= now)) };
+    unsafe {
+        end_those(cell, &mut |entry| {
+            entry.due.is_some_and(|(at, _)| at <= now)
+        })
+    };
 }
 
 /// A new incarnation is free of what the one before has done to itself.
@@ -325,7 +346,7 @@ pub(crate) unsafe fn begin_anew(cell: CellPtr) {
     }
     // SAFETY: the ticket is held.
     unsafe {
-        end_those(cell, |entry| entry.inside);
+        end_those(cell, &mut |entry| entry.inside);
         cell.extra().suspension.signals.clear();
     }
 }
@@ -337,7 +358,7 @@ pub(crate) unsafe fn begin_anew(cell: CellPtr) {
 pub(crate) unsafe fn end(cell: CellPtr) {
     if cell.mailbox().rare.get() & rare::SUSPENDED != 0 {
         // SAFETY: the ticket is held.
-        unsafe { end_those(cell, |_| true) };
+        unsafe { end_those(cell, &mut |_| true) };
     }
 }
 
@@ -356,7 +377,7 @@ impl Drop for WantsRoom {
             // SAFETY: kept by `waiting`; a letter is opened by the runner.
             unsafe {
                 invoker::call(waiting.cell(), move |cell| {
-                    end_those(cell, |entry| {
+                    end_those(cell, &mut |entry| {
                         entry.until == ResumeCondition::WhenCapacityAvailable(target)
                     });
                 });

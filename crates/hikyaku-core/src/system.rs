@@ -10,9 +10,12 @@ use crate::dispatcher::{Dispatcher, DispatcherBuilder, Home, HomePlan};
 use crate::event_stream::{Event, EventStream, name_of};
 use crate::extension::Extensions;
 use crate::failure::{Failure, FailureReport};
+use crate::flow::IfFlow;
 use crate::foreman::Foreman;
 use crate::mailbox::{InvalidOptions, MailboxOptions};
-use crate::middleware::{Layers, Middleware, SpawnMiddleware};
+#[cfg(feature = "flow")]
+use crate::middleware::Middleware;
+use crate::middleware::{Layers, SpawnMiddleware};
 use crate::receptionist::Directory;
 use crate::registry::{MailboxIndex, MailboxRegistry};
 use crate::state::Orders;
@@ -59,8 +62,8 @@ pub(crate) struct Shared {
     /// Actors that are suspended.
     suspended: AtomicUsize,
     /// What every actor's messages go through, and every spawn.
-    pub(crate) middleware: Option<Layers>,
-    pub(crate) spawn_middleware: Box<[Box<dyn SpawnMiddleware>]>,
+    pub(crate) middleware: Option<IfFlow<Layers>>,
+    pub(crate) spawn_middleware: Box<[IfFlow<Box<dyn SpawnMiddleware>>]>,
     /// Messages whose deadline had passed.
     expired: AtomicUsize,
     /// Messages dropped by a policy.
@@ -365,7 +368,7 @@ impl System {
             max_actors: None,
             max_timers: None,
             blocking: None,
-            middleware: Layers::default(),
+            middleware: None,
             spawn_middleware: Vec::new(),
             mailbox: MailboxOptions::unbounded(),
         }
@@ -691,8 +694,8 @@ pub struct SystemBuilder {
     max_actors: Option<u32>,
     max_timers: Option<u32>,
     blocking: Option<Box<dyn BlockingPool>>,
-    middleware: Layers,
-    spawn_middleware: Vec<Box<dyn SpawnMiddleware>>,
+    middleware: Option<IfFlow<Layers>>,
+    spawn_middleware: Vec<IfFlow<Box<dyn SpawnMiddleware>>>,
     mailbox: MailboxOptions,
 }
 
@@ -793,14 +796,16 @@ impl SystemBuilder {
     /// to actors of the same system, which would keep it for ever.
     #[cfg(feature = "flow")]
     pub fn middleware(mut self, middleware: impl Middleware) -> Self {
-        self.middleware.push(Layers::share(middleware));
+        let layers = self.middleware.get_or_insert_default();
+        layers.push(Layers::share(middleware));
         self
     }
 
     /// Shows every actor to `middleware` before it is spawned.
     #[cfg(feature = "flow")]
     pub fn spawn_middleware(mut self, middleware: impl SpawnMiddleware) -> Self {
-        self.spawn_middleware.push(Box::new(middleware));
+        let part = IfFlow::BuiltIn(Box::new(middleware) as _);
+        self.spawn_middleware.push(part);
         self
     }
 
@@ -888,7 +893,7 @@ impl SystemBuilder {
             failure: Mutex::new(None),
             restarts: AtomicUsize::new(0),
             suspended: AtomicUsize::new(0),
-            middleware: (!self.middleware.is_empty()).then_some(self.middleware),
+            middleware: self.middleware,
             spawn_middleware: self.spawn_middleware.into_boxed_slice(),
             expired: AtomicUsize::new(0),
             overflowed: AtomicUsize::new(0),
@@ -977,7 +982,7 @@ pub struct SpawnOptions {
     pub(crate) supervision: Option<Box<Supervision>>,
     pub(crate) restart: RestartPolicy,
     pub(crate) significant: bool,
-    pub(crate) extra: Option<Box<SpawnExtra>>,
+    pub(crate) extra: Option<IfFlow<Box<SpawnExtra>>>,
 }
 
 /// What few actors are spawned with.

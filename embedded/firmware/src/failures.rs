@@ -10,10 +10,13 @@ use hikyaku_core::{
 /// Counts, until it is told to fail.
 struct Fragile {
     count: u32,
+    kept: Option<Reply<()>>,
 }
 
 enum Do {
     Count(Reply<(u32, u16)>),
+    /// A question that is not answered.
+    Keep(Reply<()>),
     Fail,
 }
 
@@ -27,13 +30,20 @@ impl Actor for Fragile {
                 let _ = reply.send((self.count, cx.incarnation()));
                 Ok(())
             }
+            Do::Keep(reply) => {
+                self.kept = Some(reply);
+                Ok(())
+            }
             Do::Fail => Err(Failure::msg("told to")),
         }
     }
 }
 
 fn fragile() -> Fragile {
-    Fragile { count: 0 }
+    Fragile {
+        count: 0,
+        kept: None,
+    }
 }
 
 pub(crate) async fn an_actor_that_fails_is_restarted_in_place(bench: &Bench) {
@@ -107,4 +117,14 @@ pub(crate) async fn what_fails_too_often_stops_the_system(bench: &Bench) {
     assert_eq!(system.state(), SystemState::Stopped);
     assert_eq!(system.metrics().restarts, 2);
     assert!(system.failure().is_some());
+}
+
+/// The runtime knows which actor runs because it may assume one core.
+pub(crate) async fn who_waits_for_an_actor_that_failed_is_told_so(bench: &Bench) {
+    let system = bench.start(small(1));
+    let actor = system.spawn_with(room(4), fragile).unwrap();
+    let answer = actor.ask(Do::Keep);
+    actor.tell(Do::Fail).ok().unwrap();
+    assert_eq!(answer.await, Err(AskError::Restarted));
+    end(system).await;
 }

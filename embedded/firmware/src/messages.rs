@@ -97,11 +97,14 @@ impl Actor for Sink {
 }
 
 /// What `tell` says of seven messages for a mailbox with room for four, and how many are handled.
-const POLICIES: [(MailboxOverflowPolicy, [bool; 7], usize); 1] = [(
-    MailboxOverflowPolicy::Block,
-    [true, true, true, true, false, false, false],
-    4,
-)];
+const POLICIES: [(MailboxOverflowPolicy, [bool; 7], usize); 2] = [
+    (
+        MailboxOverflowPolicy::Block,
+        [true, true, true, true, false, false, false],
+        4,
+    ),
+    (MailboxOverflowPolicy::DropNewest, [true; 7], 4),
+];
 
 pub(crate) async fn a_full_mailbox_does_what_it_was_told_to(bench: &Bench) {
     let system = bench.start(small(1));

@@ -1,11 +1,13 @@
 //! Timers of actors on Embassy's time, and Embassy's own in handlers.
 
 use crate::bench::{Bench, end, room, small};
+use core::sync::atomic::Ordering;
 use core::time::Duration;
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use embassy_sync::channel::Channel;
 use embassy_time::{Instant, Timer as Alarm};
-use hikyaku_core::{Actor, Context, Failure, Reply, Timer};
+use hikyaku_core::{Actor, ActorRef, AskError, Context, Deadline, Failure, Reply, Timer};
+use portable_atomic::AtomicU32;
 
 /// Notes what fires, and when.
 struct Clockwork {
@@ -140,5 +142,48 @@ pub(crate) async fn handlers_await_embassy(bench: &Bench) {
     Alarm::after_millis(5).await;
     INBOX.send(4).await;
     assert_eq!(answer.await, Ok(7));
+    end(system).await;
+}
+
+/// Milliseconds after which the clerk gave up.
+static WAITED: AtomicU32 = AtomicU32::new(0);
+
+/// Asks somebody else; or says nothing.
+struct Clerk {
+    other: Option<ActorRef<Reply<()>>>,
+    kept: Option<Reply<()>>,
+}
+
+impl Actor for Clerk {
+    type Msg = Reply<()>;
+
+    fn deadline(reply: &Reply<()>) -> Option<Deadline> {
+        reply.deadline()
+    }
+
+    async fn handle(&mut self, reply: Reply<()>, _: &mut Context<'_, Self>) -> Result<(), Failure> {
+        if let Some(other) = &self.other {
+            let start = Instant::now();
+            let answer = other.ask(|reply| reply).within(Duration::from_secs(60));
+            assert!(matches!(answer.await, Err(AskError::Timeout { .. })));
+            WAITED.store(start.elapsed().as_millis() as u32, Ordering::Relaxed);
+        }
+        self.kept = Some(reply);
+        Ok(())
+    }
+}
+
+/// The runtime knows which question is in hand because it may assume one core.
+pub(crate) async fn a_question_ends_with_the_one_in_hand(bench: &Bench) {
+    let system = bench.start_timed(small(2).max_timers(4));
+    let clerk = |other| Clerk { other, kept: None };
+    let silent = system.spawn_with(room(1), move || clerk(None)).unwrap();
+    let asks = system.spawn_with(room(1), move || clerk(Some(silent.clone())));
+    let asks = asks.unwrap();
+    let answer = asks.ask(|reply| reply).within(Duration::from_millis(10));
+    let answer = answer.await;
+    assert!(matches!(answer, Err(AskError::Timeout { .. })));
+    Alarm::after_millis(10).await;
+    assert!((1..=20).contains(&WAITED.load(Ordering::Relaxed)));
     end(system).await;
 }

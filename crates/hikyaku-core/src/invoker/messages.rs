@@ -14,7 +14,8 @@
 use super::{Activation, Flow, Outcome, after_handler, again, begin, drained, pause};
 use crate::actor::{Actor, Deadline};
 use crate::cell::CellPtr;
-use crate::mailbox::{self, Drain, FLOW, rare};
+use crate::flow::FLOW;
+use crate::mailbox::{self, Drain, rare};
 use crate::middleware::{self, Admission, MessageOutcome};
 use crate::stash::Stash;
 use core::mem::MaybeUninit;

@@ -17,10 +17,11 @@
 //!
 //! `free`, `link`: any thread. `freed`, `spare`, `owed`: the consumer. `limit`: written by the consumer.
 
+use super::MailboxOptions;
 use super::Node;
 use super::annex::Annex;
 use super::waiting::{FREE, Gate, HALF, NONE, WAITING};
-use super::{FLOW, MailboxOptions};
+use crate::flow::{FLOW, IfFlow};
 use crate::state::Link;
 use crate::sync::{self, AtomicUsize, Ordering};
 use alloc::boxed::Box;
@@ -59,7 +60,7 @@ pub(crate) struct Room<M> {
     spare: Cell<Freed>,
     owed: Cell<usize>,
     drops_newest: bool,
-    annex: Option<Box<Annex<M>>>,
+    annex: Option<IfFlow<Box<Annex<M>>>>,
 }
 
 /// What a room is made from.
@@ -67,7 +68,7 @@ pub(crate) struct Stock<M> {
     pub(crate) limit: usize,
     pub(crate) slots: usize,
     pub(crate) drops_newest: bool,
-    pub(crate) annex: Option<Box<Annex<M>>>,
+    pub(crate) annex: Option<IfFlow<Box<Annex<M>>>>,
 }
 
 #[derive(Clone, Copy)]
@@ -102,7 +103,7 @@ impl<M: 'static> Stock<M> {
     /// `None` if there is no memory.
     pub(crate) fn new(options: &MailboxOptions, name: Option<&str>, slots: usize) -> Option<Self> {
         let annex = if FLOW && options.needs_annex() {
-            Some(Annex::new(options, name)?)
+            IfFlow::new(Annex::new(options, name)?)
         } else {
             None
         };
@@ -204,11 +205,8 @@ impl<M> Tail<M> {
 
     /// What the mailbox has besides a queue.
     pub(crate) fn annex<'a>(&self) -> Option<&'a Annex<M>> {
-        if !FLOW {
-            return None;
-        }
         // SAFETY: likewise; made with the tail, and never changed.
-        unsafe { (*self.0.as_ptr()).annex.as_deref() }
+        unsafe { (*self.0.as_ptr()).annex.as_ref() }.map(|annex| &***annex)
     }
 
     pub(crate) fn drops_newest(&self) -> bool {

@@ -55,15 +55,11 @@ impl Classifier {
         }
     }
 
-    fn fits<M: 'static>(&self) -> bool {
-        self.message == TypeId::of::<M>()
-    }
-
     /// # Safety
     /// `R` is what it was made with.
     unsafe fn get<M: 'static, R>(&self) -> Option<fn(&M) -> R> {
         // SAFETY: made of such a pointer, as type and caller say.
-        self.fits::<M>()
+        (self.message == TypeId::of::<M>())
             .then(|| unsafe { core::mem::transmute::<fn(), fn(&M) -> R>(self.function) })
     }
 }
@@ -238,9 +234,10 @@ impl MailboxOptions {
             .or_else(|| self.capacity.filter(|_| grows).map(|n| (n + 1, n)))
     }
 
-    /// Refuses what cannot be built for an actor with messages `M`.
-    pub(crate) fn check<M: 'static>(&self) -> Result<(), InvalidOptions> {
-        if !super::FLOW && self.needs_annex() {
+    /// Refuses what cannot be built for an actor with messages of this type.
+    #[inline]
+    pub(crate) fn check(&self, message: fn() -> TypeId) -> Result<(), InvalidOptions> {
+        if !crate::flow::FLOW && self.needs_annex() {
             return Err(InvalidOptions("this mailbox needs the feature `flow`"));
         }
         let is_plain = self.capacity.is_none()
@@ -250,6 +247,7 @@ impl MailboxOptions {
         if is_plain {
             return Ok(());
         }
+        let message = message();
         let most = super::bounded::MAX_CAPACITY;
         let max = match self.overflow {
             MailboxOverflowPolicy::Grow { max } => Some(max),
@@ -287,8 +285,10 @@ impl MailboxOptions {
             ),
             (
                 self.control
-                    .is_some_and(|(control, _)| !control.fits::<M>())
-                    || self.priority.is_some_and(|priority| !priority.fits::<M>()),
+                    .is_some_and(|(control, _)| control.message != message)
+                    || self
+                        .priority
+                        .is_some_and(|priority| priority.message != message),
                 "the classifier is for another message type",
             ),
             (

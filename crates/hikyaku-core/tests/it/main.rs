@@ -14,8 +14,10 @@
 )]
 
 mod ask;
+#[cfg(feature = "flow")]
 mod capacity;
 mod circuit_breaker;
+#[cfg(feature = "flow")]
 mod control;
 mod deadlines;
 mod events;
@@ -26,18 +28,23 @@ mod fsm;
 mod lifecycle;
 mod local;
 mod mailbox;
+#[cfg(feature = "flow")]
 mod middleware;
+#[cfg(feature = "flow")]
 mod overflow;
 #[cfg(feature = "std")]
 mod panics;
 mod pipe;
+#[cfg(feature = "flow")]
 mod pressure;
+#[cfg(feature = "flow")]
 mod priority;
 mod puppet;
 mod receptionist;
 mod reliable_delivery;
 mod router;
 mod scheduling;
+#[cfg(feature = "flow")]
 mod stash;
 mod supervision;
 mod suspension;

@@ -13,6 +13,7 @@ use crate::{
     Actor, ActorRef, Context, Failure, InvalidOptions, MailboxOptions, MailboxOverflowPolicy,
     RestartPolicy, SendError, SpawnError, SpawnOptions, StopCause, System, Turn, Worker,
 };
+use core::any::TypeId;
 use core::future::Future;
 use core::pin::Pin;
 use core::ptr::NonNull;
@@ -687,8 +688,12 @@ fn options_are_checked() {
         ),
     ] {
         assert_eq!(options.capacity(), capacity);
-        assert_eq!(options.check::<u32>().is_ok(), fine, "{options:?}");
-        if let Err(InvalidOptions(why)) = options.check::<u32>() {
+        assert_eq!(
+            options.check(TypeId::of::<u32>).is_ok(),
+            fine,
+            "{options:?}"
+        );
+        if let Err(InvalidOptions(why)) = options.check(TypeId::of::<u32>) {
             assert_eq!(std::format!("{}", InvalidOptions(why)), why);
         }
     }
