@@ -43,14 +43,6 @@
 //! ```
 #![no_std]
 #![cfg_attr(
-    not(feature = "flow"),
-    allow(
-        dead_code,
-        unused_imports,
-        reason = "what only flow control beyond a bound uses"
-    )
-)]
-#![cfg_attr(
     not(test),
     deny(
         clippy::std_instead_of_core,
