@@ -6,6 +6,7 @@
 //! row's number in its name.
 
 pub mod delivery;
+#[cfg(feature = "flow")]
 pub mod flow;
 pub mod life;
 pub mod questions;

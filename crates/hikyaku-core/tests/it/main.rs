@@ -23,6 +23,7 @@ mod deadlines;
 mod events;
 mod extension;
 mod fairness;
+#[cfg(feature = "flow")]
 mod flow;
 mod fsm;
 mod lifecycle;
