@@ -248,18 +248,50 @@ fn one_winner_each(stage: &Stage, refused: Vec<u32>, count: u32) {
     assert_eq!(all, (1..=count).collect::<Vec<_>>());
 }
 
+/// One sender tells twice; the cell goes idle meanwhile, or not.
+fn tells_against_rest(owned: bool, options: SpawnOptions, numbers: [u32; 2]) {
+    let mut stage = Stage::started(owned, options);
+    let other = stage.other(move |actor, _| {
+        for number in numbers {
+            actor.tell(note(number)).unwrap();
+        }
+    });
+    stage.serve_until_handled(2);
+    other.join().unwrap();
+    assert_eq!(stage.handled(), numbers);
+}
+
+/// Two senders tell once each, in ascending numbers.
+fn two_tell_against_rest(owned: bool, options: SpawnOptions, numbers: [u32; 2]) {
+    let mut stage = Stage::started(owned, options);
+    let others =
+        numbers.map(|number| stage.other(move |actor, _| actor.tell(note(number)).unwrap()));
+    stage.serve_until_handled(2);
+    for other in others {
+        other.join().unwrap();
+    }
+    let mut handled = stage.handled();
+    handled.sort_unstable();
+    assert_eq!(handled, numbers);
+}
+
+/// One sender tells twice, while the actor is told to stop.
+fn tells_against_stop(owned: bool, options: SpawnOptions) {
+    let mut stage = Stage::started(owned, options);
+    let teller = stage.other(|actor, _| {
+        let mut back = refused(&actor, 1);
+        back.extend(refused(&actor, 2));
+        back
+    });
+    stage.actor.stop();
+    stage.serve_to_the_end();
+    let back = teller.join().unwrap();
+    one_winner_each(&stage, back, 2);
+}
+
 #[test]
 fn tell_against_rest() {
-    both(0, |owned| {
-        let mut stage = Stage::started(owned, plain());
-        let other = stage.other(|actor, _| {
-            actor.tell(note(1)).unwrap();
-            actor.tell(note(2)).unwrap();
-        });
-        stage.serve_until_handled(2);
-        other.join().unwrap();
-        assert_eq!(stage.handled(), [1, 2]);
-    });
+    both(0, |owned| tells_against_rest(owned, plain(), [1, 2]));
 }
 
 #[test]
@@ -274,16 +306,7 @@ fn tell_against_start() {
 
 #[test]
 fn two_tells_against_rest() {
-    both(1, |owned| {
-        let mut stage = Stage::started(owned, plain());
-        let others =
-            [1, 2].map(|number| stage.other(move |actor, _| actor.tell(note(number)).unwrap()));
-        stage.serve_until_handled(2);
-        others.map(|other| other.join().unwrap());
-        let mut handled = stage.handled();
-        handled.sort_unstable();
-        assert_eq!(handled, [1, 2]);
-    });
+    both(1, |owned| two_tell_against_rest(owned, plain(), [1, 2]));
 }
 
 #[test]
@@ -302,18 +325,7 @@ fn tell_all_against_tell() {
 
 #[test]
 fn stop_against_tell() {
-    both(0, |owned| {
-        let mut stage = Stage::started(owned, plain());
-        let teller = stage.other(|actor, _| {
-            let mut back = refused(&actor, 1);
-            back.extend(refused(&actor, 2));
-            back
-        });
-        stage.actor.stop();
-        stage.serve_to_the_end();
-        let back = teller.join().unwrap();
-        one_winner_each(&stage, back, 2);
-    });
+    both(0, |owned| tells_against_stop(owned, plain()));
 }
 
 #[test]
@@ -703,9 +715,9 @@ fn with(mailbox: MailboxOptions) -> SpawnOptions {
     plain().mailbox(mailbox)
 }
 
-/// Numbers from 5 on.
-fn is_control(msg: &Msg) -> bool {
-    value(msg) >= 5
+/// Control messages are the numbers from 5 on.
+fn with_control() -> SpawnOptions {
+    with(MailboxOptions::unbounded().control(|msg: &Msg| value(msg) >= 5, 2))
 }
 
 #[test]
@@ -733,45 +745,19 @@ fn annex_ring_tells_against_rest() {
 #[test]
 fn annex_ring_tell_against_stop() {
     both(0, |owned| {
-        let mut stage = Stage::started(owned, with(MailboxOptions::latest(2)));
-        let teller = stage.other(|actor, _| {
-            let mut back = refused(&actor, 1);
-            back.extend(refused(&actor, 2));
-            back
-        });
-        stage.actor.stop();
-        stage.serve_to_the_end();
-        let back = teller.join().unwrap();
-        one_winner_each(&stage, back, 2);
+        tells_against_stop(owned, with(MailboxOptions::latest(2)))
     });
 }
 
 #[test]
 fn annex_control_tell_against_rest() {
-    both(0, |owned| {
-        let mailbox = MailboxOptions::unbounded().control(is_control, 2);
-        let mut stage = Stage::started(owned, with(mailbox));
-        let other = stage.other(|actor, _| {
-            actor.tell(note(5)).unwrap();
-            actor.tell(note(6)).unwrap();
-        });
-        stage.serve_until_handled(2);
-        other.join().unwrap();
-        assert_eq!(stage.handled(), [5, 6]);
-    });
+    both(0, |owned| tells_against_rest(owned, with_control(), [5, 6]));
 }
 
 #[test]
 fn annex_control_tell_against_tell_and_rest() {
     both(1, |owned| {
-        let mailbox = MailboxOptions::unbounded().control(is_control, 2);
-        let mut stage = Stage::started(owned, with(mailbox));
-        let others =
-            [1, 5].map(|number| stage.other(move |actor, _| actor.tell(note(number)).unwrap()));
-        stage.serve_until_handled(2);
-        for other in others {
-            other.join().unwrap();
-        }
+        two_tell_against_rest(owned, with_control(), [1, 5])
     });
 }
 
@@ -779,16 +765,7 @@ fn annex_control_tell_against_tell_and_rest() {
 fn annex_control_tell_against_stop() {
     both(0, |owned| {
         let mailbox = MailboxOptions::unbounded().control(|_: &Msg| true, 2);
-        let mut stage = Stage::started(owned, with(mailbox));
-        let teller = stage.other(|actor, _| {
-            let mut back = refused(&actor, 1);
-            back.extend(refused(&actor, 2));
-            back
-        });
-        stage.actor.stop();
-        stage.serve_to_the_end();
-        let back = teller.join().unwrap();
-        one_winner_each(&stage, back, 2);
+        tells_against_stop(owned, with(mailbox));
     });
 }
 
