@@ -703,7 +703,7 @@ impl<M: Send + 'static> Sending<'_, M> {
     #[cold]
     fn wait(&mut self, mut message: M, cx: &task::Context<'_>) -> Poll<Result<(), SendError<M>>> {
         let cell = self.actor.cell;
-        if mailbox::is_self_send(cell) {
+        if mailbox::is_self_send(cell, cx.waker()) {
             return Poll::Ready(Err(SendError::Full(message)));
         }
         // SAFETY: the reference keeps the cell, whose messages are `M`.

@@ -973,7 +973,7 @@ impl CellPtr {
 
     /// The cell whose code this thread runs. It is alive as long as that runs, which the caller is part of.
     pub(crate) fn running() -> Option<Self> {
-        NonNull::new(sync::running_here().cast_mut().cast()).map(Self)
+        NonNull::new(sync::running().cast_mut().cast()).map(Self)
     }
 
     // === counts ===

@@ -62,6 +62,7 @@ use core::alloc::Layout;
 use core::cell::Cell;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
+use core::task::Waker;
 
 /// A queued message.
 #[repr(C)]
@@ -995,9 +996,9 @@ pub(crate) unsafe fn close<M: 'static>(cell: CellPtr, mut each: impl FnMut(M)) {
     }
 }
 
-/// Is the calling code a handler of this very cell?
-pub(crate) fn is_self_send(cell: CellPtr) -> bool {
-    core::ptr::eq(sync::running(), cell.as_ptr().cast())
+/// Is the code that polls with this waker a handler of this very cell? The waker tells it where it is not known what runs.
+pub(crate) fn is_self_send(cell: CellPtr, waker: &Waker) -> bool {
+    core::ptr::eq(sync::running(), cell.as_ptr().cast()) || waker.will_wake(&cell.borrowed_waker())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! | build | atomics and cells | lock | thread's own state | panic |
 //! |---|---|---|---|---|
 //! | `std` | core | operating system | thread-local | caught |
-//! | without | core, or `portable-atomic` where there is no compare-and-swap | critical section | one static | ends the program |
+//! | without | core, or `portable-atomic` where there is no compare-and-swap | critical section | unknown, or one static | ends the program |
 //! | `cfg(loom)` | loom | loom | loom | as with or without `std` |
 //!
 //! No other file of this crate names `std`, an atomic type of `core`, or a lock.
@@ -320,11 +320,6 @@ mod local {
         RUNNING.with(Cell::get)
     }
 
-    /// The same, for those who look into the cell.
-    pub(crate) fn running_here() -> *const () {
-        running()
-    }
-
     #[inline(always)]
     pub(crate) fn set_running(cell: *const ()) {
         RUNNING.with(|running| running.set(cell));
@@ -334,10 +329,12 @@ mod local {
 /// Without threads there is no way to tell a worker from an interrupt that came while it ran, so
 /// every sender takes the path that is safe from anywhere. What runs is known all the same, on one core: it is
 /// asked for when a future is polled, which interrupts do not do. Whether there are other cores only the program
-/// knows, so nobody looks into the cell unless it says that there are none.
+/// knows, so nothing is said to run unless it promises that there are none.
 #[cfg(not(any(loom, feature = "std")))]
 mod local {
     use super::{AtomicPtr, Here, Ordering};
+
+    const PROMISED: bool = cfg!(feature = "unsafe-assume-single-core");
 
     static RUNNING: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
@@ -348,25 +345,23 @@ mod local {
     pub(crate) fn set_here(_here: Here) {}
 
     pub(crate) fn running() -> *const () {
-        // Relaxed: written and read by the same context.
-        RUNNING.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn running_here() -> *const () {
-        if cfg!(feature = "unsafe-assume-single-core") {
-            running()
+        if PROMISED {
+            // Relaxed: written and read by the same context.
+            RUNNING.load(Ordering::Relaxed)
         } else {
             core::ptr::null()
         }
     }
 
     pub(crate) fn set_running(cell: *const ()) {
-        // Relaxed: written and read by the same context.
-        RUNNING.store(cell.cast_mut(), Ordering::Relaxed);
+        if PROMISED {
+            // Relaxed: written and read by the same context.
+            RUNNING.store(cell.cast_mut(), Ordering::Relaxed);
+        }
     }
 }
 
-pub(crate) use local::{here, running, running_here, set_here, set_running};
+pub(crate) use local::{here, running, set_here, set_running};
 
 /// Can a thread tell that it is a worker's? If not, `here` is nowhere on every thread.
 pub(crate) const KNOWS_HERE: bool = cfg!(any(loom, feature = "std"));

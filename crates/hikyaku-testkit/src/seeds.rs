@@ -9,7 +9,7 @@ use std::any::Any;
 use std::fmt;
 use std::panic;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 /// Chooses the one seed to run.
 const SEED: &str = "HIKYAKU_SEED";
@@ -58,7 +58,6 @@ pub fn explore(seeds: u64, test: impl Fn(u64)) {
 /// Looks for a seed with which `test` fails, and shortens what it finds. As [`explore`], for tests
 /// that have to find something; it reads no environment variables. Not to be called within itself.
 pub fn search(seeds: impl IntoIterator<Item = u64>, test: impl Fn(u64)) -> Option<Found> {
-    let _alone = alone();
     seeds.into_iter().find_map(|seed| {
         let first = attempt(seed, &Tape::free(), false, &test);
         shorten(seed, first, &test)
@@ -70,7 +69,6 @@ pub fn search(seeds: impl IntoIterator<Item = u64>, test: impl Fn(u64)) -> Optio
 /// # Panics
 /// If the test does.
 pub fn replay(recording: &Recording, test: impl Fn(u64)) {
-    let _alone = alone();
     let tape = Tape::replay(recording.values().to_vec(), usize::MAX);
     with_tape(&tape, || test(recording.seed()));
 }
@@ -201,12 +199,6 @@ fn variable<T: FromStr<Err: fmt::Display>>(name: &str) -> Option<T> {
         Ok(value) => Some(value),
         Err(error) => panic!("{name}={text}: {error}"),
     }
-}
-
-/// Without `std` the core takes a process for one thread, as on a microcontroller.
-fn alone() -> Option<MutexGuard<'static, ()>> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    cfg!(not(feature = "std")).then(|| lock(&ALONE))
 }
 
 #[allow(

@@ -1,7 +1,6 @@
 //! Tests.
 
-// Without `std` there is one static for what runs, and tests have many threads.
-#[cfg(all(not(loom), feature = "std"))]
+#[cfg(not(loom))]
 mod flavours;
 #[cfg(loom)]
 mod loom;

@@ -270,8 +270,6 @@ impl<M: Number> Stage<M> {
             Some(Err(SendError::Closed(back))) => {
                 self.check_push(number, Push::Closed(back.number()))
             }
-            // Without threads of its own the core takes one of the other tests' for this one.
-            Some(Err(SendError::Full(_))) if !sync::KNOWS_HERE => {}
             Some(Err(SendError::Full(_))) => panic!("not sent by itself"),
         }
     }
