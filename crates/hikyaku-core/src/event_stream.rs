@@ -127,6 +127,20 @@ impl Event {
             | Self::Stopped { actor, .. } => *actor,
         }
     }
+
+    /// That actor's name, if it has one. A dead letter does not tell it.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::DeadLetter { .. } => None,
+            Self::Started { name, .. }
+            | Self::Failed { name, .. }
+            | Self::Restarted { name, .. }
+            | Self::Suspended { name, .. }
+            | Self::Resumed { name, .. }
+            | Self::Pressure { name, .. }
+            | Self::Stopped { name, .. } => name.as_deref(),
+        }
+    }
 }
 
 /// The name of an actor, for an event. *Runner.*

@@ -1,20 +1,25 @@
 //! What happens in a system, as records of `defmt`.
 
 use defmt::{Display2Format, Format, Formatter};
-use hikyaku_core::{Event, Failure, FailureReport, MailboxIndex, StopCause, Subscription, System};
+use hikyaku_core::{
+    DeadLetterReason, Event, Failure, FailureReport, MailboxIndex, Pressure, StopCause,
+    Subscription, SuspendReason, System,
+};
 
 /// Something of the runtime, to be written by `defmt`: `defmt::info!("{}", Logged(&event))`.
 #[derive(Debug, Clone, Copy)]
 pub struct Logged<'a, T>(pub &'a T);
 
-/// Logs what happens in a system from now on: failures as errors, restarts and dead letters as warnings, ends as
-/// debug records. [`Events::unsubscribe`](hikyaku_core::Events::unsubscribe) ends it.
+/// Logs what happens in a system from now on: failures as errors, restarts, dead letters and pressure as warnings, the
+/// rest as debug records. [`Events::unsubscribe`](hikyaku_core::Events::unsubscribe) ends it.
 pub fn log_events(system: &System) -> Subscription {
     system.events().listen(|event| {
         let record = Logged(event);
         match event {
             Event::Failed { .. } => defmt::error!("{}", record),
-            Event::Restarted { .. } | Event::DeadLetter { .. } => defmt::warn!("{}", record),
+            Event::Restarted { .. } | Event::DeadLetter { .. } | Event::Pressure { .. } => {
+                defmt::warn!("{}", record);
+            }
             _ => defmt::debug!("{}", record),
         }
     })
@@ -34,13 +39,8 @@ impl Format for Logged<'_, Failure> {
 
 impl Format for Logged<'_, FailureReport<'_>> {
     fn format(&self, f: Formatter<'_>) {
-        let FailureReport {
-            actor,
-            name,
-            failure,
-            ..
-        } = self.0;
-        failed(f, actor, *name, failure);
+        about(f, self.0.actor, self.0.name);
+        defmt::write!(f, "failed: {}", Logged(self.0.failure));
     }
 }
 
@@ -56,53 +56,66 @@ impl Format for Logged<'_, StopCause> {
     }
 }
 
-impl Format for Logged<'_, Event> {
+impl Format for Logged<'_, DeadLetterReason> {
     fn format(&self, f: Formatter<'_>) {
         match self.0 {
+            DeadLetterReason::Stopped => defmt::write!(f, "the actor ended"),
+            DeadLetterReason::Bounced => defmt::write!(f, "a question without an answer"),
+            DeadLetterReason::Unhandled => defmt::write!(f, "not handled"),
+            DeadLetterReason::Refused(why) => defmt::write!(f, "refused: {=str}", *why),
+            DeadLetterReason::Overflow => defmt::write!(f, "no room"),
+            _ => defmt::write!(f, "not handled, for another reason"),
+        }
+    }
+}
+
+impl Format for Logged<'_, SuspendReason> {
+    fn format(&self, f: Formatter<'_>) {
+        match self.0 {
+            SuspendReason::Backpressure => defmt::write!(f, "backpressure"),
+            SuspendReason::AwaitExternal => defmt::write!(f, "waits for something outside"),
+            SuspendReason::RateLimit => defmt::write!(f, "rate limit"),
+            SuspendReason::UserDefined => defmt::write!(f, "the program says so"),
+            _ => defmt::write!(f, "another reason"),
+        }
+    }
+}
+
+impl Format for Logged<'_, Event> {
+    fn format(&self, f: Formatter<'_>) {
+        about(f, self.0.actor(), self.0.name());
+        match self.0 {
             Event::DeadLetter {
-                target,
-                message_type,
+                message_type: letter,
+                reason,
                 ..
-            } => {
-                defmt::write!(
-                    f,
-                    "dead letter for {}: {=str}",
-                    Logged(target),
-                    message_type
-                );
+            } => defmt::write!(f, "dead letter {=str}: {}", letter, Logged(reason)),
+            Event::Started { .. } => defmt::write!(f, "has started"),
+            Event::Failed { failure, .. } => defmt::write!(f, "failed: {}", Logged(failure)),
+            Event::Restarted { .. } => defmt::write!(f, "is restarted"),
+            Event::Suspended { reason, .. } => {
+                defmt::write!(f, "is suspended: {}", Logged(reason));
             }
-            Event::Failed {
-                actor,
-                name,
-                failure,
-                ..
-            } => failed(f, actor, name.as_deref(), failure),
-            Event::Restarted { actor, name, .. } => {
-                defmt::write!(
-                    f,
-                    "actor {} {} is restarted",
-                    Logged(actor),
-                    name.as_deref()
-                );
+            Event::Resumed { after, .. } => {
+                let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+                defmt::write!(f, "is resumed after {=u64:ms}", after);
             }
-            Event::Stopped {
-                actor, name, cause, ..
-            } => {
-                let name = name.as_deref();
-                defmt::write!(
-                    f,
-                    "actor {} {} ended: {}",
-                    Logged(actor),
-                    name,
-                    Logged(cause)
-                );
-            }
+            Event::Pressure {
+                pressure, depth, ..
+            } => match pressure {
+                Pressure::High => defmt::write!(f, "has much to do: {=usize} messages", depth),
+                Pressure::Low => defmt::write!(f, "has less to do: {=usize} messages", depth),
+            },
+            Event::Stopped { cause, .. } => defmt::write!(f, "ended: {}", Logged(cause)),
             _ => defmt::write!(f, "something else happened"),
         }
     }
 }
 
-fn failed(f: Formatter<'_>, actor: &MailboxIndex, name: Option<&str>, failure: &Failure) {
-    let (actor, failure) = (Logged(actor), Logged(failure));
-    defmt::write!(f, "actor {} {} failed: {}", actor, name, failure);
+/// What a record begins with: of which actor it is.
+fn about(f: Formatter<'_>, actor: MailboxIndex, name: Option<&str>) {
+    defmt::write!(f, "actor {} ", Logged(&actor));
+    if let Some(name) = name {
+        defmt::write!(f, "{=str} ", name);
+    }
 }

@@ -2,10 +2,12 @@
 
 use crate::bench::{Bench, end, room, small};
 use core::cell::RefCell;
+use core::sync::atomic::Ordering;
 use critical_section::{Mutex, RestoreState};
 use defmt::global_logger;
-use hikyaku_core::{Actor, Context, Failure};
+use hikyaku_core::{Actor, Context, Failure, ResumeCondition, SuspendReason};
 use hikyaku_embassy::log_events;
+use portable_atomic::AtomicUsize;
 
 /// A logger that keeps what it is given. Text is in it as it is; the rest are numbers of what the host knows.
 #[global_logger]
@@ -69,22 +71,34 @@ impl Actor for Fails {
 }
 
 pub(crate) async fn what_happens_is_written_by_defmt(bench: &Bench) {
+    static EVENTS: AtomicUsize = AtomicUsize::new(0);
     let system = bench.start(small(1));
     log_events(&system);
+    system.events().listen(|_| {
+        EVENTS.fetch_add(1, Ordering::Relaxed);
+    });
     let fails = system.spawn_with(room(2).name("clumsy"), || Fails).unwrap();
     fails.tell(()).ok().unwrap();
     fails.tell(()).ok().unwrap();
     fails.stop_gracefully();
     fails.stopped().await;
     drop(fails);
+    let naps = system.spawn_with(room(1).name("drowsy"), || Fails).unwrap();
+    naps.suspend(SuspendReason::UserDefined, ResumeCondition::Explicit)
+        .unwrap();
+    naps.resume();
+    naps.started().await.unwrap();
+    drop(naps);
     end(system).await;
     critical_section::with(|cs| {
         let records = RECORDS.borrow_ref(cs);
         let text = &records.bytes[..records.length];
-        for word in ["clumsy", "the reason"] {
+        for word in ["clumsy", "the reason", "drowsy"] {
             let found = text.windows(word.len()).any(|part| part == word.as_bytes());
             assert!(found, "{word} is in no record");
         }
-        assert!(records.count >= 2, "{} records", records.count);
+        // Starts, failures, restarts, ends; a suspension and its end.
+        assert!(records.count >= 8, "{} records", records.count);
+        assert_eq!(records.count, EVENTS.load(Ordering::Relaxed));
     });
 }

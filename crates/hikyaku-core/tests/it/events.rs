@@ -449,7 +449,7 @@ fn row80_starts_are_events() {
         let seen = log.clone();
         sim.system().events().listen(move |event| {
             if let Event::Started { actor, name, .. } = event {
-                assert_eq!(event.actor(), *actor);
+                assert_eq!((event.actor(), event.name()), (*actor, name.as_deref()));
                 seen.push(format!("started:{}", name.as_deref().unwrap_or("-")));
             }
         });
