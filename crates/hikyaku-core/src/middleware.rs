@@ -298,9 +298,7 @@ impl Chain {
             in_hand: None,
         })
     }
-}
 
-impl Chain {
     /// The layers, for calls during which the chain may be borrowed otherwise.
     ///
     /// # Safety
