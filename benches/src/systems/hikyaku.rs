@@ -502,10 +502,20 @@ impl Actor for Asker {
 }
 
 fn ask(place: Place, asks: u64) -> Timed {
+    ask_by(&place, asks, |asker| asker)
+}
+
+/// Lets an actor ask another in its own way.
+fn ask_by<A>(place: &Place, asks: u64, way: fn(Asker) -> A) -> Timed
+where
+    A: Actor<Msg = Measure<Timed>>,
+{
     let target = place.start(|| Answerer { asked: 0 });
-    let asker = place.start(move || Asker {
-        target: target.clone(),
-        asks,
+    let asker = place.start(move || {
+        way(Asker {
+            target: target.clone(),
+            asks,
+        })
     });
     place
         .block_on(asker.ask(Measure))
@@ -535,17 +545,7 @@ impl Actor for Suspender {
 }
 
 fn suspend_resume(runtime: Runtime, asks: u64) -> Timed {
-    let place = Place::new(runtime);
-    let target = place.start(|| Answerer { asked: 0 });
-    let suspender = place.start(move || {
-        Suspender(Asker {
-            target: target.clone(),
-            asks,
-        })
-    });
-    place
-        .block_on(suspender.ask(Measure))
-        .expect("every ask is answered")
+    ask_by(&Place::new(runtime), asks, Suspender)
 }
 
 struct PunctualAsker(Asker);
@@ -569,17 +569,7 @@ impl Actor for PunctualAsker {
 }
 
 fn ask_deadline(runtime: Runtime, asks: u64) -> Timed {
-    let place = Place::new(runtime);
-    let target = place.start(|| Answerer { asked: 0 });
-    let asker = place.start(move || {
-        PunctualAsker(Asker {
-            target: target.clone(),
-            asks,
-        })
-    });
-    place
-        .block_on(asker.ask(Measure))
-        .expect("every ask is answered")
+    ask_by(&Place::new(runtime), asks, PunctualAsker)
 }
 
 fn ask_outside(asks: u64) -> Asked {

@@ -7,8 +7,8 @@ use crate::blocking::Blocking;
 use crate::cell::CellPtr;
 use crate::dead_letter::DeadLetterReason;
 use crate::failure::Failure;
-use crate::invoker::{self, Ending};
-use crate::mailbox::{Life, rare};
+use crate::invoker;
+use crate::mailbox::rare;
 use crate::pipe::{Attached, Ended, Pipe, Watching};
 use crate::registry::MailboxIndex;
 use crate::supervision::RestartPolicy;
@@ -316,10 +316,10 @@ impl<A: Actor> Context<'_, A> {
 
     fn agenda(&mut self) -> Result<&mut Agenda<A::Msg>, TimerError> {
         let state = self.cell.mailbox();
-        if state.life.get() > Life::Ready || state.ending.get() >= Ending::Stop {
+        if state.is_winding_down() {
             return Err(TimerError::Stopping);
         }
-        state.rare.set(state.rare.get() | rare::AGENDA);
+        state.note(rare::AGENDA);
         // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell.
         let agenda = unsafe { self.cell.cold() }
             .agenda
@@ -551,8 +551,7 @@ impl<A: Actor> Context<'_, A> {
     /// # Errors
     /// [`TimerError::Stopping`] if this actor is stopping.
     pub fn link<M: Send + 'static>(&mut self, target: &ActorRef<M>) -> Result<(), TimerError> {
-        let state = self.cell.mailbox();
-        if state.life.get() > Life::Ready || state.ending.get() >= Ending::Stop {
+        if self.cell.mailbox().is_winding_down() {
             return Err(TimerError::Stopping);
         }
         if target.cell() != self.cell {

@@ -725,6 +725,11 @@ impl CellPtr {
         unsafe { self.header().cold.get().as_ref() }
     }
 
+    /// The actor's name, if it has one. *Runner*, or anyone once the system lane has ended.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.cold_if_any()?.name.as_deref()
+    }
+
     /// The actor's own throughput, if it has one. *Runner.*
     #[inline]
     pub(crate) fn throughput(&self) -> Option<u32> {

@@ -145,7 +145,7 @@ impl Event {
 
 /// The name of an actor, for an event. *Runner.*
 pub(crate) fn name_of(cell: CellPtr) -> Option<Box<str>> {
-    cell.cold_if_any().and_then(|cold| cold.name.clone())
+    cell.name().map(Box::from)
 }
 
 /// Names a subscription, to end it: see [`Events::unsubscribe`].

@@ -336,6 +336,16 @@ impl QueueMailbox {
             rare: Cell::new(notes),
         }
     }
+
+    /// Is this incarnation about to end, or told to stop? Then it begins nothing more. *Runner.*
+    pub(crate) fn is_winding_down(&self) -> bool {
+        self.life.get() > Life::Ready || self.ending.get() >= Ending::Stop
+    }
+
+    /// Adds a note: see [`rare`]. *Runner.*
+    pub(crate) fn note(&self, what: u8) {
+        self.rare.set(self.rare.get() | what);
+    }
 }
 
 /// Where the first message of an idle cell goes.

@@ -298,9 +298,7 @@ impl Chain {
             in_hand: None,
         })
     }
-}
 
-impl Chain {
     /// The layers, for calls during which the chain may be borrowed otherwise.
     ///
     /// # Safety
@@ -342,7 +340,7 @@ pub(crate) unsafe fn before<M: Send + 'static>(cell: CellPtr, mut message: M) ->
         for layer in &layers.0 {
             decision = layer.before(&mut Incoming {
                 actor: cell.index(),
-                name: name(&cell),
+                name: cell.name(),
                 incarnation: cell.mailbox().incarnation.get(),
                 type_name: in_hand.type_name,
                 message: &mut message,
@@ -413,7 +411,7 @@ pub(crate) unsafe fn after(cell: CellPtr, outcome: MessageOutcome<'_>) {
     let shared = &cell.home().shared;
     let done = Done {
         actor: cell.index(),
-        name: name(&cell),
+        name: cell.name(),
         incarnation: cell.mailbox().incarnation.get(),
         type_name: in_hand.type_name,
         outcome,
@@ -426,8 +424,4 @@ pub(crate) unsafe fn after(cell: CellPtr, outcome: MessageOutcome<'_>) {
             shared.report_failure(cell, &Failure::panic(panic));
         }
     }
-}
-
-fn name(cell: &CellPtr) -> Option<&str> {
-    cell.cold_if_any().and_then(|cold| cold.name.as_deref())
 }

@@ -156,10 +156,10 @@ impl Lane {
                 .map(|_| Cell::new((ptr::null_mut(), 0)))
                 .collect(),
             // Xorshift wants a state other than zero.
-            held: Cell::new((SuspendReason::AwaitExternal, ResumeCondition::Explicit)),
             random: Cell::new(
                 (seed ^ (worker as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)).max(1),
             ),
+            held: Cell::new((SuspendReason::AwaitExternal, ResumeCondition::Explicit)),
         }
     }
 

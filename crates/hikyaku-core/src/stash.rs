@@ -117,7 +117,7 @@ impl<M: Send + 'static> Stash<M> {
         let held = unsafe { &mut Self::of(&cell).held };
         debug_assert!(held.is_none(), "nothing is taken before it");
         *held = Some(message);
-        note(cell);
+        cell.mailbox().note(rare::EXTRA);
     }
 
     /// Takes all there is, oldest first.
@@ -138,12 +138,6 @@ impl<M: Send + 'static> Stash<M> {
             .chain(stash.stashed)
             .for_each(&mut each);
     }
-}
-
-/// The runner has to look at each message.
-fn note(cell: CellPtr) {
-    let state = cell.mailbox();
-    state.rare.set(state.rare.get() | rare::EXTRA);
 }
 
 #[cfg(feature = "flow")]
@@ -215,7 +209,7 @@ impl<A: Actor> Context<'_, A> {
         let stash = unsafe { Stash::<A::Msg>::of(&self.cell) };
         let count = stash.stashed.len().min(most);
         stash.replay.extend(stash.stashed.drain(..count));
-        note(self.cell);
+        self.cell.mailbox().note(rare::EXTRA);
         count
     }
 

@@ -212,8 +212,7 @@ pub(crate) unsafe fn begin(
     });
     if first {
         known.since = shared.now();
-        let state = cell.mailbox();
-        state.rare.set(state.rare.get() | rare::SUSPENDED);
+        cell.mailbox().note(rare::SUSPENDED);
         shared.one_suspended();
         shared.events.publish(|| Event::Suspended {
             actor: cell.index(),
@@ -411,8 +410,7 @@ fn ask_for_room(cell: CellPtr, target: MailboxIndex) {
             } else {
                 list.push(wants);
             }
-            let state = target.mailbox();
-            state.rare.set(state.rare.get() | rare::EXTRA);
+            target.mailbox().note(rare::EXTRA);
         });
     }
 }
@@ -567,7 +565,7 @@ impl<A: Actor> Context<'_, A> {
         reason: SuspendReason,
         until: ResumeCondition,
     ) -> Result<(), SuspendError> {
-        if self.cell.mailbox().life.get() > Life::Ready {
+        if self.cell.mailbox().is_winding_down() {
             return Err(SuspendError::Stopping);
         }
         // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell.

@@ -163,7 +163,7 @@ impl Shared {
     pub(crate) fn unregister(&self, cell: CellPtr) {
         let known = self.registry.unregister(cell.index());
         debug_assert!(known.is_some(), "a living actor is registered");
-        if let Some(name) = cell.cold_if_any().and_then(|cold| cold.name.as_ref()) {
+        if let Some(name) = cell.name() {
             self.names.with(|names| names.remove(name));
         }
         if known == Some(true) {
@@ -182,11 +182,10 @@ impl Shared {
         // Relaxed: a statistic.
         self.failures.fetch_add(1, Ordering::Relaxed);
         if let Some(listener) = &self.on_failure {
-            let name = cell.cold_if_any().and_then(|cold| cold.name.as_deref());
             sync::quietly(|| {
                 listener(&FailureReport {
                     actor: cell.index(),
-                    name,
+                    name: cell.name(),
                     failure,
                 });
             });

@@ -311,7 +311,6 @@ unsafe fn is_late(cell: CellPtr, deadline: Duration) -> bool {
     }
     // SAFETY: the ticket is held.
     unsafe { cell.cold() }.deadline = Some(deadline);
-    let state = cell.mailbox();
-    state.rare.set(state.rare.get() | rare::DEADLINE);
+    cell.mailbox().note(rare::DEADLINE);
     false
 }

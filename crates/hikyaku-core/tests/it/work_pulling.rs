@@ -464,6 +464,37 @@ fn row85_no_more_jobs_are_begun_than_the_rate_allows() {
 }
 
 #[test]
+fn row85_what_was_used_of_a_rate_stays_so_when_it_changes() {
+    // The rate, the jobs that come, and how many are done in all: at once, and eleven milliseconds later.
+    let steps = [
+        // Without a time it is no limit.
+        (Some((1, ms(0))), 9, [9, 9]),
+        (Some((3, ms(30))), 9, [12, 13]),
+        // Twice as many in the same time, less those before.
+        (Some((6, ms(30))), 0, [13, 15]),
+        // The thirty milliseconds begin when all of that is made up for.
+        (Some((1, ms(30))), 0, [15, 15]),
+        (None, 0, [18, 18]),
+        // Also over a time without a rate.
+        (Some((3, ms(30))), 9, [20, 21]),
+    ];
+    check_seeds(20, |sim| {
+        let pool = start(sim, plan(4, &Log::default()));
+        for (at, (rate, jobs, wanted)) in steps.into_iter().enumerate() {
+            pool.configure(move |s| s.rate = rate);
+            for n in 0..jobs {
+                pool.tell(job(n)).map_err(|_| "refused").unwrap();
+            }
+            sim.run_until_idle();
+            let at_once = stats(sim, &pool).done;
+            pass(sim, 11);
+            let done = [at_once, stats(sim, &pool).done];
+            assert_eq!(done, wanted, "step {at}");
+        }
+    });
+}
+
+#[test]
 fn row85_draining_does_what_is_there_and_refuses_the_rest() {
     check_seeds(50, |sim| {
         let (log, gate) = (Log::default(), Gate::default());
