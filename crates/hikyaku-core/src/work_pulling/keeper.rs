@@ -443,16 +443,17 @@ impl<W: Work> Keeper<W> {
 
     /// Does the rate allow for another job? If not, the timer is set to when it does.
     fn may_begin(&mut self, now: Duration, cx: &mut Context<'_, Self>) -> bool {
-        let Some((count, per)) = self.settings.rate else {
+        let rate = self.settings.rate.filter(|(_, per)| !per.is_zero());
+        let Some((count, per)) = rate else {
             return true;
         };
         // What is used up is paid back evenly; the whole of it may be used at once.
-        let used = self.used.max(now).saturating_add(per / count.max(1));
-        let free = used.saturating_sub(per);
-        if free > now {
-            self.remind(free, cx);
+        let unpaid = self.used.saturating_sub(now);
+        let wait = unpaid.saturating_sub(per - per / count.max(1));
+        if !wait.is_zero() {
+            self.remind(now.saturating_add(wait), cx);
         }
-        free <= now
+        wait.is_zero()
     }
 
     // === what becomes of them ===

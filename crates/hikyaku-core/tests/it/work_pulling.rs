@@ -477,6 +477,12 @@ fn row85_what_was_used_of_a_rate_stays_so_when_it_changes() {
         (None, 0, [18, 18]),
         // Also over a time without a rate.
         (Some((3, ms(30))), 9, [20, 21]),
+        // Without a time, at once whatever was used.
+        (Some((1, ms(0))), 0, [27, 27]),
+        (None, 0, [27, 27]),
+        // One, when what was used before is made up for, and never another.
+        (Some((1, Duration::MAX)), 9, [27, 28]),
+        (Some((1, Duration::MAX)), 9, [28, 28]),
     ];
     check_seeds(20, |sim| {
         let pool = start(sim, plan(4, &Log::default()));
