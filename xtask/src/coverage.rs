@@ -1,6 +1,7 @@
 //! Which lines of the core's hard parts the tests reach, by the compiler's own instrumentation.
 //!
-//! Runs of real threads differ, so a line that only they reach counts in one run and not in the next.
+//! Lines that only the loser of a race reaches are reached by the models for loom. Runs of real threads differ, so what
+//! only they reach counts in one run and not in the next.
 //!
 //! Needs the LLVM tools of the toolchain: `rustup component add llvm-tools`.
 
@@ -16,34 +17,71 @@ const PARTS: [&str; 3] = ["state", "mailbox", "ready"];
 /// The tests that are run.
 const TESTS: &str =
     "test -p hikyaku-core -p hikyaku-testkit -p hikyaku --features hikyaku-core/std --tests";
+/// The build of the models for loom. Flags behind it are of our crate only: loom itself would be slow with them.
+const MODELS: &str =
+    "rustc -p hikyaku-core --lib --profile test --message-format=json --target-dir";
+const INSTRUMENTED: &str = "-C instrument-coverage";
 
 /// How often each line of a file was run.
 type Lines = BTreeMap<usize, u64>;
 
-/// Measures, prints a table, and fails if less than the given percentage of lines was reached.
-pub(crate) fn measure(least: Option<f64>) -> Outcome {
+/// Measures what the tests reach, prints a table, and fails if less than the given percentage of lines was reached.
+pub(crate) fn measure(least: f64) -> Outcome {
+    report(&parse(&tests()?), Some(least))
+}
+
+/// Measures what the tests and the models for loom reach, which takes a quarter of an hour, and prints a table.
+pub(crate) fn measure_all() -> Outcome {
+    report(&parse(&(tests()? + &models()?)), None)
+}
+
+fn tests() -> Result<String, String> {
     let folder = shell::target_dir("coverage");
-    let profiles = folder.join("profiles");
-    if profiles.exists() {
-        fs::remove_dir_all(&profiles)
-            .map_err(|e| format!("cannot empty {}: {e}", profiles.display()))?;
-    }
+    let profiles = emptied(&folder)?;
     let tests = |more: &str| {
         let mut command = cargo(TESTS);
-        shell::rustflags(&mut command, "-C instrument-coverage");
+        shell::rustflags(&mut command, INSTRUMENTED);
         command
             .arg("--target-dir")
             .arg(&folder)
             .args(more.split_whitespace());
-        command.env("LLVM_PROFILE_FILE", profiles.join("%p-%m.profraw"));
+        command.env("LLVM_PROFILE_FILE", profiles.join(PROFILE));
         // Enough to reach what there is to reach.
         command.env("HIKYAKU_STRESS", "100000");
         command
     };
     shell::run_tests(&mut tests(""))?;
     let programs = executables(&shell::quiet(&mut tests("--no-run --message-format=json"))?);
-    let lcov = export(&folder, &profiles, &programs)?;
-    report(&parse(&lcov), least)
+    export(&folder, &profiles, &programs)
+}
+
+fn models() -> Result<String, String> {
+    let folder = shell::target_dir("coverage-loom");
+    let profiles = emptied(&folder)?;
+    let mut build = cargo(MODELS);
+    shell::rustflags(&mut build, "--cfg loom");
+    build.env("CARGO_PROFILE_TEST_OPT_LEVEL", "3");
+    build.arg(&folder).arg("--").args(INSTRUMENTED.split(' '));
+    let programs = executables(&shell::quiet(&mut build)?);
+    for program in &programs {
+        let mut models = shell::program(&program.to_string_lossy(), "loom");
+        models.env("LLVM_PROFILE_FILE", profiles.join(PROFILE));
+        shell::run_tests(models.env("LOOM_MAX_PREEMPTIONS", "2"))?;
+    }
+    export(&folder, &profiles, &programs)
+}
+
+/// What the profiles are called: of a process, and of a program.
+const PROFILE: &str = "%p-%m.profraw";
+
+/// An empty folder for profiles.
+fn emptied(folder: &Path) -> Result<PathBuf, String> {
+    let profiles = folder.join("profiles");
+    if profiles.exists() {
+        fs::remove_dir_all(&profiles)
+            .map_err(|e| format!("cannot empty {}: {e}", profiles.display()))?;
+    }
+    Ok(profiles)
 }
 
 /// Paths of the test programs in cargo's messages.

@@ -304,7 +304,7 @@ impl<M: 'static> Annex<M> {
         unsafe {
             let (node, spot) = match &self.order {
                 Some(order) => {
-                    self.collect(cell);
+                    Self::collect(order, cell);
                     let (node, age) = order.pop()?;
                     (node, Spot::Age(age))
                 }
@@ -329,14 +329,12 @@ impl<M: 'static> Annex<M> {
     ///
     /// # Safety
     /// As [`next_user`](Self::next_user).
-    unsafe fn collect(&self, cell: CellPtr) {
-        if let Some(order) = &self.order {
-            // SAFETY: as the caller promises; a queued node holds a message.
-            unsafe {
-                absorb(cell.mailbox());
-                while let Some(node) = first_node::<M>(cell) {
-                    order.add(node);
-                }
+    unsafe fn collect(order: &Order<M>, cell: CellPtr) {
+        // SAFETY: as the caller promises; a queued node holds a message.
+        unsafe {
+            absorb(cell.mailbox());
+            while let Some(node) = first_node::<M>(cell) {
+                order.add(node);
             }
         }
     }
@@ -351,7 +349,7 @@ impl<M: 'static> Annex<M> {
             (User::Latest(_), _) => Mark::Nothing,
             (_, Some(order)) => {
                 // SAFETY: as the caller promises.
-                unsafe { self.collect(cell) };
+                unsafe { Self::collect(order, cell) };
                 match order.mark() {
                     (0, _) => Mark::Nothing,
                     (left, age) => Mark::Older { age, left },

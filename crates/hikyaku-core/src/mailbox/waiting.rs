@@ -273,8 +273,7 @@ impl<M> Gate<M> {
             });
             match waker {
                 None => return,
-                Some(None) => {}
-                Some(Some(waker)) => sync::wake(waker),
+                Some(waker) => waker.into_iter().for_each(sync::wake),
             }
         }
     }

@@ -237,3 +237,18 @@ fn row55_later_messages_that_overtake_do_not_count() {
     sim.run_until_idle();
     assert_eq!(log.line(), "+ <0 0> <200 200> 301 302 1 2 end 3");
 }
+
+#[test]
+fn row07_options_are_equal_if_they_order_the_same_messages_alike() {
+    fn all_alike<M>(_: &M) -> Priority {
+        Priority::NORMAL
+    }
+    let plain = MailboxOptions::bounded(4);
+    let by_hundreds = plain.priority(hundreds);
+    assert_eq!(by_hundreds, plain.priority(hundreds));
+    assert_ne!(by_hundreds, plain);
+    assert_ne!(
+        plain.priority(all_alike::<u8>),
+        plain.priority(all_alike::<u16>)
+    );
+}

@@ -769,6 +769,40 @@ fn annex_control_tell_against_stop() {
     });
 }
 
+#[test]
+fn annex_permits_tells_against_stop() {
+    both(0, |owned| {
+        let mailbox = MailboxOptions::bounded(2).pressure(2, 0);
+        tells_against_stop(owned, with(mailbox));
+    });
+}
+
+/// With slots, and with permits: what came before the bound was lowered stays, and then it holds.
+#[test]
+fn tells_against_lowered_capacity() {
+    both(0, |owned| {
+        tells_against_lowering(owned, MailboxOptions::bounded(2))
+    });
+    both(0, |owned| {
+        tells_against_lowering(owned, MailboxOptions::bounded(2).pressure(2, 0))
+    });
+}
+
+fn tells_against_lowering(owned: bool, mailbox: MailboxOptions) {
+    let mut stage = Stage::started(owned, with(mailbox));
+    let other = stage.other(|actor, _| {
+        let accepted = [1, 2].map(|number| actor.tell(note(number)).is_ok().then_some(number));
+        accepted.into_iter().flatten().collect::<Vec<_>>()
+    });
+    stage.actor.set_capacity(1).unwrap();
+    stage.serve(|_| true);
+    let accepted = other.join().unwrap();
+    stage.serve(|_| true);
+    assert_eq!(stage.handled(), accepted);
+    assert!(stage.actor.tell(note(3)).is_ok());
+    assert!(stage.actor.tell(note(4)).is_err());
+}
+
 /// With slots, and with permits: who waits is served by the room that is added.
 #[test]
 fn wait_against_set_capacity() {
