@@ -44,7 +44,7 @@ use crate::middleware::Chain;
 use crate::pool;
 use crate::registry::MailboxIndex;
 use crate::state::{Next, Orders};
-use crate::supervision::{RestartPolicy, Supervision, Tally};
+use crate::supervision::{RestartPolicy, SUPERVISION, Supervision, Tally};
 use crate::suspension::{Suspension, WantsRoom};
 use crate::sync::{self, Arc, AtomicU32, Map, Ordering};
 use crate::system::SpawnExtra;
@@ -737,7 +737,11 @@ impl CellPtr {
     /// When it is to be restarted. *Anyone who keeps the cell's parent from burying it, or its runner:*
     /// it never changes.
     pub(crate) fn policy(self) -> RestartPolicy {
-        self.options().policy()
+        if SUPERVISION {
+            self.options().policy()
+        } else {
+            RestartPolicy::Temporary
+        }
     }
 
     /// The cold box, made if need be.
@@ -830,11 +834,11 @@ impl CellPtr {
         }
         cold.youngest = Some(child);
         cold.children += 1;
-        if significant {
+        if SUPERVISION && significant {
             cold.significant += 1;
             cold.tallies.entry(child.index()).or_default().significant = true;
         }
-        if self.mailbox().task.is_holding() {
+        if SUPERVISION && self.mailbox().task.is_holding() {
             child.order(Orders::KIN, false);
         }
     }
@@ -858,7 +862,7 @@ impl CellPtr {
             None => cold.youngest = previous,
         }
         cold.children -= 1;
-        if let Some(tally) = cold.tallies.remove(&child.index()) {
+        if SUPERVISION && let Some(tally) = cold.tallies.remove(&child.index()) {
             cold.significant -= usize::from(tally.significant);
             if tally.in_procession {
                 // From the back: the youngest end first.
