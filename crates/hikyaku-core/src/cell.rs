@@ -128,7 +128,7 @@ pub(crate) struct Cold {
     /// What is remembered of children that failed; of the actor itself, if it has no parent.
     pub(crate) tallies: Map<MailboxIndex, Tally>,
     /// Who is told when it ends, and tells it.
-    pub(crate) links: Vec<WeakCell>,
+    pub(crate) links: Vec<Link>,
     pub(crate) watchers: Vec<Arc<Notice>>,
     pub(crate) youngest: Option<CellPtr>,
     pub(crate) children: usize,
@@ -460,6 +460,26 @@ impl WeakCell {
 impl Drop for WeakCell {
     fn drop(&mut self) {
         self.0.release();
+    }
+}
+
+/// Another actor whose fate is tied to that of the one that lists it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    other: WeakCell,
+    /// Tells all in a list of the end. A program that links no actors does not link it either.
+    pub(crate) tell: fn(CellPtr, &[Self], &StopCause),
+}
+
+impl Link {
+    /// For one who keeps the memory.
+    pub(crate) fn new(other: CellPtr, tell: fn(CellPtr, &[Self], &StopCause)) -> Self {
+        let other = WeakCell::new(other);
+        Self { other, tell }
+    }
+
+    pub(crate) fn cell(&self) -> CellPtr {
+        self.other.cell()
     }
 }
 

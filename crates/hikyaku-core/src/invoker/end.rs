@@ -12,7 +12,7 @@
 use super::fate::{forgive, write_to};
 use super::{Ending, drop_agenda};
 use crate::actor::Actor;
-use crate::cell::{CellPtr, WeakCell};
+use crate::cell::{CellPtr, Link};
 use crate::dead_letter::DeadLetterReason;
 use crate::failure::StopCause;
 use crate::flow::FLOW;
@@ -211,10 +211,7 @@ impl Drop for Once {
 }
 
 /// Those whom the actor is linked to are told; some of them fail with it.
-fn end_links(cell: CellPtr, links: &[WeakCell], cause: &StopCause) {
-    if links.is_empty() {
-        return;
-    }
+pub(super) fn end_links(cell: CellPtr, links: &[Link], cause: &StopCause) {
     let failure = broken_link(cell.index(), cause);
     for linked in links {
         // SAFETY: the link keeps the cell.
@@ -258,5 +255,7 @@ unsafe fn tell_watchers(cell: CellPtr, cause: &StopCause) {
             _ => {}
         }
     }
-    end_links(cell, &links, cause);
+    if let Some(link) = links.first() {
+        (link.tell)(cell, &links, cause);
+    }
 }

@@ -17,9 +17,9 @@
 //! those of one incarnation.
 
 use super::Ending;
-use super::end::drop_live_future;
+use super::end::{drop_live_future, end_links};
 use super::kin::{dismiss, line_up, tally_of, told};
-use crate::cell::{Awaited, CellPtr, Turn, WeakCell};
+use crate::cell::{Awaited, CellPtr, Link, Turn};
 use crate::failure::Failure;
 use crate::mailbox::{ChildFailed, KinLetter, Letter, Life, Marks, Restart, rare};
 use crate::middleware::{self, MessageOutcome};
@@ -364,8 +364,8 @@ pub(crate) unsafe fn link(cell: CellPtr, other: CellPtr) {
         if links.iter().any(|linked| linked.cell() == other) {
             return;
         }
-        links.push(WeakCell::new(other));
-        if !write_to(other, Letter::Link(WeakCell::new(cell))) {
+        links.push(Link::new(other, end_links));
+        if !write_to(other, Letter::Link(Link::new(cell, end_links))) {
             // It has ended already: as if it had told so just now.
             let failure = broken_link(other.index(), &other.cause());
             write_to(cell, Letter::LinkEnded(other, failure));
@@ -392,7 +392,7 @@ pub(crate) unsafe fn unlink(cell: CellPtr, other: CellPtr) -> bool {
 ///
 /// # Safety
 /// The ticket is held.
-pub(super) unsafe fn take_link(cell: CellPtr, other: CellPtr) -> Option<WeakCell> {
+pub(super) unsafe fn take_link(cell: CellPtr, other: CellPtr) -> Option<Link> {
     cell.cold_if_any()?;
     // SAFETY: the ticket is held.
     let links = unsafe { &mut cell.cold().links };

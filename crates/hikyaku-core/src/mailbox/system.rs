@@ -9,7 +9,7 @@
 //!
 //! `push`: any thread. `take`, `finish`: the runner.
 
-use crate::cell::{CellPtr, WeakCell};
+use crate::cell::{CellPtr, Link};
 use crate::failure::{Failure, StopCause};
 use crate::sync::{self, Arc, AtomicPtr, Mutex, Ordering};
 use alloc::boxed::Box;
@@ -35,7 +35,7 @@ pub(crate) enum Letter {
     /// From the supervisor, or from a child.
     Kin(KinLetter),
     /// The actor of this cell has linked itself to this one.
-    Link(WeakCell),
+    Link(Link),
     /// It has taken that back.
     Unlink(CellPtr),
     /// It has ended; with this failure, if that breaks the link.
