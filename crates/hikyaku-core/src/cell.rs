@@ -44,7 +44,7 @@ use crate::middleware::Chain;
 use crate::pool;
 use crate::registry::MailboxIndex;
 use crate::state::{Next, Orders};
-use crate::supervision::{RestartPolicy, Supervision, Tally};
+use crate::supervision::{RestartPolicy, SUPERVISION, Supervision, Tally};
 use crate::suspension::{Suspension, WantsRoom};
 use crate::sync::{self, Arc, AtomicU32, Map, Ordering};
 use crate::system::SpawnExtra;
@@ -128,7 +128,7 @@ pub(crate) struct Cold {
     /// What is remembered of children that failed; of the actor itself, if it has no parent.
     pub(crate) tallies: Map<MailboxIndex, Tally>,
     /// Who is told when it ends, and tells it.
-    pub(crate) links: Vec<WeakCell>,
+    pub(crate) links: Vec<Link>,
     pub(crate) watchers: Vec<Arc<Notice>>,
     pub(crate) youngest: Option<CellPtr>,
     pub(crate) children: usize,
@@ -463,6 +463,26 @@ impl Drop for WeakCell {
     }
 }
 
+/// Another actor whose fate is tied to that of the one that lists it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    other: WeakCell,
+    /// Tells all in a list of the end. A program that links no actors does not link it either.
+    pub(crate) tell: fn(CellPtr, &[Self], &StopCause),
+}
+
+impl Link {
+    /// For one who keeps the memory.
+    pub(crate) fn new(other: CellPtr, tell: fn(CellPtr, &[Self], &StopCause)) -> Self {
+        let other = WeakCell::new(other);
+        Self { other, tell }
+    }
+
+    pub(crate) fn cell(&self) -> CellPtr {
+        self.other.cell()
+    }
+}
+
 /// What a new cell is made from.
 pub(crate) struct Birth<'a> {
     pub(crate) home: NonNull<Home>,
@@ -742,7 +762,11 @@ impl CellPtr {
     /// When it is to be restarted. *Anyone who keeps the cell's parent from burying it, or its runner:*
     /// it never changes.
     pub(crate) fn policy(self) -> RestartPolicy {
-        self.options().policy()
+        if SUPERVISION {
+            self.options().policy()
+        } else {
+            RestartPolicy::Temporary
+        }
     }
 
     /// The cold box, made if need be.
@@ -835,11 +859,11 @@ impl CellPtr {
         }
         cold.youngest = Some(child);
         cold.children += 1;
-        if significant {
+        if SUPERVISION && significant {
             cold.significant += 1;
             cold.tallies.entry(child.index()).or_default().significant = true;
         }
-        if self.mailbox().task.is_holding() {
+        if SUPERVISION && self.mailbox().task.is_holding() {
             child.order(Orders::KIN, false);
         }
     }
@@ -863,7 +887,7 @@ impl CellPtr {
             None => cold.youngest = previous,
         }
         cold.children -= 1;
-        if let Some(tally) = cold.tallies.remove(&child.index()) {
+        if SUPERVISION && let Some(tally) = cold.tallies.remove(&child.index()) {
             cold.significant -= usize::from(tally.significant);
             if tally.in_procession {
                 // From the back: the youngest end first.

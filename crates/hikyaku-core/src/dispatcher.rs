@@ -233,6 +233,7 @@ impl Home {
         options: SpawnOptions,
         factory: impl FnMut() -> A + 'static,
     ) -> Result<ActorRef<A::Msg>, SpawnError> {
+        options.check().map_err(SpawnError::InvalidOptions)?;
         let mailbox = options.mailbox.as_ref();
         mailbox
             .unwrap_or(&self.shared.mailbox)
@@ -300,7 +301,7 @@ impl Home {
             own_throughput,
             stop_unreferenced: options.stop_unreferenced,
             owned: sync::KNOWS_HERE && self.coordinator.is_single(),
-            policy: options.restart,
+            policy: options.restart.unwrap_or_default(),
         };
         let Some(cell) = CellPtr::new(birth, factory) else {
             self.move_out();

@@ -189,8 +189,17 @@ type Listeners = Arc<Vec<Arc<Listener>>>;
 struct State {
     listeners: Listeners,
     last: usize,
+    /// Only the first listener brings it, so a program without any does not link it.
+    voice: Option<Voice>,
     /// The system has stopped, and nothing will happen any more.
     over: bool,
+}
+
+/// What is done where somebody listens.
+#[derive(Clone, Copy)]
+struct Voice {
+    publish: fn(&EventStream, &Event),
+    forget: fn(&EventStream, MailboxIndex),
 }
 
 /// Those who listen.
@@ -208,6 +217,7 @@ impl EventStream {
             state: Mutex::new(State {
                 listeners: Listeners::default(),
                 last: 0,
+                voice: None,
                 over: false,
             }),
             dropped: AtomicUsize::new(0),
@@ -225,12 +235,18 @@ impl EventStream {
     /// Gives an event to all who listen. *Any thread, holding no lock.* Panics of listeners end here.
     #[inline]
     pub(crate) fn publish(&self, event: impl FnOnce() -> Event) {
-        if self.is_listening() {
-            self.publish_now(&event());
+        if self.is_listening()
+            && let Some(voice) = self.voice()
+        {
+            (voice.publish)(self, &event());
         }
     }
 
     #[cold]
+    fn voice(&self) -> Option<Voice> {
+        self.state.with(|state| state.voice)
+    }
+
     fn publish_now(&self, event: &Event) {
         let listeners = self.listeners();
         // What one subscriber loses is not told to another, which might lose it as well, and so on.
@@ -257,6 +273,12 @@ impl EventStream {
 
     fn add(&self, actor: Option<MailboxIndex>, sink: Sink) -> Subscription {
         let number = self.state.with(|state| {
+            state.voice = Some(Voice {
+                publish: Self::publish_now,
+                forget: |stream, actor| {
+                    stream.remove(|listener| listener.actor == Some(actor));
+                },
+            });
             state.last += 1;
             state.last
         });
@@ -306,7 +328,9 @@ impl EventStream {
 
     /// An actor has ended.
     pub(crate) fn forget(&self, actor: MailboxIndex) {
-        self.remove(|listener| listener.actor == Some(actor));
+        if let Some(voice) = self.voice() {
+            (voice.forget)(self, actor);
+        }
     }
 
     /// The system has stopped. What listens may hold the system, so it must go.

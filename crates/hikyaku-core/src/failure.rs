@@ -47,17 +47,28 @@ enum Reason {
 
 /// An error value whose destructor may panic without harm: failures are dropped in places where a
 /// panic would take a worker along.
-struct Quiet(Option<Box<dyn Error + Send + Sync>>);
+struct Quiet {
+    error: Option<Box<dyn Error + Send + Sync>>,
+    /// As it is shown. A program whose actors fail with texts only does not link it.
+    text: fn(&Self) -> String,
+}
 
 impl Quiet {
+    fn text(&self) -> String {
+        sync::catch(|| self.error().to_string()).unwrap_or_else(|panic| {
+            sync::discard(panic);
+            String::from("an error that cannot be shown")
+        })
+    }
+
     fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
-        self.0.as_deref().expect("taken by the destructor only")
+        self.error.as_deref().expect("taken by the destructor only")
     }
 }
 
 impl Drop for Quiet {
     fn drop(&mut self) {
-        let error = self.0.take();
+        let error = self.error.take();
         sync::quietly(|| drop(error));
     }
 }
@@ -167,12 +178,7 @@ impl Failure {
         let reason = match &*self.0.reason {
             Reason::Panic(text) => Reason::Panic(text.clone()),
             Reason::Message(text) => Reason::Message(text.clone()),
-            Reason::Error(error) => Reason::Message(
-                sync::catch(|| error.error().to_string()).unwrap_or_else(|panic| {
-                    sync::discard(panic);
-                    String::from("an error that cannot be shown")
-                }),
-            ),
+            Reason::Error(error) => Reason::Message((error.text)(error)),
         };
         let text = Self::when(self.0.when, reason);
         if self.is_fatal() { text.fatal() } else { text }
@@ -203,7 +209,10 @@ impl Failure {
 
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::new(Reason::Error(Quiet(Some(Box::new(error)))))
+        Self::new(Reason::Error(Quiet {
+            error: Some(Box::new(error)),
+            text: Quiet::text,
+        }))
     }
 }
 

@@ -30,11 +30,12 @@ use crate::dispatcher::Home;
 use crate::event_stream::{Event, name_of};
 use crate::failure::{Failure, StopCause};
 use crate::flow::FLOW;
-use crate::mailbox::{self, Call, Letter, Life, Marks, SystemMessage, rare};
+use crate::mailbox::{self, Call, KinLetter, Letter, Life, Marks, SystemMessage, rare};
 use crate::middleware::{self, MessageOutcome};
 use crate::ready::Lane;
 use crate::stash::Stash;
 use crate::state::{Orders, Park, Release};
+use crate::supervision::SUPERVISION;
 use crate::suspension::{self, ResumeCondition, SuspendReason};
 use crate::sync::{self, Panic};
 use alloc::boxed::Box;
@@ -362,6 +363,10 @@ unsafe fn step<A: Actor>(
         }
         match state.life.get() {
             _ if state.busy.get() => resume::<A>(cell, cx, activation),
+            // Without a supervisor, whoever has failed ends.
+            Life::Faulted | Life::Restarting | Life::Clearing if !SUPERVISION => {
+                to(cell, Life::Stopping)
+            }
             Life::Fresh if ending >= Ending::Stop => {
                 forgive(cell);
                 to(cell, Life::Stopping)
@@ -399,7 +404,7 @@ unsafe fn step<A: Actor>(
             Life::Ready if ending >= Ending::Stop => to(cell, Life::Stopping),
             // Whoever is told to end is not brought back before.
             Life::Faulted if ending != Ending::Not => to(cell, Life::Stopping),
-            Life::Ready | Life::Faulted if state.marks.has(Marks::RESTART) => {
+            Life::Ready | Life::Faulted if SUPERVISION && state.marks.has(Marks::RESTART) => {
                 state.marks.clear(Marks::RESTART);
                 state.life.set(Life::Restarting);
                 vacate_slot_for_hook::<A>(cell);
@@ -653,7 +658,7 @@ unsafe fn resume<A: Actor>(
                 let poll = go_on(cell, cx);
                 after_handler::<A>(cell, poll, activation)
             }
-            Life::Restarting => {
+            Life::Restarting if SUPERVISION => {
                 let (go_on, _) = go_on_hook::<A, _>(A::restarting);
                 match go_on(cell, cx) {
                     Poll::Ready(()) => Flow::Again,
@@ -757,7 +762,7 @@ pub(crate) unsafe fn drop_future<A: Actor>(cell: CellPtr) {
     let (_, restarting) = go_on_hook::<A, _>(A::restarting);
     let drop = match cell.mailbox().life.get() {
         Life::Starting => started,
-        Life::Restarting => restarting,
+        Life::Restarting if SUPERVISION => restarting,
         Life::Hook => stopped,
         _ => handle,
     };
@@ -775,11 +780,11 @@ unsafe fn attend(cell: CellPtr, activation: &mut Activation<'_>) {
     activation.attended = activation.handled;
     state.word.acknowledge();
     let orders = state.task.take_orders();
-    if orders.has(Orders::KIN) {
+    if SUPERVISION && orders.has(Orders::KIN) {
         // SAFETY: the ticket is held.
         unsafe { look_at_parent(cell) };
     }
-    if orders.has(Orders::RESUME) && state.life.get() == Life::Faulted {
+    if SUPERVISION && orders.has(Orders::RESUME) && state.life.get() == Life::Faulted {
         // SAFETY: the ticket is held.
         unsafe { resume_after_failure(cell) };
     }
@@ -804,10 +809,10 @@ unsafe fn attend(cell: CellPtr, activation: &mut Activation<'_>) {
     }
     // SAFETY: the ticket is held.
     unsafe {
-        if orders.has(Orders::RESTART) {
+        if SUPERVISION && orders.has(Orders::RESTART) {
             look_at_restart(cell);
         }
-        if orders.has(Orders::HURRY) {
+        if SUPERVISION && orders.has(Orders::HURRY) {
             look_at_handler(cell);
         }
     }
@@ -849,19 +854,7 @@ unsafe fn system_message(cell: CellPtr, node: NonNull<mailbox::SystemNode>) {
             return bury(cell, CellPtr::of_obituary(node));
         }
         match Letter::open(node) {
-            Letter::ChildFailed(failed) => supervise(cell, &failed),
-            Letter::Restart(restart) => restart_later(cell, restart),
-            Letter::Turn(number) => turn_has_come(cell, number),
-            Letter::Started(child, number) => child_has_started(cell, child, number),
-            Letter::Hurry(patience) => {
-                let cold = cell.cold();
-                cold.patience = Some(patience);
-                // The child that is leaving hears it too.
-                cold.leaving = None;
-                if cell.mailbox().life.get() < Life::Stopping {
-                    hurry(cell, patience);
-                }
-            }
+            Letter::Kin(letter) => kin_letter(cell, letter),
             Letter::Link(other) => {
                 let links = &mut cell.cold().links;
                 if links.iter().all(|linked| linked.cell() != other.cell()) {
@@ -887,6 +880,33 @@ unsafe fn system_message(cell: CellPtr, node: NonNull<mailbox::SystemNode>) {
                         watchers.retain(|watcher| !watcher.is_left());
                     }
                     watchers.push(notice);
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The ticket of `cell` is held; a child that has written is not yet buried.
+unsafe fn kin_letter(cell: CellPtr, letter: KinLetter) {
+    if !SUPERVISION {
+        // Nobody writes any.
+        return;
+    }
+    // SAFETY: as the caller promises.
+    unsafe {
+        match letter {
+            KinLetter::ChildFailed(failed) => supervise(cell, &failed),
+            KinLetter::Restart(restart) => restart_later(cell, restart),
+            KinLetter::Turn(number) => turn_has_come(cell, number),
+            KinLetter::Started(child, number) => child_has_started(cell, child, number),
+            KinLetter::Hurry(patience) => {
+                let cold = cell.cold();
+                cold.patience = Some(patience);
+                // The child that is leaving hears it too.
+                cold.leaving = None;
+                if cell.mailbox().life.get() < Life::Stopping {
+                    hurry(cell, patience);
                 }
             }
         }

@@ -49,7 +49,7 @@ pub(crate) use self::options::CellOptions;
 pub use self::options::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
 pub use self::order::Priority;
 pub(crate) use self::system::{
-    Call, ChildFailed, Letter, Notice, Restart, SystemLane, SystemMessage, SystemNode,
+    Call, ChildFailed, KinLetter, Letter, Notice, Restart, SystemLane, SystemMessage, SystemNode,
 };
 pub(crate) use self::waiting::{Gate, Waiter, Waiting};
 

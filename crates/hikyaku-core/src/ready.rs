@@ -687,7 +687,8 @@ impl ReadyQueueCoordinator {
             return None;
         };
         let count = self.lanes.len();
-        let start = (lane.random() % count as u64) as usize;
+        // In a word: the division of a larger number is a kilobyte of code on small machines.
+        let start = lane.random() as usize % count;
         for offset in 0..count {
             let other = &self.lanes[(start + offset) % count];
             if other.worker == lane.worker {

@@ -374,6 +374,9 @@ struct State {
     /// Somebody sends what is due.
     telling: bool,
     trash: Trash,
+    /// Takes an actor out that has ended. Only one that comes in brings it, so a program without services does not
+    /// link it.
+    take_out: Option<fn(&Directory, MailboxIndex)>,
 }
 
 impl State {
@@ -385,6 +388,7 @@ impl State {
         actor: MailboxIndex,
         act: impl FnOnce(&mut Service<M>, &mut Trash) -> (R, usize),
     ) -> R {
+        self.take_out = Some(Directory::take_out);
         let place = key.place();
         let service = self
             .services
@@ -474,6 +478,12 @@ impl Directory {
 
     /// An actor has ended. *Its runner.*
     pub(crate) fn forget(&self, actor: MailboxIndex) {
+        if let Some(take_out) = self.0.with(|state| state.take_out) {
+            take_out(self, actor);
+        }
+    }
+
+    fn take_out(&self, actor: MailboxIndex) {
         self.change(|state| state.forget(actor));
     }
 

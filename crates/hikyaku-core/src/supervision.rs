@@ -17,6 +17,9 @@ use alloc::collections::VecDeque;
 use core::fmt;
 use core::time::Duration;
 
+/// Is it built in? If not, an actor that fails is stopped, and that is all.
+pub(crate) const SUPERVISION: bool = cfg!(feature = "supervision");
+
 /// What to do with an actor that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SupervisionDirective {

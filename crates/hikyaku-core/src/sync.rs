@@ -3,7 +3,7 @@
 //! | build | atomics and cells | lock | thread's own state | panic |
 //! |---|---|---|---|---|
 //! | `std` | core | operating system | thread-local | caught |
-//! | without | core, or `portable-atomic` where there is no compare-and-swap | critical section | unknown, or one static | ends the program |
+//! | without | core, or `words.rs` where there is no compare-and-swap | critical section | unknown, or one static | ends the program |
 //! | `cfg(loom)` | loom | loom | loom | as with or without `std` |
 //!
 //! No other file of this crate names `std`, an atomic type of `core`, or a lock.
@@ -18,15 +18,19 @@ pub(crate) use loom::sync::atomic::{
     AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering,
 };
 
-#[cfg(all(not(loom), target_has_atomic = "ptr"))]
-pub(crate) use core::sync::atomic::{
-    AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering,
-};
+#[cfg(not(loom))]
+use core::sync::atomic as plain;
+#[cfg(not(loom))]
+pub(crate) use core::sync::atomic::Ordering;
 
+#[cfg(all(not(loom), target_has_atomic = "ptr"))]
+pub(crate) use plain::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize};
+
+#[cfg(all(not(loom), any(test, not(target_has_atomic = "ptr"))))]
+#[cfg_attr(target_has_atomic = "ptr", allow(dead_code, reason = "to be tested"))]
+mod words;
 #[cfg(all(not(loom), not(target_has_atomic = "ptr")))]
-pub(crate) use portable_atomic::{
-    AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering,
-};
+pub(crate) use words::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize};
 
 /// A full fence (`SeqCst`).
 #[inline(always)]

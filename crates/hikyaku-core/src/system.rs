@@ -19,7 +19,7 @@ use crate::middleware::{Layers, SpawnMiddleware};
 use crate::receptionist::Directory;
 use crate::registry::{MailboxIndex, MailboxRegistry};
 use crate::state::Orders;
-use crate::supervision::{Escalation, RestartPolicy, Supervision};
+use crate::supervision::{Escalation, RestartPolicy, SUPERVISION, Supervision};
 use crate::sync::{self, Arc, AtomicU8, AtomicUsize, Map, Mutex, Ordering, Weak};
 use crate::time::{Sleep, Target, TickDriver, TickHandle, Time};
 use crate::worker::Worker;
@@ -361,7 +361,7 @@ impl System {
             listener: None,
             on_failure: None,
             driver: None,
-            supervision: Supervision::default(),
+            supervision: None,
             escalation: Escalation::default(),
             resolution: DEFAULT_RESOLUTION,
             max_actors: None,
@@ -687,7 +687,7 @@ pub struct SystemBuilder {
     on_failure: Option<OnFailure>,
     /// And what it drives, which is not linked where there is none.
     driver: Option<(Box<dyn TickDriver>, MakeTime)>,
-    supervision: Supervision,
+    supervision: Option<Supervision>,
     escalation: Escalation,
     resolution: Duration,
     max_actors: Option<u32>,
@@ -750,7 +750,7 @@ impl SystemBuilder {
     /// How actors are supervised that were not spawned by an actor. The strategy is always one for
     /// one: they are no family.
     pub fn supervision(mut self, supervision: Supervision) -> Self {
-        self.supervision = supervision;
+        self.supervision = Some(supervision);
         self
     }
 
@@ -848,9 +848,13 @@ impl SystemBuilder {
     /// # Errors
     /// [`BuildError::NoTickDriver`] if there is a clock and nobody to drive the timers,
     /// [`BuildError::NoClock`] for the opposite, [`BuildError::TickDriver`] if the driver does not start,
+    /// [`BuildError::NoSupervision`] if there is a supervision without the feature `supervision`,
     /// [`BuildError::OutOfMemory`] if there is no room for as many actors or timers as asked for. A
     /// system with neither clock nor driver is built: it has no timers.
     pub fn build(self) -> Result<(System, Vec<Worker>), BuildError> {
+        if !SUPERVISION && self.supervision.is_some() {
+            return Err(BuildError::NoSupervision);
+        }
         let time = match (&self.clock, &self.driver) {
             (Some(clock), Some((_, make))) => {
                 let time = make(Arc::clone(clock), self.resolution, self.max_timers);
@@ -887,7 +891,7 @@ impl SystemBuilder {
             clock: self.clock,
             time,
             blocking: self.blocking,
-            guardian: self.supervision,
+            guardian: self.supervision.unwrap_or_default(),
             escalation: self.escalation,
             failure: Mutex::new(None),
             restarts: AtomicUsize::new(0),
@@ -933,6 +937,8 @@ pub enum BuildError {
     NoTickDriver,
     /// There is a tick driver, and no clock for it.
     NoClock,
+    /// Actors are to be supervised, which needs the feature `supervision`.
+    NoSupervision,
     /// There is no memory for as many actors or timers as asked for.
     OutOfMemory,
     /// The tick driver did not start.
@@ -946,6 +952,7 @@ impl fmt::Display for BuildError {
                 "the system has a clock and no tick driver: its timers would never fire",
             ),
             Self::NoClock => f.write_str("the system has a tick driver and no clock"),
+            Self::NoSupervision => f.write_str("supervision needs the feature `supervision`"),
             Self::OutOfMemory => f.write_str("no memory for as many actors or timers as asked for"),
             Self::TickDriver(error) => write!(f, "the tick driver did not start: {error}"),
         }
@@ -956,7 +963,7 @@ impl core::error::Error for BuildError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::TickDriver(error) => Some(&**error),
-            Self::NoTickDriver | Self::NoClock | Self::OutOfMemory => None,
+            Self::NoTickDriver | Self::NoClock | Self::NoSupervision | Self::OutOfMemory => None,
         }
     }
 }
@@ -979,7 +986,7 @@ pub struct SpawnOptions {
     pub(crate) stop_unreferenced: bool,
     pub(crate) dispatcher: Option<Dispatcher>,
     pub(crate) supervision: Option<Box<Supervision>>,
-    pub(crate) restart: RestartPolicy,
+    pub(crate) restart: Option<RestartPolicy>,
     pub(crate) significant: bool,
     pub(crate) extra: Option<IfFlow<Box<SpawnExtra>>>,
 }
@@ -1023,7 +1030,7 @@ impl SpawnOptions {
 
     /// When the actor is to be restarted. Default: [`RestartPolicy::Transient`], when it fails.
     pub fn restart(mut self, policy: RestartPolicy) -> Self {
-        self.restart = policy;
+        self.restart = Some(policy);
         self
     }
 
@@ -1061,6 +1068,19 @@ impl SpawnOptions {
     pub fn stop_when_unreferenced(mut self) -> Self {
         self.stop_unreferenced = true;
         self
+    }
+
+    /// Can the actor be what they say?
+    pub(crate) fn check(&self) -> Result<(), InvalidOptions> {
+        let restarts = self
+            .restart
+            .is_some_and(|it| it != RestartPolicy::Temporary);
+        if !SUPERVISION && (self.supervision.is_some() || self.significant || restarts) {
+            return Err(InvalidOptions(
+                "supervision needs the feature `supervision`",
+            ));
+        }
+        Ok(())
     }
 }
 

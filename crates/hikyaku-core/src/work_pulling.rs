@@ -14,7 +14,7 @@ use crate::ask::{AskError, Reply};
 use crate::failure::Failure;
 use crate::mailbox::MailboxOptions;
 use crate::registry::MailboxIndex;
-use crate::supervision::Supervision;
+use crate::supervision::{SUPERVISION, Supervision};
 use crate::sync::Arc;
 use crate::system::{SpawnError, SpawnOptions, System};
 use alloc::boxed::Box;
@@ -242,7 +242,7 @@ impl<W: Work> WorkPoolBuilder<W> {
         // Neither what is given nor the system's kind: a report that finds no room would be waited for.
         options.mailbox = Some(MailboxOptions::unbounded());
         self.workers.mailbox = options.mailbox;
-        if options.supervision.is_none() {
+        if SUPERVISION && options.supervision.is_none() {
             options = options.supervision(Supervision::one_for_one().unlimited_restarts());
         }
         let plan = Arc::new(self);

@@ -4,7 +4,7 @@
 
 use hikyaku_core::{
     Actor, ActorRef, BuildError, Clock, Context, Failure, MailboxOptions, ManualDriver, SendError,
-    SpawnError, SpawnOptions, Supervision, System, SystemBuilder, Timer, Turn, Worker,
+    SpawnError, SpawnOptions, System, SystemBuilder, Timer, Turn, Worker,
 };
 use std::alloc::{GlobalAlloc, Layout, System as Memory};
 use std::cell::Cell;
@@ -232,8 +232,9 @@ impl Actor for Parent {
 
 #[test]
 fn a_spawn_that_finds_no_memory_is_refused() {
-    let supervised = || bounded().supervision(Supervision::one_for_one());
-    for options in [bounded, supervised] {
+    // With a box of its own, for what few actors have.
+    let rare = || bounded().throughput(1);
+    for options in [bounded, rare] {
         let (system, _workers) = fixed().build().unwrap();
         let mut tries = 0;
         loop {

@@ -12,16 +12,16 @@
 use super::fate::{forgive, write_to};
 use super::{Ending, drop_agenda};
 use crate::actor::Actor;
-use crate::cell::{CellPtr, WeakCell};
+use crate::cell::{CellPtr, Link};
 use crate::dead_letter::DeadLetterReason;
 use crate::failure::StopCause;
 use crate::flow::FLOW;
-use crate::mailbox::{self, Drain, Letter, Life, Marks};
+use crate::mailbox::{self, Drain, KinLetter, Letter, Life, Marks};
 use crate::middleware::{self, MessageOutcome};
 use crate::pipe::broken_link;
 use crate::stash::Stash;
 use crate::state::Orders;
-use crate::supervision::Supervision;
+use crate::supervision::{SUPERVISION, Supervision};
 use crate::suspension;
 use crate::sync;
 
@@ -66,7 +66,7 @@ pub(super) unsafe fn children_gone(cell: CellPtr) -> bool {
     }
     let ending = match cell.mailbox().life.get() {
         // Before a restart they are held, so they could not handle what they have.
-        Life::Clearing => Ending::Stop,
+        Life::Clearing if SUPERVISION => Ending::Stop,
         _ => cell.mailbox().ending.get(),
     };
     // SAFETY: the ticket is held; children stay until they are buried, which is done here only.
@@ -84,7 +84,9 @@ pub(super) unsafe fn children_gone(cell: CellPtr) -> bool {
     {
         cold.leaving = Some(youngest);
         youngest.order(ending.for_children(), true);
-        let patience = if cell.mailbox().life.get() == Life::Clearing {
+        let patience = if !SUPERVISION {
+            None
+        } else if cell.mailbox().life.get() == Life::Clearing {
             let own = cold.supervision.as_ref().map(|by| by.patience);
             Some(own.unwrap_or(Supervision::default().patience))
         } else {
@@ -93,7 +95,7 @@ pub(super) unsafe fn children_gone(cell: CellPtr) -> bool {
         if let Some(patience) = patience {
             // Its handler may be waiting for an answer from here.
             // SAFETY: the ticket is held, so the child is not buried.
-            unsafe { write_to(youngest, Letter::Hurry(patience)) };
+            unsafe { write_to(youngest, Letter::Kin(KinLetter::Hurry(patience))) };
         }
     }
     false
@@ -209,10 +211,7 @@ impl Drop for Once {
 }
 
 /// Those whom the actor is linked to are told; some of them fail with it.
-fn end_links(cell: CellPtr, links: &[WeakCell], cause: &StopCause) {
-    if links.is_empty() {
-        return;
-    }
+pub(super) fn end_links(cell: CellPtr, links: &[Link], cause: &StopCause) {
     let failure = broken_link(cell.index(), cause);
     for linked in links {
         // SAFETY: the link keeps the cell.
@@ -256,5 +255,7 @@ unsafe fn tell_watchers(cell: CellPtr, cause: &StopCause) {
             _ => {}
         }
     }
-    end_links(cell, &links, cause);
+    if let Some(link) = links.first() {
+        (link.tell)(cell, &links, cause);
+    }
 }

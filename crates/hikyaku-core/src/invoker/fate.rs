@@ -17,15 +17,15 @@
 //! those of one incarnation.
 
 use super::Ending;
-use super::end::drop_live_future;
+use super::end::{drop_live_future, end_links};
 use super::kin::{dismiss, line_up, tally_of, told};
-use crate::cell::{Awaited, CellPtr, Turn, WeakCell};
+use crate::cell::{Awaited, CellPtr, Link, Turn};
 use crate::failure::Failure;
-use crate::mailbox::{ChildFailed, Letter, Life, Marks, Restart, rare};
+use crate::mailbox::{ChildFailed, KinLetter, Letter, Life, Marks, Restart, rare};
 use crate::middleware::{self, MessageOutcome};
 use crate::pipe::broken_link;
 use crate::state::Orders;
-use crate::supervision::{RestartPolicy, SupervisionStrategy, Verdict};
+use crate::supervision::{RestartPolicy, SUPERVISION, SupervisionStrategy, Verdict};
 use crate::sync;
 use core::time::Duration;
 
@@ -94,6 +94,13 @@ pub(super) unsafe fn fail(cell: CellPtr, error: Failure) {
 /// # Safety
 /// The ticket is held.
 unsafe fn tell_supervisor(cell: CellPtr, failure: &Failure) {
+    if !SUPERVISION {
+        stop_here(cell);
+        if failure.is_fatal() {
+            cell.home().shared.escalate(failure);
+        }
+        return;
+    }
     // SAFETY: the ticket is held; a parent ends after its children.
     unsafe {
         match cell.parent() {
@@ -104,7 +111,7 @@ unsafe fn tell_supervisor(cell: CellPtr, failure: &Failure) {
                     failure: failure.clone(),
                     number: cell.cold().restarted,
                 };
-                let queued = write_to(parent, Letter::ChildFailed(failed));
+                let queued = write_to(parent, Letter::Kin(KinLetter::ChildFailed(failed)));
                 debug_assert!(queued, "a parent ends after its children");
             }
         }
@@ -137,7 +144,7 @@ pub(super) unsafe fn fault(cell: CellPtr) -> Option<Failure> {
         // SAFETY: the ticket is held.
         return unsafe { cell.cold() }.fault.take();
     }
-    if state.marks.has(Marks::EXIT) && life == Life::Ready && !state.busy.get() {
+    if SUPERVISION && state.marks.has(Marks::EXIT) && life == Life::Ready && !state.busy.get() {
         state.marks.clear(Marks::EXIT);
         return Some(Failure::exit());
     }
@@ -173,7 +180,7 @@ fn is_ill(cell: CellPtr) -> bool {
 /// The ticket is held.
 unsafe fn hold_children(cell: CellPtr, hold: bool) {
     let task = &cell.mailbox().task;
-    if task.is_holding() != hold {
+    if SUPERVISION && task.is_holding() != hold {
         task.hold(hold);
         let mut child = cell.cold_if_any().and_then(|cold| cold.youngest);
         while let Some(next) = child {
@@ -189,7 +196,7 @@ unsafe fn hold_children(cell: CellPtr, hold: bool) {
 /// # Safety
 /// The ticket is held.
 pub(super) unsafe fn let_go(cell: CellPtr) {
-    if cell.mailbox().task.is_holding() {
+    if SUPERVISION && cell.mailbox().task.is_holding() {
         // SAFETY: the ticket is held.
         unsafe {
             hold_children(cell, false);
@@ -357,8 +364,8 @@ pub(crate) unsafe fn link(cell: CellPtr, other: CellPtr) {
         if links.iter().any(|linked| linked.cell() == other) {
             return;
         }
-        links.push(WeakCell::new(other));
-        if !write_to(other, Letter::Link(WeakCell::new(cell))) {
+        links.push(Link::new(other, end_links));
+        if !write_to(other, Letter::Link(Link::new(cell, end_links))) {
             // It has ended already: as if it had told so just now.
             let failure = broken_link(other.index(), &other.cause());
             write_to(cell, Letter::LinkEnded(other, failure));
@@ -385,7 +392,7 @@ pub(crate) unsafe fn unlink(cell: CellPtr, other: CellPtr) -> bool {
 ///
 /// # Safety
 /// The ticket is held.
-pub(super) unsafe fn take_link(cell: CellPtr, other: CellPtr) -> Option<WeakCell> {
+pub(super) unsafe fn take_link(cell: CellPtr, other: CellPtr) -> Option<Link> {
     cell.cold_if_any()?;
     // SAFETY: the ticket is held.
     let links = unsafe { &mut cell.cold().links };
@@ -522,7 +529,7 @@ unsafe fn restart_affected(
                 patience,
                 in_turn,
             };
-            write_to(other, Letter::Restart(restart));
+            write_to(other, Letter::Kin(KinLetter::Restart(restart)));
             tally_of(cell.cold(), other).in_procession |= in_turn;
         }
     });

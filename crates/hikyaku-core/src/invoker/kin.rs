@@ -15,10 +15,10 @@
 use super::Ending;
 use super::fate::write_to;
 use crate::cell::{CellPtr, Cold};
-use crate::mailbox::{Letter, Life, Marks, Restart};
+use crate::mailbox::{KinLetter, Letter, Life, Marks, Restart};
 use crate::registry::MailboxIndex;
 use crate::state::Orders;
-use crate::supervision::{AutoShutdown, RestartPolicy, Supervision, Tally};
+use crate::supervision::{AutoShutdown, RestartPolicy, SUPERVISION, Supervision, Tally};
 use core::time::Duration;
 
 /// The number of what a child is told now.
@@ -69,7 +69,7 @@ unsafe fn call_first(cell: CellPtr) {
         let first = cell.cold_if_any().and_then(|cold| cold.procession.front());
         if let Some(first) = first.copied() {
             let number = tally_of(cell.cold(), first).told;
-            write_to(first, Letter::Turn(number));
+            write_to(first, Letter::Kin(KinLetter::Turn(number)));
         }
     }
 }
@@ -88,9 +88,8 @@ pub(super) unsafe fn turn_has_come(cell: CellPtr, number: u32) {
 
 /// Does it wait for older ones to start?
 pub(super) fn awaits_its_turn(cell: CellPtr) -> bool {
-    cell.cold_if_any()
-        .and_then(|cold| cold.turn)
-        .is_some_and(|turn| !turn.has_come)
+    let turn = || cell.cold_if_any()?.turn;
+    SUPERVISION && turn().is_some_and(|turn| !turn.has_come)
 }
 
 /// It has started: the next one may.
@@ -98,7 +97,7 @@ pub(super) fn awaits_its_turn(cell: CellPtr) -> bool {
 /// # Safety
 /// The ticket is held.
 pub(super) unsafe fn pass_the_turn(cell: CellPtr) {
-    let Some(cold) = cell.cold_if_any() else {
+    let Some(cold) = cell.cold_if_any().filter(|_| SUPERVISION) else {
         return;
     };
     // Not if this was the start before the restart.
@@ -108,7 +107,7 @@ pub(super) unsafe fn pass_the_turn(cell: CellPtr) {
         // SAFETY: the ticket is held; the parent ends after its children.
         unsafe {
             cell.cold().turn = None;
-            write_to(parent, Letter::Started(cell, turn.number));
+            write_to(parent, Letter::Kin(KinLetter::Started(cell, turn.number)));
         }
     }
 }
@@ -140,6 +139,9 @@ pub(super) unsafe fn child_has_started(cell: CellPtr, child: CellPtr, number: u3
 pub(super) unsafe fn bury(cell: CellPtr, child: CellPtr) {
     // SAFETY: as the caller promises.
     unsafe {
+        if !SUPERVISION {
+            return cell.bury(child);
+        }
         let cold = cell.cold();
         let was_first = cold.procession.front() == Some(&child);
         let tally = cold.tallies.get(&child.index());
@@ -175,7 +177,7 @@ unsafe fn look_at_significant(cell: CellPtr) {
 
 /// The supervisor ends this child itself: that is nothing to react to.
 pub(super) fn dismiss(cold: &mut Cold, child: CellPtr) {
-    if let Some(tally) = cold.tallies.get_mut(&child.index()) {
+    if SUPERVISION && let Some(tally) = cold.tallies.get_mut(&child.index()) {
         let was_significant = core::mem::take(&mut tally.significant);
         cold.significant -= usize::from(was_significant);
     }
@@ -224,7 +226,7 @@ pub(crate) unsafe fn stop_child(cell: CellPtr, index: MailboxIndex) -> bool {
 pub(crate) unsafe fn restart_child(cell: CellPtr, index: MailboxIndex) -> bool {
     // SAFETY: the ticket is held.
     unsafe {
-        let Some(child) = child_of(cell, index) else {
+        let Some(child) = child_of(cell, index).filter(|_| SUPERVISION) else {
             return false;
         };
         let number = told(cell, child);
@@ -237,7 +239,7 @@ pub(crate) unsafe fn restart_child(cell: CellPtr, index: MailboxIndex) -> bool {
             patience: patience.unwrap_or(Supervision::default().patience),
             in_turn,
         };
-        write_to(child, Letter::Restart(restart));
+        write_to(child, Letter::Kin(KinLetter::Restart(restart)));
         if in_turn {
             // Its turn may have come already, for the restart before.
             call_first(cell);

@@ -9,7 +9,7 @@
 //!
 //! `push`: any thread. `take`, `finish`: the runner.
 
-use crate::cell::{CellPtr, WeakCell};
+use crate::cell::{CellPtr, Link};
 use crate::failure::{Failure, StopCause};
 use crate::sync::{self, Arc, AtomicPtr, Mutex, Ordering};
 use alloc::boxed::Box;
@@ -32,6 +32,21 @@ pub(crate) enum SystemMessage {
 pub(crate) enum Letter {
     /// Somebody waits for the start or the end.
     Watch(Arc<Notice>),
+    /// From the supervisor, or from a child.
+    Kin(KinLetter),
+    /// The actor of this cell has linked itself to this one.
+    Link(Link),
+    /// It has taken that back.
+    Unlink(CellPtr),
+    /// It has ended; with this failure, if that breaks the link.
+    LinkEnded(CellPtr, Option<Failure>),
+    /// Something to do for the runner. Dropped, if there is none any more.
+    Call(Call),
+}
+
+/// What supervisors and their children write to each other.
+#[derive(Debug)]
+pub(crate) enum KinLetter {
     /// A child has failed, and waits.
     ChildFailed(ChildFailed),
     /// The supervisor has decided on a restart.
@@ -42,14 +57,6 @@ pub(crate) enum Letter {
     Started(CellPtr, u32),
     /// The supervisor has ordered a stop: the handler in flight has so long.
     Hurry(Duration),
-    /// The actor of this cell has linked itself to this one.
-    Link(WeakCell),
-    /// It has taken that back.
-    Unlink(CellPtr),
-    /// It has ended; with this failure, if that breaks the link.
-    LinkEnded(CellPtr, Option<Failure>),
-    /// Something to do for the runner. Dropped, if there is none any more.
-    Call(Call),
 }
 
 /// What is linked only by those who use it comes as a function.

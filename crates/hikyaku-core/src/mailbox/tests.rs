@@ -1,6 +1,7 @@
 //! Tests.
 
-#[cfg(not(loom))]
+// It makes actors anew.
+#[cfg(all(not(loom), feature = "supervision"))]
 mod flavours;
 #[cfg(loom)]
 mod loom;

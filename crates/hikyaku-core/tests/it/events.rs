@@ -442,6 +442,7 @@ fn a_listener_that_panics_harms_nobody() {
 }
 
 /// Once for each incarnation that has started, before its first message, and not for one that has not.
+#[cfg(feature = "supervision")]
 #[test]
 fn row80_starts_are_events() {
     check_seeds(30, |sim| {
@@ -482,6 +483,7 @@ fn row80_starts_are_events() {
     });
 }
 
+#[cfg(feature = "supervision")]
 #[test]
 fn row80_a_restart_is_an_event_and_no_end() {
     check_seeds(20, |sim| {

@@ -179,6 +179,10 @@ fn row77_row78_transitions_time_outs_and_the_way_back() {
         ),
     ];
     for (name, messages, expected) in cases {
+        let fails = messages.iter().any(|message| matches!(message, Msg::Fail));
+        if fails && !cfg!(feature = "supervision") {
+            continue;
+        }
         let log = Log::default();
         let dead = log.clone();
         let mut sim = Sim::builder(7)

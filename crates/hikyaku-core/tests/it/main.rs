@@ -47,8 +47,11 @@ mod router;
 mod scheduling;
 #[cfg(feature = "flow")]
 mod stash;
+#[cfg(feature = "supervision")]
 mod supervision;
 mod suspension;
 mod time;
+#[cfg(not(feature = "supervision"))]
+mod unsupervised;
 mod watch;
 mod work_pulling;

@@ -709,6 +709,7 @@ impl<M: Send + 'static> Actor for Leak<M> {
     }
 }
 
+#[cfg(feature = "supervision")]
 #[test]
 fn row88_actors_with_a_leak_between_them_and_a_consumer_that_fails() {
     check_seeds(100, |sim| {

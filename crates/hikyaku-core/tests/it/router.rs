@@ -31,7 +31,7 @@ impl Actor for Noter {
 }
 
 /// Makes a noter fail.
-const POISON: u64 = 99;
+const POISON: u64 = u64::MAX;
 
 fn noter(sim: &Sim, name: &str, log: &Log) -> ActorRef<u64> {
     noter_with(sim, SpawnOptions::new(), name, log)
@@ -449,6 +449,7 @@ fn spread(sim: &mut Sim, router: &mut Router<u64>, messages: u64, log: &Log) -> 
     names.len()
 }
 
+#[cfg(feature = "supervision")]
 #[test]
 fn row84_a_pool_has_n_members_and_outlives_some_of_them() {
     check_seeds(30, |sim| {
@@ -583,6 +584,7 @@ fn row84_a_pool_grows_under_pressure_and_shrinks_after_it() {
 }
 
 /// The pool itself is restarted, because a member fails too often: with new members, of the size it had.
+#[cfg(feature = "supervision")]
 #[test]
 fn row84_a_pool_that_is_restarted_has_its_size() {
     check_seeds(30, |sim| {

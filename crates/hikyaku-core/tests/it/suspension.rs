@@ -117,6 +117,7 @@ fn perform(sim: &mut Sim, name: &str, actor: &ActorRef<Do>, log: &Log, steps: Ve
     }
 }
 
+#[cfg(feature = "supervision")]
 #[test]
 fn row15_row76_no_message_is_handled_while_an_actor_is_suspended() {
     let cases: fn() -> Vec<(&'static str, Vec<Step>)> = || {
@@ -481,6 +482,7 @@ fn row15_row76_no_message_is_handled_while_an_actor_is_suspended() {
     }
 }
 
+#[cfg(feature = "supervision")]
 #[test]
 fn row15_failure_and_suspension_must_both_be_undone() {
     for resumed_first in [false, true] {

@@ -67,6 +67,7 @@ fn row50_row54_one_notice_for_every_watcher_with_the_cause() {
     });
 }
 
+#[cfg(feature = "supervision")]
 #[test]
 fn row50_a_restart_is_no_end() {
     check_seeds(50, |sim| {
@@ -337,6 +338,7 @@ fn row53_row56_the_end_of_one_runs_along_the_chain() {
     });
 }
 
+#[cfg(feature = "supervision")]
 #[test]
 fn row43_row56_links_survive_restarts_of_either_side() {
     check_seeds(50, |sim| {
@@ -364,6 +366,7 @@ fn row43_row56_links_survive_restarts_of_either_side() {
     });
 }
 
+#[cfg(feature = "supervision")]
 #[test]
 fn row56_a_link_to_the_dead_breaks_at_once() {
     check_seeds(50, |sim| {
@@ -459,6 +462,7 @@ fn row57_a_link_that_breaks_during_the_last_hook() {
 }
 
 /// A child that links itself to its parent, or cuts that link, does not hang anybody.
+#[cfg(feature = "supervision")]
 #[test]
 fn row47_links_between_parent_and_child() {
     check_seeds(100, |sim| {
