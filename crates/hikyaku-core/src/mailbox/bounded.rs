@@ -22,6 +22,7 @@ use super::kind::Kind;
 use super::waiting::{FREE, Gate, HALF, NONE, WAITING};
 use super::{MailboxOptions, Node};
 use crate::flow::IfFlow;
+use crate::pool;
 use crate::state::Link;
 use crate::sync::{self, AtomicUsize, Ordering};
 use alloc::boxed::Box;
@@ -57,7 +58,8 @@ pub(crate) struct Room {
     spare: Cell<Freed>,
     owed: Cell<usize>,
     drops_newest: bool,
-    annex: Option<IfFlow<Box<dyn Lanes>>>,
+    /// Boxed twice, so that it takes one word here.
+    annex: Option<IfFlow<Box<Box<dyn Lanes>>>>,
 }
 
 /// What a room is made from.
@@ -65,7 +67,7 @@ pub(crate) struct Stock {
     pub(crate) limit: usize,
     pub(crate) slots: usize,
     pub(crate) drops_newest: bool,
-    pub(crate) annex: Option<IfFlow<Box<dyn Lanes>>>,
+    pub(crate) annex: Option<IfFlow<Box<Box<dyn Lanes>>>>,
 }
 
 #[derive(Clone, Copy)]
@@ -105,7 +107,9 @@ impl Stock {
         slots: usize,
     ) -> Option<Self> {
         let annex = match &kind.annex {
-            Some(make) if options.needs_annex() => IfFlow::new(make(options, name)?),
+            Some(make) if options.needs_annex() => {
+                IfFlow::new(pool::try_box(make(options, name)?)?)
+            }
             _ => None,
         };
         Some(Self {
@@ -200,7 +204,7 @@ impl Tail {
     /// What the mailbox has besides a queue.
     pub(crate) fn lanes<'a>(&self) -> Option<&'a dyn Lanes> {
         // SAFETY: likewise; made with the tail, and never changed.
-        unsafe { (*self.room.as_ptr()).annex.as_ref() }.map(|annex| &***annex)
+        unsafe { (*self.room.as_ptr()).annex.as_ref() }.map(|annex| &****annex)
     }
 
     /// The same, by those who know the message type.
