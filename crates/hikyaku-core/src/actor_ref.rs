@@ -212,7 +212,7 @@ impl<M: Send + 'static> ActorRef<M> {
     ///
     /// # Errors
     /// [`SendError`] with the message, if the mailbox has no room or the actor takes no more.
-    #[inline]
+    #[inline(always)]
     pub fn tell(&self, message: M) -> Result<(), SendError<M>> {
         // SAFETY: the reference keeps the cell, whose messages are `M`.
         unsafe { mailbox::push(self.cell, message, Overflow::Apply) }.into_result()
@@ -222,7 +222,7 @@ impl<M: Send + 'static> ActorRef<M> {
     ///
     /// # Errors
     /// [`SendError`] with the message.
-    #[inline]
+    #[inline(always)]
     pub fn try_send(&self, message: M) -> Result<(), SendError<M>> {
         // SAFETY: the reference keeps the cell, whose messages are `M`.
         unsafe { mailbox::push(self.cell, message, Overflow::Refuse) }.into_result()
@@ -284,8 +284,8 @@ impl<M: Send + 'static> ActorRef<M> {
             return None;
         }
         // SAFETY: the reference keeps the cell, whose messages are `M`.
-        let tail = unsafe { self.cell.bounded_tail::<M>() };
-        match tail.annex() {
+        let tail = unsafe { self.cell.tail() };
+        match tail.lanes() {
             Some(annex) => annex.capacity(),
             None => Some(tail.limit()),
         }
@@ -319,8 +319,8 @@ impl<M: Send + 'static> ActorRef<M> {
             return Err(CapacityError::Unbounded);
         }
         // SAFETY: the reference keeps the cell, whose messages are `M`.
-        let tail = unsafe { self.cell.bounded_tail::<M>() };
-        let most = match tail.annex() {
+        let tail = unsafe { self.cell.tail() };
+        let most = match tail.lanes() {
             Some(annex) => annex.most().ok_or(CapacityError::Unbounded)?,
             None => tail.slots(),
         };
@@ -332,7 +332,7 @@ impl<M: Send + 'static> ActorRef<M> {
         }
         // SAFETY: the reference keeps the cell, which has a tail and messages `M`; a letter is opened by the runner.
         let queued =
-            unsafe { invoker::call(self.cell, move |cell| mailbox::resize::<M>(cell, capacity)) };
+            unsafe { invoker::call(self.cell, move |cell| mailbox::resize(cell, capacity)) };
         if queued {
             Ok(())
         } else {
@@ -347,7 +347,7 @@ impl<M: Send + 'static> ActorRef<M> {
             return None;
         }
         // SAFETY: the reference keeps the cell, whose messages are `M`.
-        unsafe { self.cell.bounded_tail::<M>() }.annex()?.depth()
+        unsafe { self.cell.tail() }.lanes()?.depth()
     }
 
     /// The same actor as one that takes `N`, wrapped into its messages.
@@ -728,7 +728,7 @@ impl<M: Send + 'static> Sending<'_, M> {
             }
             // There is room again.
             // SAFETY: not in the list, so the waiter is ours alone, with its message.
-            let Some(again) = (unsafe { (*waiter).message() }).take() else {
+            let Some(again) = (unsafe { (*waiter).take() }) else {
                 return Poll::Ready(Ok(()));
             };
             // SAFETY: the reference keeps the cell, whose messages are `M`.
@@ -743,10 +743,10 @@ impl<M: Send + 'static> Sending<'_, M> {
     ///
     /// # Safety
     /// The reference keeps the cell, whose messages are `M`.
-    unsafe fn gate<'g>(&self, message: &M) -> Option<&'g Gate<M>> {
+    unsafe fn gate<'g>(&self, message: &M) -> Option<&'g Gate> {
         let cell = self.actor.cell;
         // SAFETY: as the caller promises; only a mailbox with a tail is ever full.
-        let annex = unsafe { cell.bounded_tail::<M>() }.annex();
+        let annex = unsafe { cell.tail().annex::<M>() };
         if annex.is_some_and(|annex| annex.is_control(message)) {
             return None;
         }
@@ -757,7 +757,7 @@ impl<M: Send + 'static> Sending<'_, M> {
     /// There is nothing to wait for but another thread, for a moment.
     fn full(&mut self, message: M, cx: &task::Context<'_>) -> Poll<Result<(), SendError<M>>> {
         // SAFETY: the reference keeps the cell, whose messages are `M`.
-        let annex = unsafe { self.actor.cell.bounded_tail::<M>() }.annex();
+        let annex = unsafe { self.actor.cell.tail().annex::<M>() };
         if annex.is_some_and(|annex| annex.is_full_for_a_moment(&message)) {
             self.message = Some(message);
             cx.waker().wake_by_ref();
@@ -773,7 +773,7 @@ impl<M: Send + 'static> Sending<'_, M> {
         );
         // SAFETY: whoever is listed is so at the gate; the rest as in `wait`.
         let state = unsafe {
-            let gate = self.actor.cell.gate::<M>();
+            let gate = self.actor.cell.gate();
             gate.map_or(Waiting::Outside, |gate| gate.wait(self.listed, cx.waker()))
         };
         match state {
@@ -799,10 +799,10 @@ impl<M: Send + 'static> Sending<'_, M> {
         }
         // SAFETY: it was listed at this gate; afterwards the waiter is ours alone.
         let message = unsafe {
-            if let Some(gate) = self.actor.cell.gate::<M>() {
+            if let Some(gate) = self.actor.cell.gate() {
                 gate.stop_waiting(waiter);
             }
-            (*waiter).message().take()
+            (*waiter).take()
         };
         self.waiter = None;
         message

@@ -37,12 +37,13 @@ use crate::failure::{Failure, StopCause};
 use crate::flow::IfFlow;
 use crate::invoker::{self, Activation, Ending, Outcome};
 use crate::mailbox::{
-    CellOptions, Gate, MailboxOptions, Marks, Notice, QueueMailbox, Room, Stock, SystemNode, Tail,
+    CellOptions, Gate, Kind, MailboxOptions, Notice, QueueMailbox, Room, Stock, SystemNode, Tail,
     rare,
 };
 use crate::middleware::Chain;
 use crate::pool;
 use crate::registry::MailboxIndex;
+use crate::stash::Shelf;
 use crate::state::{Next, Orders};
 use crate::supervision::{RestartPolicy, SUPERVISION, Supervision, Tally};
 use crate::suspension::{Suspension, WantsRoom};
@@ -52,9 +53,10 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::alloc::Layout;
-use core::any::{Any, TypeId};
+use core::any::TypeId;
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
+use core::task::Poll;
 use core::time::Duration;
 
 /// The part of a cell that does not depend on the actor.
@@ -151,7 +153,7 @@ pub(crate) struct Extra {
     pub(crate) wants_room: Vec<WantsRoom>,
     pub(crate) middleware: Option<IfFlow<Chain>>,
     /// A `Stash` of the actor's messages.
-    pub(crate) stash: Option<Box<dyn Any>>,
+    pub(crate) stash: Option<Box<dyn Shelf>>,
     #[cfg_attr(not(feature = "flow"), expect(dead_code, reason = "there is no stash"))]
     pub(crate) stash_capacity: Option<usize>,
 }
@@ -175,6 +177,10 @@ pub(crate) struct Turn {
 /// What the runtime needs to know of an actor type.
 pub(crate) struct VTable {
     pub(crate) run: unsafe fn(CellPtr, &mut Activation<'_>) -> Outcome,
+    /// Goes on with the live future, or begins what is to be done: a hook, or the handler of the message in the slot.
+    pub(crate) poll: unsafe fn(CellPtr) -> Poll<Result<(), Failure>>,
+    /// Is the time of the message in the slot over?
+    pub(crate) is_late: unsafe fn(CellPtr) -> bool,
     /// Makes the actor with the factory.
     pub(crate) construct: unsafe fn(CellPtr),
     /// Drops the factory.
@@ -182,16 +188,10 @@ pub(crate) struct VTable {
     /// Drops the live future in the slot.
     pub(crate) drop_future: unsafe fn(CellPtr),
     pub(crate) drop_actor: unsafe fn(CellPtr),
-    /// Ends admission; queued messages become dead letters.
-    pub(crate) close_mailbox: unsafe fn(CellPtr),
-    /// Is there room for another message?
-    has_room: unsafe fn(CellPtr) -> bool,
-    /// Drops the tail, and tells the layout of the whole cell.
-    free_layout: unsafe fn(CellPtr) -> Layout,
-    slot: usize,
-    actor: usize,
-    message: fn() -> TypeId,
-    message_name: fn() -> &'static str,
+    parts: Parts,
+    pub(crate) kind: &'static Kind,
+    /// For those whom it is shown to.
+    actor_name: Option<IfFlow<fn() -> &'static str>>,
 }
 
 /// A pointer to a cell. Says nothing about who keeps it alive.
@@ -208,6 +208,7 @@ struct Parts {
     slot: usize,
     actor: usize,
     factory: usize,
+    factory_size: usize,
     layout: Layout,
 }
 
@@ -263,6 +264,7 @@ impl<A: Actor> Shape<A> {
                 slot,
                 actor,
                 factory: factory_at,
+                factory_size: factory.size(),
                 layout,
             },
             Err(_) => panic!("the actor is larger than the address space"),
@@ -300,19 +302,17 @@ struct Typed<A, F>(core::marker::PhantomData<(A, F)>);
 impl<A: Actor, F: FnMut() -> A> Typed<A, F> {
     const PARTS: Parts = Shape::<A>::parts(Layout::new::<F>());
 
-    const VTABLE: VTable = VTable {
-        run: invoker::run::<A>,
+    const VTABLE: &VTable = &VTable {
+        run: invoker::run_of::<A>(),
+        poll: invoker::poll::<A>,
+        is_late: invoker::has_late::<A>,
         construct: Self::construct,
         drop_factory: Self::drop_factory,
         drop_future: invoker::drop_future::<A>,
         drop_actor: Self::drop_actor,
-        close_mailbox: invoker::close_mailbox::<A>,
-        has_room: Self::has_room,
-        free_layout: Self::free_layout,
-        slot: Self::PARTS.slot,
-        actor: Self::PARTS.actor,
-        message: TypeId::of::<A::Msg>,
-        message_name: core::any::type_name::<A::Msg>,
+        parts: Self::PARTS,
+        kind: Kind::of::<A::Msg>(),
+        actor_name: IfFlow::of(core::any::type_name::<A>),
     };
 
     fn factory(cell: CellPtr) -> *mut F {
@@ -328,7 +328,6 @@ impl<A: Actor, F: FnMut() -> A> Typed<A, F> {
             let actor = (*Self::factory(cell))();
             cell.actor::<A>().write(actor);
         }
-        cell.mailbox().marks.clear(Marks::VACANT);
     }
 
     /// # Safety
@@ -344,44 +343,30 @@ impl<A: Actor, F: FnMut() -> A> Typed<A, F> {
         // SAFETY: as the caller promises.
         unsafe { ptr::drop_in_place(cell.actor::<A>()) }
     }
-
-    /// # Safety
-    /// The caller keeps the memory.
-    unsafe fn has_room(cell: CellPtr) -> bool {
-        // SAFETY: the messages are the actor's.
-        unsafe { cell.gate::<A::Msg>() }.is_none_or(Gate::has_room)
-    }
-
-    /// # Safety
-    /// The caller holds the last reference to the memory.
-    unsafe fn free_layout(cell: CellPtr) -> Layout {
-        if !cell.has_tail() {
-            return Self::PARTS.layout;
-        }
-        // SAFETY: the tail is live until here and nobody else is left.
-        let slots = unsafe { Room::<A::Msg>::drop_in_place(cell.room::<A::Msg>()) };
-        layout_with_tail::<A::Msg>(Self::PARTS.layout, Some(slots))
-            .expect("it was laid out before")
-            .0
-    }
 }
 
-/// The whole cell's layout and the tail's offset.
-fn layout_with_tail<M>(base: Layout, slots: Option<usize>) -> Option<(Layout, u32)> {
-    let Some(slots) = slots else {
-        return Some((base, 0));
-    };
-    let tail = Room::<M>::layout(slots)?;
-    // Aligned to 8 at least, so that the lowest bits of the offset are free.
-    let tail = tail.align_to(8).ok()?;
-    let (layout, offset) = base.extend(tail).ok()?;
-    // Two bits are needed for other things.
-    Some((
-        layout,
-        u32::try_from(offset)
-            .ok()
-            .filter(|offset| offset >> 30 == 0)?,
-    ))
+impl VTable {
+    pub(crate) fn actor_name(&self) -> &'static str {
+        self.actor_name.as_ref().map_or("", |name| name())
+    }
+
+    /// The whole cell's layout with so many slots, and the tail's offset.
+    fn layout(&self, slots: Option<usize>) -> Option<(Layout, u32)> {
+        let Some(slots) = slots else {
+            return Some((self.parts.layout, 0));
+        };
+        let tail = Room::layout(self.kind, slots)?;
+        // Aligned to 8 at least, so that the lowest bits of the offset are free.
+        let tail = tail.align_to(8).ok()?;
+        let (layout, offset) = self.parts.layout.extend(tail).ok()?;
+        // Two bits are needed for other things.
+        Some((
+            layout,
+            u32::try_from(offset)
+                .ok()
+                .filter(|offset| offset >> 30 == 0)?,
+        ))
+    }
 }
 
 /// The part that only a child has; null without a parent, `None` without memory.
@@ -483,8 +468,25 @@ impl Link {
     }
 }
 
+/// What is the actor's own in a new cell.
+pub(crate) struct Seed {
+    pub(crate) vtable: &'static VTable,
+    /// Where the factory is, to be moved.
+    factory: *const u8,
+}
+
+impl Seed {
+    pub(crate) fn new<A: Actor, F: FnMut() -> A>(factory: &F) -> Self {
+        Self {
+            vtable: Typed::<A, F>::VTABLE,
+            factory: ptr::from_ref(factory).cast(),
+        }
+    }
+}
+
 /// What a new cell is made from.
 pub(crate) struct Birth<'a> {
+    pub(crate) seed: Seed,
     pub(crate) home: NonNull<Home>,
     pub(crate) parent: Option<CellPtr>,
     pub(crate) mailbox: &'a MailboxOptions,
@@ -499,16 +501,20 @@ pub(crate) struct Birth<'a> {
 impl CellPtr {
     /// Makes a cell with one strong reference and the ticket out; `None` if there is no memory.
     /// It gets its index by [`CellPtr::set_index`].
-    pub(crate) fn new<A: Actor, F: FnMut() -> A>(birth: Birth<'_>, factory: F) -> Option<Self> {
+    ///
+    /// # Safety
+    /// The seed's factory is there, and the caller uses it no more once somebody else has the cell.
+    pub(crate) unsafe fn new(birth: Birth<'_>) -> Option<Self> {
+        let Seed { vtable, factory } = birth.seed;
         let slots = birth.mailbox.slots();
-        let (layout, tail) = layout_with_tail::<A::Msg>(Typed::<A, F>::PARTS.layout, slots)?;
+        let (layout, tail) = vtable.layout(slots)?;
         let stock = match slots {
             Some(slots) => {
                 let name = birth
                     .cold
                     .as_ref()
                     .and_then(|(cold, _)| cold.name.as_deref());
-                Some(Stock::new(birth.mailbox, name, slots)?)
+                Some(Stock::new(birth.mailbox, vtable.kind, name, slots)?)
             }
             None => None,
         };
@@ -548,14 +554,15 @@ impl CellPtr {
                     ),
                     annex | extra,
                 ),
-                vtable: &Typed::<A, F>::VTABLE,
+                vtable,
                 cold: Cell::new(cold),
                 context: Cell::new(header.as_ptr()),
             });
             let cell = Self(header);
-            Typed::<A, F>::factory(cell).write(factory);
+            let place = header.byte_add(vtable.parts.factory).cast::<u8>();
+            factory.copy_to_nonoverlapping(place.as_ptr(), vtable.parts.factory_size);
             if let Some(stock) = stock {
-                Room::<A::Msg>::write(cell.room::<A::Msg>(), stock);
+                Room::write(cell.room(), vtable.kind, stock);
             }
             Some(cell)
         }
@@ -571,13 +578,10 @@ impl CellPtr {
     /// Takes back a cell that was never published.
     ///
     /// # Safety
-    /// The cell was just made, and nobody else has it.
+    /// The cell was just made, and nobody else has it. The factory is the caller's again.
     pub(crate) unsafe fn discard(self) {
-        // SAFETY: as the caller promises: the factory is there, nothing is queued.
-        unsafe {
-            sync::quietly(|| (self.vtable().drop_factory)(self));
-            self.free();
-        }
+        // SAFETY: as the caller promises: nothing is queued.
+        unsafe { self.free() }
     }
 
     // === parts ===
@@ -612,6 +616,12 @@ impl CellPtr {
         self.header().vtable
     }
 
+    /// What is known of its messages.
+    #[inline(always)]
+    pub(crate) fn kind(self) -> &'static Kind {
+        self.vtable().kind
+    }
+
     /// Its dispatcher.
     #[inline(always)]
     pub(crate) fn home(&self) -> &Home {
@@ -626,27 +636,27 @@ impl CellPtr {
     #[inline(always)]
     pub(crate) fn slot(self) -> *mut u8 {
         // SAFETY: the slot is inside the allocation.
-        unsafe { self.0.as_ptr().byte_add(self.vtable().slot).cast() }
+        unsafe { self.0.as_ptr().byte_add(self.vtable().parts.slot).cast() }
     }
 
     /// Where a first message goes that is large, or of an owned cell.
     ///
     /// # Safety
-    /// The cell's message type is `M`.
+    /// The cell's messages have this alignment.
     #[inline(always)]
-    pub(crate) unsafe fn message_slot<M>(self) -> *mut M {
-        // SAFETY: at or before the slot's start, and the slot is as large and as aligned as `M`.
+    pub(crate) unsafe fn message_slot(self, align: usize) -> *mut () {
+        // SAFETY: at or before the slot's start, and the slot is as large and as aligned as a message.
         unsafe {
             self.0
                 .as_ptr()
-                .byte_add(size_of::<Header>().next_multiple_of(align_of::<M>()))
+                .byte_add(size_of::<Header>().next_multiple_of(align))
                 .cast()
         }
     }
 
     /// Where a small first message goes: the chain, which is empty then.
     #[inline(always)]
-    pub(crate) fn chain_slot<M>(self) -> *mut M {
+    pub(crate) fn chain_slot(self) -> *mut () {
         // SAFETY: inside the header.
         unsafe { (&raw mut (*self.0.as_ptr()).mailbox.chain).cast() }
     }
@@ -654,7 +664,7 @@ impl CellPtr {
     #[inline(always)]
     pub(crate) fn actor<A>(self) -> *mut A {
         // SAFETY: the actor is inside the allocation.
-        unsafe { self.0.as_ptr().byte_add(self.vtable().actor).cast() }
+        unsafe { self.0.as_ptr().byte_add(self.vtable().parts.actor).cast() }
     }
 
     #[inline(always)]
@@ -679,37 +689,46 @@ impl CellPtr {
         self.options().is_owned()
     }
 
-    fn room<M>(self) -> *mut Room<M> {
+    fn room(self) -> NonNull<Room> {
         let offset = self.options().tail();
         // SAFETY: the tail is inside the allocation.
-        unsafe { self.0.as_ptr().byte_add(offset).cast() }
+        unsafe { self.0.byte_add(offset).cast() }
     }
 
     /// # Safety
-    /// The cell has a tail and its message type is `M`.
+    /// The cell has a tail and messages of this kind.
     #[inline(always)]
-    pub(crate) unsafe fn bounded_tail<M>(self) -> Tail<M> {
+    pub(crate) unsafe fn tail_of(self, kind: &'static Kind) -> Tail {
         // SAFETY: made with the cell; the pointer spans the cell's allocation.
-        unsafe { Tail::new(NonNull::new_unchecked(self.room::<M>())) }
+        unsafe { Tail::new(self.room(), kind) }
+    }
+
+    /// The same, by those who do not know the kind, or need not be fast.
+    ///
+    /// # Safety
+    /// The cell has a tail.
+    pub(crate) unsafe fn tail(self) -> Tail {
+        // SAFETY: as the caller promises.
+        unsafe { self.tail_of(self.kind()) }
     }
 
     /// Is there room for another message? *Any thread that keeps the memory alive.*
     pub(crate) fn has_room(self) -> bool {
         // SAFETY: as the caller promises.
-        unsafe { (self.vtable().has_room)(self) }
+        unsafe { self.gate() }.is_none_or(Gate::has_room)
     }
 
     /// Where senders wait for room; `None` if they never do.
     ///
     /// # Safety
-    /// The cell's message type is `M`, and it outlives what is done with the gate.
-    pub(crate) unsafe fn gate<'a, M: 'static>(self) -> Option<&'a Gate<M>> {
+    /// The cell outlives what is done with the gate.
+    pub(crate) unsafe fn gate<'a>(self) -> Option<&'a Gate> {
         if !self.has_tail() {
             return None;
         }
-        // SAFETY: as the caller promises.
-        let tail = unsafe { self.bounded_tail::<M>() };
-        match tail.annex() {
+        // SAFETY: looked at just now.
+        let tail = unsafe { self.tail() };
+        match tail.lanes() {
             Some(annex) => annex.gate(),
             None => Some(tail.gate()),
         }
@@ -722,11 +741,11 @@ impl CellPtr {
     }
 
     pub(crate) fn message_type(self) -> TypeId {
-        (self.vtable().message)()
+        (self.kind().id)()
     }
 
     pub(crate) fn message_name(self) -> &'static str {
-        (self.vtable().message_name)()
+        (self.kind().name)()
     }
 
     fn kin(&self) -> Option<&Kin> {
@@ -955,10 +974,11 @@ impl CellPtr {
     /// Is this thread the consumer of the cell's mailbox?
     #[inline(always)]
     pub(crate) fn is_consumed_here(self) -> bool {
-        ptr::eq(
-            crate::sync::here().alone,
-            self.header().home.as_ptr().cast_const().cast(),
-        )
+        sync::KNOWS_HERE
+            && ptr::eq(
+                sync::here().alone,
+                self.header().home.as_ptr().cast_const().cast(),
+            )
     }
 
     /// Gives orders; `close` ends admission. *Any thread that keeps the memory alive.*
@@ -1101,8 +1121,11 @@ impl CellPtr {
             }
             free_kin(self.header().kin);
             let home = self.header().home;
-            let layout = (self.vtable().free_layout)(self);
-            pool::give(self.0.cast(), layout);
+            let slots = self
+                .has_tail()
+                .then(|| Room::drop_in_place(self.room().as_ptr()));
+            let layout = self.vtable().layout(slots);
+            pool::give(self.0.cast(), layout.expect("it was laid out before").0);
             // Last: it may be the system's end.
             Home::move_out_cell(home);
         }

@@ -8,6 +8,8 @@ use crate::system::System;
 use alloc::boxed::Box;
 use core::any::{Any, TypeId};
 use core::fmt;
+use core::mem::ManuallyDrop;
+use core::ptr;
 
 /// A message that will not be handled and that nobody has got back: one that was accepted, or a question that was
 /// refused. Other messages that are refused are in the error that the sender gets.
@@ -57,6 +59,21 @@ pub(crate) struct DeadLetters {
     trivial: Mutex<Option<Map<TypeId, Arc<IsTrivial>>>>,
 }
 
+/// A message that becomes a dead letter, where it is.
+pub(crate) struct Lost {
+    pub(crate) message: *mut dyn Any,
+    pub(crate) type_name: &'static str,
+}
+
+impl Lost {
+    fn new<M: 'static>(message: &mut ManuallyDrop<M>) -> Self {
+        Self {
+            message: &raw mut **message,
+            type_name: core::any::type_name::<M>(),
+        }
+    }
+}
+
 impl DeadLetters {
     pub(crate) fn new(listener: Option<Listener>, events: Arc<EventStream>) -> Self {
         Self {
@@ -67,21 +84,6 @@ impl DeadLetters {
         }
     }
 
-    /// A message is lost while it is sent, by the actor that runs on this thread, if one does. As
-    /// [`receive`](Self::receive).
-    pub(crate) fn receive_from_here<M: 'static>(
-        &self,
-        target: CellPtr,
-        message: M,
-        reason: DeadLetterReason,
-    ) {
-        let shared = &target.home().shared;
-        // Without threads it may be an interrupt that sends.
-        let sender = CellPtr::running().filter(|cell| sync::KNOWS_HERE && shared.is_of(*cell));
-        let sender = sender.map(CellPtr::index);
-        self.receive_from(sender, target.index(), message, reason);
-    }
-
     /// Takes a message out of the world. Panics of the listener and of the message's destructor
     /// end here.
     pub(crate) fn receive<M: 'static>(
@@ -90,28 +92,79 @@ impl DeadLetters {
         message: M,
         reason: DeadLetterReason,
     ) {
-        self.receive_from(None, target, message, reason);
+        let mut message = ManuallyDrop::new(message);
+        let lost = Lost::new(&mut message);
+        // SAFETY: not used any more.
+        unsafe { self.take(target, lost, reason) };
     }
 
-    fn receive_from<M: 'static>(
+    /// A message is lost while it is sent, by the actor that runs on this thread, if one does. As
+    /// [`receive`](Self::receive).
+    pub(crate) fn receive_from_here<M: 'static>(
+        &self,
+        target: CellPtr,
+        message: M,
+        reason: DeadLetterReason,
+    ) {
+        let mut message = ManuallyDrop::new(message);
+        let lost = Lost::new(&mut message);
+        // SAFETY: not used any more.
+        unsafe { self.take_from_here(target, lost, reason) };
+    }
+
+    /// As [`receive_from_here`](Self::receive_from_here), by those who do not know the type.
+    ///
+    /// # Safety
+    /// The message is there, and used no more.
+    pub(crate) unsafe fn take_from_here(
+        &self,
+        target: CellPtr,
+        lost: Lost,
+        reason: DeadLetterReason,
+    ) {
+        let shared = &target.home().shared;
+        // Without threads it may be an interrupt that sends.
+        let sender = CellPtr::running().filter(|cell| sync::KNOWS_HERE && shared.is_of(*cell));
+        let sender = sender.map(CellPtr::index);
+        // SAFETY: as the caller promises.
+        unsafe { self.take_from(sender, target.index(), lost, reason) };
+    }
+
+    /// As [`receive`](Self::receive), by those who do not know the type.
+    ///
+    /// # Safety
+    /// The message is there, and used no more.
+    pub(crate) unsafe fn take(&self, target: MailboxIndex, lost: Lost, reason: DeadLetterReason) {
+        // SAFETY: as the caller promises.
+        unsafe { self.take_from(None, target, lost, reason) };
+    }
+
+    /// # Safety
+    /// As [`take`](Self::take).
+    unsafe fn take_from(
         &self,
         sender: Option<MailboxIndex>,
         target: MailboxIndex,
-        message: M,
+        lost: Lost,
         reason: DeadLetterReason,
     ) {
         // Relaxed: a statistic.
         self.count.fetch_add(1, Ordering::Relaxed);
-        if (self.listener.is_some() || self.events.is_listening()) && !self.is_trivial(&message) {
-            self.report(&DeadLetter {
-                target,
-                message: &message,
-                type_name: core::any::type_name::<M>(),
-                reason,
-                sender,
-            });
+        if self.listener.is_some() || self.events.is_listening() {
+            // SAFETY: it is there until it is dropped below.
+            let message = unsafe { &*lost.message };
+            if !self.is_trivial(message) {
+                self.report(&DeadLetter {
+                    target,
+                    message,
+                    type_name: lost.type_name,
+                    reason,
+                    sender,
+                });
+            }
         }
-        sync::quietly(|| drop(message));
+        // SAFETY: as the caller promises.
+        sync::quietly(|| unsafe { ptr::drop_in_place(lost.message) });
     }
 
     fn report(&self, letter: &DeadLetter<'_>) {
@@ -127,10 +180,10 @@ impl DeadLetters {
     }
 
     /// A panic of the user's code means: no.
-    fn is_trivial<M: 'static>(&self, message: &M) -> bool {
+    fn is_trivial(&self, message: &dyn Any) -> bool {
         let is_trivial = self
             .trivial
-            .with(|trivial| trivial.as_ref()?.get(&TypeId::of::<M>()).cloned());
+            .with(|trivial| trivial.as_ref()?.get(&message.type_id()).cloned());
         let mut answer = false;
         if let Some(is_trivial) = is_trivial {
             sync::quietly(|| {

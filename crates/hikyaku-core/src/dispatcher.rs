@@ -15,7 +15,7 @@
 
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
-use crate::cell::{Birth, CellPtr, new_cold};
+use crate::cell::{Birth, CellPtr, Seed, new_cold};
 use crate::flow::IfFlow;
 use crate::foreman::Foreman;
 use crate::invoker::{Activation, FIRST_READ};
@@ -29,8 +29,8 @@ use crate::tenants::Tenants;
 use crate::worker::Worker;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::any::TypeId;
 use core::fmt;
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use core::time::Duration;
 
@@ -151,23 +151,18 @@ impl Home {
     ///
     /// # Safety
     /// The caller is the runner of `parent`, if there is one.
-    pub(crate) unsafe fn spawn<A: Actor>(
+    pub(crate) unsafe fn spawn<A: Actor, F: FnMut() -> A + Send + 'static>(
         &self,
         parent: Option<CellPtr>,
-        mut options: SpawnOptions,
-        factory: impl FnMut() -> A + Send + 'static,
+        options: SpawnOptions,
+        factory: F,
     ) -> Result<ActorRef<A::Msg>, SpawnError> {
-        self.show::<A>(parent, &mut options)?;
+        let mut factory = ManuallyDrop::new(factory);
+        let seed = Seed::new(&*factory);
         // SAFETY: as the caller promises; actor and factory are `Send`.
-        unsafe {
-            match options.dispatcher.clone() {
-                None => self.spawn_here(parent, options, factory),
-                Some(Dispatcher(home)) if Arc::ptr_eq(&home.shared, &self.shared) => {
-                    home.spawn_here(parent, options, factory)
-                }
-                Some(_) => Err(SpawnError::ForeignDispatcher),
-            }
-        }
+        let cell = unsafe { self.spawn_anywhere(parent, options, seed) };
+        // SAFETY: made from this seed.
+        unsafe { grown::<A, F>(cell, &mut factory) }
     }
 
     /// Makes an actor that is bound to the thread of the only worker.
@@ -175,36 +170,73 @@ impl Home {
     /// # Safety
     /// The caller is the runner of `parent`, if there is one, and on the thread of this dispatcher's
     /// only worker, which does not leave it.
-    pub(crate) unsafe fn spawn_bound<A: Actor>(
+    pub(crate) unsafe fn spawn_bound<A: Actor, F: FnMut() -> A + 'static>(
+        &self,
+        parent: Option<CellPtr>,
+        options: SpawnOptions,
+        factory: F,
+    ) -> Result<ActorRef<A::Msg>, SpawnError> {
+        let mut factory = ManuallyDrop::new(factory);
+        let seed = Seed::new(&*factory);
+        // SAFETY: as the caller promises.
+        let cell = unsafe { self.spawn_only_here(parent, options, seed) };
+        // SAFETY: made from this seed.
+        unsafe { grown::<A, F>(cell, &mut factory) }
+    }
+
+    /// # Safety
+    /// As [`Home::spawn`]; factory and actor are `Send`.
+    unsafe fn spawn_anywhere(
         &self,
         parent: Option<CellPtr>,
         mut options: SpawnOptions,
-        factory: impl FnMut() -> A + 'static,
-    ) -> Result<ActorRef<A::Msg>, SpawnError> {
-        self.show::<A>(parent, &mut options)?;
+        seed: Seed,
+    ) -> Result<CellPtr, SpawnError> {
+        self.show(parent, &mut options, &seed)?;
+        // SAFETY: as the caller promises.
+        unsafe {
+            match options.dispatcher.take() {
+                None => self.spawn_here(parent, options, seed),
+                Some(Dispatcher(home)) if Arc::ptr_eq(&home.shared, &self.shared) => {
+                    home.spawn_here(parent, options, seed)
+                }
+                Some(_) => Err(SpawnError::ForeignDispatcher),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Home::spawn_bound`].
+    unsafe fn spawn_only_here(
+        &self,
+        parent: Option<CellPtr>,
+        mut options: SpawnOptions,
+        seed: Seed,
+    ) -> Result<CellPtr, SpawnError> {
+        self.show(parent, &mut options, &seed)?;
         let here = core::ptr::from_ref(self);
         match &options.dispatcher {
             Some(other) if !core::ptr::eq(Arc::as_ptr(&other.0), here) => {
                 Err(SpawnError::ForeignDispatcher)
             }
             // SAFETY: as the caller promises.
-            _ => unsafe { self.spawn_here(parent, options, factory) },
+            _ => unsafe { self.spawn_here(parent, options, seed) },
         }
     }
 
     /// Shows an actor that is to be spawned to the spawn middleware.
     #[inline]
-    fn show<A: Actor>(
+    fn show(
         &self,
         parent: Option<CellPtr>,
         options: &mut SpawnOptions,
+        seed: &Seed,
     ) -> Result<(), SpawnError> {
         for part in &self.shared.spawn_middleware {
             let parent = parent.map(CellPtr::index);
-            let actor_type = core::any::type_name::<A>();
             part.spawning(&mut Spawning {
                 parent,
-                actor_type,
+                actor_type: seed.vtable.actor_name(),
                 options,
             })
             .map_err(SpawnError::Refused)?;
@@ -227,17 +259,17 @@ impl Home {
 
     /// # Safety
     /// As [`Home::spawn`], or [`Home::spawn_bound`] if factory or actor are not `Send`.
-    unsafe fn spawn_here<A: Actor>(
+    unsafe fn spawn_here(
         &self,
         parent: Option<CellPtr>,
         options: SpawnOptions,
-        factory: impl FnMut() -> A + 'static,
-    ) -> Result<ActorRef<A::Msg>, SpawnError> {
+        seed: Seed,
+    ) -> Result<CellPtr, SpawnError> {
         options.check().map_err(SpawnError::InvalidOptions)?;
         let mailbox = options.mailbox.as_ref();
         mailbox
             .unwrap_or(&self.shared.mailbox)
-            .check(TypeId::of::<A::Msg>)
+            .check(seed.vtable.kind.id)
             .map_err(SpawnError::InvalidOptions)?;
         if parent.is_some_and(|parent| parent.mailbox().life.get() == Life::Hook) {
             return Err(SpawnError::ShuttingDown);
@@ -251,7 +283,8 @@ impl Home {
         if let Some(name) = &reserved {
             self.shared.reserve(name)?;
         }
-        let made = self.make_cell(parent, options, factory);
+        // SAFETY: as the caller promises.
+        let made = unsafe { self.make_cell(parent, options, seed) };
         let cell = match made {
             Ok(cell) => cell,
             Err(error) => {
@@ -268,17 +301,17 @@ impl Home {
             // SAFETY: the caller is the parent's runner.
             unsafe { parent.adopt(cell, significant) };
         }
-        // SAFETY: the new cell's one strong reference; its messages are `A::Msg`.
-        let actor = unsafe { ActorRef::from_cell(cell) };
         cell.schedule();
-        Ok(actor)
+        Ok(cell)
     }
 
-    fn make_cell<A: Actor>(
+    /// # Safety
+    /// As [`spawn_here`](Self::spawn_here).
+    unsafe fn make_cell(
         &self,
         parent: Option<CellPtr>,
         options: SpawnOptions,
-        factory: impl FnMut() -> A,
+        seed: Seed,
     ) -> Result<CellPtr, SpawnError> {
         let extra = self.extra(options.extra);
         let own_throughput = options.throughput.is_some();
@@ -294,6 +327,7 @@ impl Home {
         };
         self.move_in()?;
         let birth = Birth {
+            seed,
             home: self.own(),
             parent,
             mailbox: options.mailbox.as_ref().unwrap_or(&self.shared.mailbox),
@@ -303,7 +337,8 @@ impl Home {
             owned: sync::KNOWS_HERE && self.coordinator.is_single(),
             policy: options.restart.unwrap_or_default(),
         };
-        let Some(cell) = CellPtr::new(birth, factory) else {
+        // SAFETY: the seed's factory is used no more if the cell comes to be known, which the caller is told.
+        let Some(cell) = (unsafe { CellPtr::new(birth) }) else {
             self.move_out();
             return Err(SpawnError::Capacity);
         };
@@ -517,6 +552,25 @@ impl Home {
         };
         let throughput = cell.throughput().unwrap_or(self.throughput());
         Activation::new(throughput, first_read, lane, self)
+    }
+}
+
+/// The reference to a new actor; or else its factory has not been used.
+///
+/// # Safety
+/// The cell was made from the seed of this factory.
+unsafe fn grown<A: Actor, F>(
+    cell: Result<CellPtr, SpawnError>,
+    factory: &mut ManuallyDrop<F>,
+) -> Result<ActorRef<A::Msg>, SpawnError> {
+    match cell {
+        // SAFETY: the new cell's one strong reference; its messages are `A::Msg`.
+        Ok(cell) => Ok(unsafe { ActorRef::from_cell(cell) }),
+        Err(error) => {
+            // SAFETY: still the caller's, and not used any more.
+            unsafe { ManuallyDrop::drop(factory) };
+            Err(error)
+        }
     }
 }
 

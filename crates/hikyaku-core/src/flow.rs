@@ -30,6 +30,20 @@ impl<T> IfFlow<T> {
         None
     }
 
+    /// As [`new`](Self::new), of a value in a constant.
+    pub(crate) const fn of(value: T) -> Option<Self>
+    where
+        T: Copy,
+    {
+        #[cfg(feature = "flow")]
+        return Some(Self::BuiltIn(value));
+        #[cfg(not(feature = "flow"))]
+        {
+            let _ = value;
+            None
+        }
+    }
+
     pub(crate) fn into_inner(self) -> T {
         match self {
             #[cfg(feature = "flow")]

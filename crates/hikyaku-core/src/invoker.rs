@@ -12,9 +12,9 @@ mod end;
 mod fate;
 mod kin;
 mod messages;
+mod reach;
 
-pub(crate) use self::end::close_mailbox;
-use self::end::{children_gone, cut_short, end, vacate_slot, vacate_slot_for_hook};
+use self::end::{children_gone, close_mailbox, cut_short, end, vacate_slot, vacate_slot_for_hook};
 use self::fate::{
     begin_anew, drop_failed_future, fail, fail_with, fault, forgive, hurry, let_go,
     look_at_handler, look_at_parent, look_at_restart, restart_later, resume_after_failure,
@@ -24,24 +24,22 @@ pub(crate) use self::fate::{link, unlink};
 use self::kin::{awaits_its_turn, bury, child_has_started, pass_the_turn, turn_has_come};
 pub(crate) use self::kin::{restart_child, stop_child, stop_itself};
 use self::messages::messages;
-use crate::actor::Actor;
+use self::reach::Reach;
+pub(crate) use self::reach::{drop_future, has_late, poll, run_of};
 use crate::cell::CellPtr;
 use crate::dispatcher::Home;
 use crate::event_stream::{Event, name_of};
 use crate::failure::{Failure, StopCause};
 use crate::flow::FLOW;
-use crate::mailbox::{self, Call, KinLetter, Letter, Life, Marks, SystemMessage, rare};
+use crate::mailbox::{self, Call, KinLetter, Known, Letter, Life, Marks, SystemMessage, rare};
 use crate::middleware::{self, MessageOutcome};
 use crate::ready::Lane;
-use crate::stash::Stash;
 use crate::state::{Orders, Park, Release};
 use crate::supervision::SUPERVISION;
 use crate::suspension::{self, ResumeCondition, SuspendReason};
 use crate::sync::{self, Panic};
 use alloc::boxed::Box;
-use core::future::Future;
-use core::pin::Pin;
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 use core::task::{self, Poll};
 use core::time::Duration;
 
@@ -294,11 +292,11 @@ enum Flow {
     Over(Outcome),
 }
 
-/// One activation of a cell of `A`.
+/// One activation of a cell.
 ///
 /// # Safety
-/// The caller holds the ticket of `cell`, which is a cell of `A`.
-pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> Outcome {
+/// The caller holds the ticket of `cell`, which is reached so.
+unsafe fn run<R: Reach>(cell: CellPtr, activation: &mut Activation<'_>) -> Outcome {
     let waker = cell.borrowed_waker();
     let mut cx = task::Context::from_waker(&waker);
     let state = cell.mailbox();
@@ -306,8 +304,8 @@ pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_
     // do comes as an order, and is done, or has changed the life, before an activation ends.
     let quiet = state.life.get() == Life::Ready && !state.task.attention();
     let mut flow = if quiet && state.busy.get() {
-        // SAFETY: the ticket is held, and a future is live.
-        unsafe { resume::<A>(cell, &mut cx, activation) }
+        // SAFETY: the ticket is held, and the future of a handler is live.
+        unsafe { after_handler(cell, R::go_on(cell, &mut cx), activation) }
     } else if quiet && state.rare.get() & rare::STILL == 0 {
         Flow::Messages
     } else {
@@ -318,8 +316,8 @@ pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_
         // there and no future is live.
         flow = unsafe {
             match flow {
-                Flow::Messages => messages::<A>(cell, activation, &mut cx),
-                Flow::Again => step::<A>(cell, activation, &mut cx),
+                Flow::Messages => messages::<R>(cell, activation, &mut cx),
+                Flow::Again => step(cell, activation),
                 Flow::Over(result) => return result,
             }
         };
@@ -332,17 +330,13 @@ pub(crate) unsafe fn run<A: Actor>(cell: CellPtr, activation: &mut Activation<'_
 /// As [`run`].
 #[inline(never)]
 #[allow(clippy::too_many_lines, reason = "an arm for each part of a life")]
-unsafe fn step<A: Actor>(
-    cell: CellPtr,
-    activation: &mut Activation<'_>,
-    cx: &mut task::Context<'_>,
-) -> Flow {
+unsafe fn step(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
     let state = cell.mailbox();
     // SAFETY: the ticket is held.
     unsafe {
         if state.task.attention() {
             attend(cell, activation);
-            room_back::<A>(cell);
+            room_back(cell);
         }
         if state.rare.get() & rare::EXTRA != 0 && !state.busy.get() {
             middleware::after(cell, MessageOutcome::Ok);
@@ -362,7 +356,7 @@ unsafe fn step<A: Actor>(
             return Flow::Over(Outcome::Failed);
         }
         match state.life.get() {
-            _ if state.busy.get() => resume::<A>(cell, cx, activation),
+            _ if state.busy.get() => hook(cell, activation),
             // Without a supervisor, whoever has failed ends.
             Life::Faulted | Life::Restarting | Life::Clearing if !SUPERVISION => {
                 to(cell, Life::Stopping)
@@ -372,18 +366,17 @@ unsafe fn step<A: Actor>(
                 to(cell, Life::Stopping)
             }
             Life::Fresh if awaits_its_turn(cell) => match ending {
-                Ending::Not => wait::<A>(cell, activation),
+                Ending::Not => wait(cell, activation),
                 _ => to(cell, Life::Stopping),
             },
             Life::Fresh => {
                 state.life.set(Life::Starting);
                 (cell.vtable().construct)(cell);
+                state.marks.clear(Marks::VACANT);
                 state
                     .incarnation
                     .set(state.incarnation.get().wrapping_add(1));
-                let started = A::started(&mut *cell.actor::<A>(), &mut *cell.context::<A>());
-                let poll = begin(cell, started, cx);
-                match after_handler::<A>(cell, poll, activation) {
+                match hook(cell, activation) {
                     Flow::Again if !state.busy.get() && !state.task.attention() => {
                         // Straight on: most actors start so.
                         has_started(cell);
@@ -407,48 +400,39 @@ unsafe fn step<A: Actor>(
             Life::Ready | Life::Faulted if SUPERVISION && state.marks.has(Marks::RESTART) => {
                 state.marks.clear(Marks::RESTART);
                 state.life.set(Life::Restarting);
-                vacate_slot_for_hook::<A>(cell);
+                vacate_slot_for_hook(cell);
                 if !state.marks.has(Marks::SOUND) {
                     Flow::Again
                 } else {
-                    let actor = &mut *cell.actor::<A>();
-                    let restarting = A::restarting(actor, &mut *cell.context::<A>());
-                    match begin(cell, restarting, cx) {
-                        Poll::Ready(()) => Flow::Again,
-                        Poll::Pending => wait::<A>(cell, activation),
-                    }
+                    hook(cell, activation)
                 }
             }
-            Life::Faulted => wait::<A>(cell, activation),
+            Life::Faulted => wait(cell, activation),
             Life::Restarting => {
                 drop_agenda(cell);
                 suspension::begin_anew(cell);
                 to(cell, Life::Clearing)
             }
             Life::Clearing if ending >= Ending::Stop => to(cell, Life::Stopping),
-            Life::Clearing if !children_gone(cell) => wait::<A>(cell, activation),
+            Life::Clearing if !children_gone(cell) => wait(cell, activation),
             Life::Clearing => {
                 begin_anew(cell);
                 Flow::Again
             }
-            Life::Ready if state.rare.get() & rare::STILL != 0 => rest::<A>(cell, activation),
+            Life::Ready if state.rare.get() & rare::STILL != 0 => rest(cell, activation),
             Life::Ready => Flow::Messages,
             Life::Stopping if !children_gone(cell) => {
                 // A child may be waiting for the answer to what is queued here.
-                close_mailbox::<A>(cell);
-                wait::<A>(cell, activation)
+                close_mailbox(cell);
+                wait(cell, activation)
             }
             Life::Stopping if ending.is_kill() || state.marks.has(Marks::VACANT) => {
                 to(cell, Life::Dead)
             }
             Life::Stopping => {
-                vacate_slot::<A>(cell);
+                vacate_slot(cell);
                 state.life.set(Life::Hook);
-                let stopped = A::stopped(&mut *cell.actor::<A>(), &mut *cell.context::<A>());
-                match begin(cell, stopped, cx) {
-                    Poll::Ready(()) => Flow::Again,
-                    Poll::Pending => wait::<A>(cell, activation),
-                }
+                hook(cell, activation)
             }
             Life::Hook => to(cell, Life::Dead),
             Life::Dead => {
@@ -470,11 +454,10 @@ fn to(cell: CellPtr, life: Life) -> Flow {
 ///
 /// # Safety
 /// As [`run`].
-#[inline(always)]
-unsafe fn pause<A: Actor>(cell: CellPtr) {
+unsafe fn pause(cell: CellPtr) {
     // SAFETY: the ticket is held.
     unsafe {
-        room_back::<A>(cell);
+        room_back(cell);
         let notes = cell.mailbox().rare.get();
         if notes & rare::AGENDA != 0
             && let Some(diary) = cell.diary()
@@ -482,7 +465,7 @@ unsafe fn pause<A: Actor>(cell: CellPtr) {
             diary.settle();
         }
         if notes & rare::EXTRA != 0 {
-            settle_extra(cell, FLOW && Stash::<A::Msg>::has_next(cell));
+            settle_extra(cell);
         }
     }
 }
@@ -492,7 +475,7 @@ unsafe fn pause<A: Actor>(cell: CellPtr) {
 /// # Safety
 /// As [`run`].
 #[cold]
-unsafe fn settle_extra(cell: CellPtr, has_next: bool) {
+unsafe fn settle_extra(cell: CellPtr) {
     // SAFETY: the ticket is held.
     unsafe {
         if !cell.mailbox().busy.get() {
@@ -504,6 +487,7 @@ unsafe fn settle_extra(cell: CellPtr, has_next: bool) {
             drop(core::mem::take(&mut extra.wants_room));
         }
         let extra = cell.extra();
+        let has_next = extra.stash.as_ref().is_some_and(|stash| stash.has_next());
         if extra.middleware.is_none() && extra.wants_room.is_empty() && !has_next {
             let state = cell.mailbox();
             state.rare.set(state.rare.get() & !rare::EXTRA);
@@ -530,7 +514,7 @@ unsafe fn drop_agenda(cell: CellPtr) {
 ///
 /// # Safety
 /// As [`run`].
-unsafe fn drained<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
+unsafe fn drained<K: Known>(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
     let state = cell.mailbox();
     if state.rare.get() & rare::SUSPENDED != 0 {
         // The message that was next is held back.
@@ -550,15 +534,15 @@ unsafe fn drained<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> F
     let is_rare = state.rare.get() != 0;
     if is_rare {
         // SAFETY: the ticket is held.
-        unsafe { pause::<A>(cell) };
+        unsafe { pause(cell) };
     }
     activation.lane.leaving();
     // SAFETY: the ticket is held; after `Idle` nothing is touched.
     let left = unsafe {
-        if is_rare {
-            mailbox::leave_rare::<A::Msg>(cell)
+        if FLOW && is_rare {
+            mailbox::leave_rare(cell)
         } else {
-            mailbox::leave::<A::Msg>(cell)
+            mailbox::leave::<K>(cell)
         }
     };
     match left {
@@ -581,109 +565,18 @@ fn again(activation: &mut Activation<'_>) -> Flow {
     }
 }
 
-/// Puts a future into the slot and polls it.
+/// Begins the hook that the life asks for, or goes on with what is pending.
 ///
 /// # Safety
-/// The ticket is held and the slot is empty.
-#[inline(always)]
-unsafe fn begin<F: Future>(
-    cell: CellPtr,
-    future: F,
-    cx: &mut task::Context<'_>,
-) -> Poll<F::Output> {
-    let slot = cell.slot().cast::<F>();
-    // SAFETY: the slot is large enough for every future of the actor, and empty.
-    unsafe { slot.write(future) };
-    // After the write: a panic in making the future leaves the slot empty.
-    cell.mailbox().busy.set(true);
-    // SAFETY: just written.
-    unsafe { go_on::<F>(cell, cx) }
-}
-
-/// Polls the future in the slot, and drops it when it is done.
-///
-/// # Safety
-/// The ticket is held and the slot holds an `F`.
-#[inline(always)]
-unsafe fn go_on<F: Future>(cell: CellPtr, cx: &mut task::Context<'_>) -> Poll<F::Output> {
-    let slot = cell.slot().cast::<F>();
-    // SAFETY: the future stays in the slot until it is dropped, so it is pinned.
-    let poll = unsafe { Pin::new_unchecked(&mut *slot).poll(cx) };
-    if poll.is_ready() {
-        // Before the drop: a panic in it must not drop twice.
-        cell.mailbox().busy.set(false);
-        // SAFETY: live until here.
-        unsafe { ptr::drop_in_place(slot) };
-    }
-    poll
-}
-
-type Go<O> = unsafe fn(CellPtr, &mut task::Context<'_>) -> Poll<O>;
-
-/// The function that polls `handle`'s future, whose type has no name.
-fn go_on_handle<A: Actor, F: Future>(
-    _: fn(&'static mut A, A::Msg, &'static mut crate::Context<'static, A>) -> F,
-) -> (Go<F::Output>, unsafe fn(*mut u8)) {
-    (go_on::<F>, drop_slot::<F>)
-}
-
-/// The same for a hook.
-fn go_on_hook<A: Actor, F: Future>(
-    _: fn(&'static mut A, &'static mut crate::Context<'static, A>) -> F,
-) -> (Go<F::Output>, unsafe fn(*mut u8)) {
-    (go_on::<F>, drop_slot::<F>)
-}
-
-/// # Safety
-/// `slot` holds an `F`.
-unsafe fn drop_slot<F>(slot: *mut u8) {
+/// As [`run`]; the actor is there.
+unsafe fn hook(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
     // SAFETY: as the caller promises.
-    unsafe { ptr::drop_in_place(slot.cast::<F>()) }
-}
-
-/// Polls what is pending.
-///
-/// # Safety
-/// As [`run`]; a future is live.
-unsafe fn resume<A: Actor>(
-    cell: CellPtr,
-    cx: &mut task::Context<'_>,
-    activation: &mut Activation<'_>,
-) -> Flow {
-    // SAFETY: the life says which future it is.
-    unsafe {
-        match cell.mailbox().life.get() {
-            Life::Starting => {
-                let (go_on, _) = go_on_hook::<A, _>(A::started);
-                let poll = go_on(cell, cx);
-                after_handler::<A>(cell, poll, activation)
-            }
-            Life::Restarting if SUPERVISION => {
-                let (go_on, _) = go_on_hook::<A, _>(A::restarting);
-                match go_on(cell, cx) {
-                    Poll::Ready(()) => Flow::Again,
-                    Poll::Pending => wait::<A>(cell, activation),
-                }
-            }
-            Life::Hook => {
-                let (go_on, _) = go_on_hook::<A, _>(A::stopped);
-                match go_on(cell, cx) {
-                    Poll::Ready(()) => Flow::Again,
-                    Poll::Pending => wait::<A>(cell, activation),
-                }
-            }
-            _ => {
-                let (go_on, _) = go_on_handle::<A, _>(A::handle);
-                let poll = go_on(cell, cx);
-                after_handler::<A>(cell, poll, activation)
-            }
-        }
-    }
+    unsafe { after_handler(cell, (cell.vtable().poll)(cell), activation) }
 }
 
 /// # Safety
 /// As [`run`].
-unsafe fn after_handler<A: Actor>(
+unsafe fn after_handler(
     cell: CellPtr,
     poll: Poll<Result<(), Failure>>,
     activation: &mut Activation<'_>,
@@ -696,7 +589,7 @@ unsafe fn after_handler<A: Actor>(
                 fail(cell, error);
                 Flow::Over(Outcome::Failed)
             }
-            Poll::Pending => wait::<A>(cell, activation),
+            Poll::Pending => wait(cell, activation),
         }
     }
 }
@@ -705,9 +598,9 @@ unsafe fn after_handler<A: Actor>(
 ///
 /// # Safety
 /// As [`run`].
-unsafe fn wait<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
+unsafe fn wait(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
     // SAFETY: the ticket is held; after `Parked` nothing is touched.
-    unsafe { pause::<A>(cell) };
+    unsafe { pause(cell) };
     activation.lane.leaving();
     match mailbox::park(cell) {
         Park::Parked => Flow::Over(Outcome::Suspended),
@@ -725,7 +618,7 @@ unsafe fn wait<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> Flow
 /// # Safety
 /// As [`run`].
 #[cold]
-unsafe fn rest<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
+unsafe fn rest(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
     // An actor that its parent holds waits for the parent.
     let why = cell
         .extra_if_any()
@@ -733,7 +626,7 @@ unsafe fn rest<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> Flow
         .unwrap_or((SuspendReason::AwaitExternal, ResumeCondition::Explicit));
     activation.lane.held.set(why);
     // SAFETY: the ticket is held.
-    match unsafe { wait::<A>(cell, activation) } {
+    match unsafe { wait(cell, activation) } {
         Flow::Over(Outcome::Suspended) => Flow::Over(Outcome::Held),
         flow => flow,
     }
@@ -744,30 +637,11 @@ unsafe fn rest<A: Actor>(cell: CellPtr, activation: &mut Activation<'_>) -> Flow
 ///
 /// # Safety
 /// As [`run`].
-unsafe fn room_back<A: Actor>(cell: CellPtr) {
+unsafe fn room_back(cell: CellPtr) {
     if cell.has_tail() {
         // SAFETY: the ticket is held.
-        unsafe { mailbox::give_room_back::<A::Msg>(cell) };
+        unsafe { mailbox::give_room_back(cell) };
     }
-}
-
-/// Drops the live future, whichever it is.
-///
-/// # Safety
-/// As [`run`]; the slot holds a live future.
-pub(crate) unsafe fn drop_future<A: Actor>(cell: CellPtr) {
-    let (_, handle) = go_on_handle::<A, _>(A::handle);
-    let (_, started) = go_on_hook::<A, _>(A::started);
-    let (_, stopped) = go_on_hook::<A, _>(A::stopped);
-    let (_, restarting) = go_on_hook::<A, _>(A::restarting);
-    let drop = match cell.mailbox().life.get() {
-        Life::Starting => started,
-        Life::Restarting if SUPERVISION => restarting,
-        Life::Hook => stopped,
-        _ => handle,
-    };
-    // SAFETY: the life says which future it is.
-    unsafe { drop(cell.slot()) };
 }
 
 /// Reads orders and system messages.

@@ -32,6 +32,7 @@
 mod annex;
 mod bounded;
 mod control;
+mod kind;
 mod mark;
 mod options;
 mod order;
@@ -41,9 +42,11 @@ mod ring;
 mod system;
 mod waiting;
 
-use self::annex::Annex;
+use self::annex::{Annex, Lanes};
 use self::bounded::Here;
 pub(crate) use self::bounded::{Room, Stock, Tail};
+pub(crate) use self::kind::{BY_TABLE, ByTable, InSlot, Kind, Known, Typed};
+use self::kind::{Lent, Own, Parcel};
 pub(crate) use self::mark::{Mark, Spot};
 pub(crate) use self::options::CellOptions;
 pub use self::options::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
@@ -54,13 +57,14 @@ pub(crate) use self::system::{
 pub(crate) use self::waiting::{Gate, Waiter, Waiting};
 
 use crate::cell::CellPtr;
+use crate::dead_letter::DeadLetterReason;
 use crate::invoker::Ending;
 use crate::pool;
 use crate::state::{Claim, Link, Park, Pushed, Release, Rest, Task, Word};
 use crate::sync;
 use core::alloc::Layout;
 use core::cell::Cell;
-use core::mem::MaybeUninit;
+use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::NonNull;
 use core::task::Waker;
 
@@ -124,6 +128,17 @@ pub(crate) enum Push<M> {
     Full(M),
     /// Admission has ended.
     Closed(M),
+}
+
+impl<M> Push<M> {
+    #[inline(always)]
+    fn map<N>(self, map: impl FnOnce(M) -> N) -> Push<N> {
+        match self {
+            Self::Accepted => Push::Accepted,
+            Self::Full(message) => Push::Full(map(message)),
+            Self::Closed(message) => Push::Closed(map(message)),
+        }
+    }
 }
 
 /// What to do where there is no room.
@@ -351,15 +366,16 @@ impl QueueMailbox {
 /// Where the first message of an idle cell goes.
 ///
 /// # Safety
-/// `cell` is live and its message type is `M`.
+/// `cell` is live, and its messages are of this kind.
 #[inline(always)]
-unsafe fn first_slot<M>(cell: CellPtr) -> *mut M {
-    let small = size_of::<M>() <= size_of::<Chain>() && align_of::<M>() <= align_of::<Chain>();
+unsafe fn first_slot(cell: CellPtr, kind: &Kind) -> *mut () {
+    let message = kind.message;
+    let small = message.size() <= size_of::<Chain>() && message.align() <= align_of::<Chain>();
     if small && !cell.is_owned() {
         cell.chain_slot()
     } else {
         // SAFETY: as the caller promises.
-        unsafe { cell.message_slot() }
+        unsafe { cell.message_slot(message.align()) }
     }
 }
 
@@ -369,16 +385,44 @@ unsafe fn first_slot<M>(cell: CellPtr) -> *mut M {
 /// `cell` is live and its message type is `M`.
 #[inline(always)]
 pub(crate) unsafe fn push<M: 'static>(cell: CellPtr, message: M, overflow: Overflow) -> Push<M> {
+    if BY_TABLE {
+        let message = ManuallyDrop::new(message);
+        let lent = Lent(&raw const message as *const ());
+        // SAFETY: as the caller promises; an accepted message is not used any more.
+        unsafe { push_lent(cell, lent, overflow) }.map(|_| ManuallyDrop::into_inner(message))
+    } else {
+        // SAFETY: as the caller promises.
+        unsafe { push_parcel(cell, Kind::of::<M>(), Own(message), overflow) }.map(|own| own.0)
+    }
+}
+
+/// # Safety
+/// As [`push`]; the message is one of the cell's.
+#[inline(never)]
+unsafe fn push_lent(cell: CellPtr, message: Lent, overflow: Overflow) -> Push<Lent> {
+    // SAFETY: as the caller promises.
+    unsafe { push_parcel(cell, cell.kind(), message, overflow) }
+}
+
+/// # Safety
+/// As [`push`]; the message is one of the cell's, which are of this kind.
+#[inline(always)]
+unsafe fn push_parcel<P: Parcel>(
+    cell: CellPtr,
+    kind: &'static Kind,
+    message: P,
+    overflow: Overflow,
+) -> Push<P> {
     // SAFETY: as the caller promises.
     unsafe {
         if cell.options().is_plain() {
-            push_shared(cell, message)
+            push_shared(cell, kind, message)
         } else if cell.has_tail() {
-            push_bounded(cell, message, overflow)
+            push_bounded(cell, kind, message, overflow)
         } else if cell.is_consumed_here() {
-            push_here(cell, message)
+            push_here(cell, kind, message)
         } else {
-            push_node(cell, message)
+            push_node(cell, kind, message)
         }
     }
 }
@@ -386,21 +430,21 @@ pub(crate) unsafe fn push<M: 'static>(cell: CellPtr, message: M, overflow: Overf
 /// The cell may be anybody's: claim it if it is idle, else queue a node.
 ///
 /// # Safety
-/// As [`push`]; the cell has no tail and is not owned.
+/// As [`push_parcel`]; the cell has no tail and is not owned.
 #[inline(always)]
-unsafe fn push_shared<M>(cell: CellPtr, message: M) -> Push<M> {
+unsafe fn push_shared<P: Parcel>(cell: CellPtr, kind: &'static Kind, message: P) -> Push<P> {
     let mailbox = cell.mailbox();
     match mailbox.word.claim() {
         Claim::Claimed => {
             // SAFETY: the cell was idle, so slot and chain are empty and, until the cell is
             // scheduled, ours.
-            unsafe { first_slot::<M>(cell).write(message) };
+            unsafe { message.put(kind, first_slot(cell, kind)) };
             mailbox.first.set(true);
             cell.schedule();
             Push::Accepted
         }
         // SAFETY: as the caller promises.
-        Claim::Busy => unsafe { push_node(cell, message) },
+        Claim::Busy => unsafe { push_node(cell, kind, message) },
         Claim::Closed => Push::Closed(message),
     }
 }
@@ -408,40 +452,67 @@ unsafe fn push_shared<M>(cell: CellPtr, message: M) -> Push<M> {
 /// This thread owns the cell: no exchange, no other thread's line.
 ///
 /// # Safety
-/// As [`push`]; the caller is the consumer.
+/// As [`push_parcel`]; the caller is the consumer.
 #[inline(always)]
-unsafe fn push_here<M>(cell: CellPtr, message: M) -> Push<M> {
+unsafe fn push_here<P: Parcel>(cell: CellPtr, kind: &'static Kind, message: P) -> Push<P> {
     let mailbox = cell.mailbox();
     if mailbox.word.is_closed() {
         return Push::Closed(message);
     }
     if mailbox.rest.get() == Rest::Idle && !mailbox.word.has_nodes() {
         // SAFETY: the cell is idle, so the slot is empty, and it is ours.
-        unsafe { first_slot::<M>(cell).write(message) };
+        unsafe { message.put(kind, first_slot(cell, kind)) };
         mailbox.first.set(true);
         mailbox.rest.set(Rest::Active);
         cell.schedule();
     } else {
         // SAFETY: the caller is the consumer; the node is ours.
-        unsafe { append_here(cell, Node::make(message).cast()) };
+        unsafe {
+            let node = fresh_node(kind);
+            message.put(kind, message_in(node, kind));
+            append_here(cell, node);
+        }
     }
     Push::Accepted
 }
 
 /// # Safety
-/// As [`push`]; the cell has no tail.
+/// As [`push_parcel`]; the cell has no tail.
 #[inline(always)]
-unsafe fn push_node<M>(cell: CellPtr, message: M) -> Push<M> {
-    let node = Node::make(message);
-    // SAFETY: the node is ours until it is queued.
-    if unsafe { push_link(cell, node.cast()) } {
-        return Push::Accepted;
+unsafe fn push_node<P: Parcel>(cell: CellPtr, kind: &'static Kind, message: P) -> Push<P> {
+    let node = fresh_node(kind);
+    // SAFETY: the node is ours until it is queued, and still is if it is refused.
+    unsafe {
+        let sent = message.put(kind, message_in(node, kind));
+        if push_link(cell, node) {
+            Push::Accepted
+        } else {
+            Push::Closed(take_back(kind, node, sent))
+        }
     }
-    // SAFETY: refused, so the node is still ours, with its message.
-    let message = unsafe { Node::open(node) };
-    // SAFETY: opened above.
-    unsafe { Node::recycle(node) };
-    Push::Closed(message)
+}
+
+/// The message of a node that was refused.
+///
+/// # Safety
+/// The node is the caller's, from the pool, with this message.
+#[cold]
+unsafe fn take_back<P: Parcel>(kind: &Kind, node: NonNull<Link>, sent: P::Sent) -> P {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let message = P::back(sent, message_in(node, kind));
+        pool::give(node.cast(), kind.node);
+        message
+    }
+}
+
+/// A node from the pool, without a message.
+#[inline(always)]
+fn fresh_node(kind: &Kind) -> NonNull<Link> {
+    let node = pool::take(kind.node).cast::<Link>();
+    // SAFETY: fresh memory of this layout, which begins with the link.
+    unsafe { node.write(Link::new()) };
+    node
 }
 
 /// Queues a node in the word and sees to it that the cell runs. False if admission has ended.
@@ -505,12 +576,17 @@ unsafe fn absorb(mailbox: &QueueMailbox) -> bool {
 }
 
 /// # Safety
-/// `cell` is live, has a tail, and its message type is `M`.
-#[inline]
-unsafe fn push_bounded<M: 'static>(cell: CellPtr, message: M, overflow: Overflow) -> Push<M> {
+/// As [`push_parcel`]; the cell has a tail.
+#[inline(never)]
+unsafe fn push_bounded<P: Parcel>(
+    cell: CellPtr,
+    kind: &'static Kind,
+    message: P,
+    overflow: Overflow,
+) -> Push<P> {
     let mailbox = cell.mailbox();
     // SAFETY: as the caller promises.
-    let tail = unsafe { cell.bounded_tail::<M>() };
+    let tail = unsafe { cell.tail_of(kind) };
     let here = cell.is_consumed_here();
     let consumer = here.then(|| match mailbox.rest.get() {
         Rest::Awaiting => Here::Awaits,
@@ -520,26 +596,26 @@ unsafe fn push_bounded<M: 'static>(cell: CellPtr, message: M, overflow: Overflow
         return Push::Closed(message);
     }
     // SAFETY: given only if this thread is the consumer.
-    let Some(node) = (unsafe { tail.reserve(consumer) }) else {
+    let Some(link) = (unsafe { tail.reserve(consumer) }) else {
         // SAFETY: as the caller promises.
         return unsafe { push_full(cell, tail, message, overflow) };
     };
-    // SAFETY: the reserved node is ours.
-    unsafe { (&raw mut (*node.as_ptr()).message).write(MaybeUninit::new(message)) };
-    let link = node.cast::<Link>();
-    if here {
-        // SAFETY: this thread is the consumer.
-        unsafe { append_here(cell, link) };
-        return Push::Accepted;
+    // SAFETY: the reserved node is ours until it is queued; appended by the consumer only.
+    unsafe {
+        let place = message_in(link, kind);
+        let sent = message.put(kind, place);
+        if here {
+            append_here(cell, link);
+            return Push::Accepted;
+        }
+        if push_link(cell, link) {
+            return Push::Accepted;
+        }
+        // Refused, so the node is still ours, with its message.
+        let message = P::back(sent, place);
+        tail.cancel(link);
+        Push::Closed(message)
     }
-    // SAFETY: the node is ours until it is queued.
-    if unsafe { push_link(cell, link) } {
-        return Push::Accepted;
-    }
-    // SAFETY: refused, so the node is still ours, with its message.
-    let message = unsafe { Node::open(node) };
-    tail.cancel(node);
-    Push::Closed(message)
 }
 
 /// No slot is free.
@@ -547,21 +623,22 @@ unsafe fn push_bounded<M: 'static>(cell: CellPtr, message: M, overflow: Overflow
 /// # Safety
 /// As [`push_bounded`].
 #[cold]
-unsafe fn push_full<M: 'static>(
+unsafe fn push_full<P: Parcel>(
     cell: CellPtr,
-    tail: Tail<M>,
-    message: M,
+    tail: Tail,
+    message: P,
     overflow: Overflow,
-) -> Push<M> {
-    if let Some(annex) = tail.annex() {
+) -> Push<P> {
+    if tail.lanes().is_some() {
         // SAFETY: as the caller promises.
-        return unsafe { annex.push(cell, message, overflow) };
+        return unsafe { message.push_aside(cell, tail, overflow) };
     }
     // The last room may have gone to a message that was queued before the end.
     if cell.mailbox().word.is_closed() {
         Push::Closed(message)
     } else if overflow == Overflow::Apply && tail.drops_newest() {
-        annex::drop_newcomer(cell, message);
+        // SAFETY: as the caller promises.
+        unsafe { message.drop_newest(cell) };
         Push::Accepted
     } else {
         Push::Full(message)
@@ -680,37 +757,37 @@ impl<M> Drop for Batch<M> {
 /// What was taken from the word stays here, not in the cell, whose first line belongs to the senders
 /// meanwhile. Dropped, also by a panic, it puts back what is left. An owned cell's chain stays where
 /// it is: the same thread appends to it.
-pub(crate) struct Drain<M> {
+pub(crate) struct Drain<K> {
     cell: CellPtr,
     options: CellOptions,
     taken: Chain,
-    _message: core::marker::PhantomData<fn() -> M>,
+    _known: core::marker::PhantomData<K>,
 }
 
-impl<M> Drain<M> {
+impl<K: Known> Drain<K> {
     /// # Safety
-    /// The caller holds the ticket of `cell`, whose message type is `M`, until the value is dropped
-    /// or has nothing more to give.
+    /// The caller holds the ticket of `cell`, whose messages are known so, until the value is dropped
+    /// or has nothing more to give. Of messages known by the table, one is out at a time.
     #[inline(always)]
     pub(crate) unsafe fn new(cell: CellPtr) -> Self {
         Self {
             cell,
             options: cell.options(),
             taken: Chain::EMPTY,
-            _message: core::marker::PhantomData,
+            _known: core::marker::PhantomData,
         }
     }
 
     /// The first message of a cell that was idle, if there is one. To be asked once, first.
     #[inline(always)]
-    pub(crate) fn first(&mut self) -> Option<M> {
+    pub(crate) fn first(&mut self) -> Option<K::Message> {
         let mailbox = self.cell.mailbox();
         if !mailbox.first.get() {
             return None;
         }
         mailbox.first.set(false);
         // SAFETY: the flag said that the message is there, and the runner owns the place.
-        let message = unsafe { first_slot::<M>(self.cell).read() };
+        let message = unsafe { K::take(self.cell, first_slot(self.cell, K::kind(self.cell))) };
         // It may have lain where the chain is, so there is no chain that could be read or replaced.
         if !self.options.is_owned() {
             // SAFETY: the runner owns the place.
@@ -721,7 +798,7 @@ impl<M> Drain<M> {
 
     /// The next message. `None` means that nothing was queued a moment ago: [`leave`] decides.
     #[inline(always)]
-    pub(crate) fn next(&mut self) -> Option<M> {
+    pub(crate) fn next(&mut self) -> Option<K::Message> {
         self.next_with_spot().map(|(message, _)| message)
     }
 
@@ -747,28 +824,33 @@ impl<M> Drain<M> {
 
     /// As [`next`](Self::next), with the place that the message had in the queue.
     #[inline(always)]
-    pub(crate) fn next_with_spot(&mut self) -> Option<(M, Spot)> {
+    pub(crate) fn next_with_spot(&mut self) -> Option<(K::Message, Spot)> {
         if !self.has_next() {
             return None;
         }
         // SAFETY: the taken nodes are the consumer's.
-        let node = unsafe { self.taken.pop() }?.cast::<Node<M>>();
+        let node = unsafe { self.taken.pop() }?;
+        let kind = K::kind(self.cell);
         // SAFETY: a queued node holds a message.
-        let message = unsafe { Node::open(node) };
+        let message = unsafe { K::take(self.cell, message_in(node, kind)) };
         if self.options.has_tail() {
             // SAFETY: the runner is the consumer, the node came from this tail.
-            unsafe { free_bounded(self.cell, node, self.taken.first.is_null()) };
+            unsafe { free_bounded::<K>(self.cell, node, self.taken.first.is_null()) };
         } else {
-            // SAFETY: a node of an unbounded lane was made by `Node::make`, and is opened.
-            unsafe { Node::recycle(node) };
+            // SAFETY: a node of an unbounded lane came from the pool, and its message has been moved out.
+            unsafe { pool::give(node.cast(), kind.node) };
         }
         Some((message, Spot::Node(node.as_ptr().cast_const().cast())))
     }
 
     /// Puts a message back in front of the others. Not for a bounded lane.
-    pub(crate) fn put_back(&mut self, message: M) {
+    pub(crate) fn put_back(&mut self, message: K::Message) {
         debug_assert!(!self.options.has_tail());
-        let node = Node::make(message).cast::<Link>().as_ptr();
+        let kind = K::kind(self.cell);
+        let node = fresh_node(kind);
+        // SAFETY: the node is ours.
+        unsafe { K::put(message, message_in(node, kind)) };
+        let node = node.as_ptr();
         // SAFETY: the node is fresh, and the taken chain is the consumer's.
         unsafe { Link::set_next(node, self.taken.first) };
         if self.taken.first.is_null() {
@@ -809,7 +891,7 @@ impl<M> Drain<M> {
     }
 }
 
-impl<M> Drop for Drain<M> {
+impl<K> Drop for Drain<K> {
     #[inline]
     fn drop(&mut self) {
         if self.taken.first.is_null() {
@@ -827,46 +909,55 @@ impl<M> Drop for Drain<M> {
     }
 }
 
+/// Where the message lies in a node.
+///
 /// # Safety
-/// The caller is the consumer of `cell`, whose message type is `M`; `node` is an opened node of
+/// The node is for messages of this kind.
+#[inline(always)]
+unsafe fn message_in(node: NonNull<Link>, kind: &Kind) -> *mut () {
+    // SAFETY: inside the node.
+    unsafe { node.byte_add(kind.in_node).cast().as_ptr() }
+}
+
+/// # Safety
+/// The caller is the consumer of `cell`, whose messages are known so; `node` is an opened node of
 /// its tail.
 #[inline]
-unsafe fn free_bounded<M>(cell: CellPtr, node: NonNull<Node<M>>, drained: bool) {
+unsafe fn free_bounded<K: Known>(cell: CellPtr, node: NonNull<Link>, drained: bool) {
     // SAFETY: as the caller promises.
-    let tail = unsafe { cell.bounded_tail::<M>() };
-    // SAFETY: as the caller promises.
-    if unsafe { tail.free(node) } || drained {
-        // SAFETY: as the caller promises.
-        unsafe { give_back::<M>(cell) };
+    unsafe {
+        if cell.tail_of(K::kind(cell)).free(node) || drained {
+            give_back::<K>(cell);
+        }
     }
 }
 
 /// Hands the room that was freed to the waiting senders, or to everybody. *Runner.*
 ///
 /// # Safety
-/// The caller is the consumer of `cell`, which is bounded, with message type `M`.
-pub(crate) unsafe fn give_back<M>(cell: CellPtr) {
+/// The caller is the consumer of `cell`, which is bounded, with messages that are known so.
+unsafe fn give_back<K: Known>(cell: CellPtr) {
     // SAFETY: as the caller promises.
-    let tail = unsafe { cell.bounded_tail::<M>() };
+    let tail = unsafe { cell.tail_of(K::kind(cell)) };
     let mailbox = cell.mailbox();
     if mailbox.word.is_closed() {
         // Room that appears now is for nobody: who still waits is told.
         tail.gate().refuse_waiting();
     }
     // SAFETY: the caller is the consumer, and the queued nodes are its own.
-    unsafe { tail.give_back(|node| append_here(cell, node.cast())) }
+    unsafe { tail.give_back(|node| append_here(cell, node)) }
 }
 
 /// Gives the ticket back, if there is nothing to do. *Runner.*
 ///
 /// # Safety
-/// The caller holds the ticket of `cell`, whose message type is `M`. After `Release::Idle` it must
+/// The caller holds the ticket of `cell`, whose messages are known so. After `Release::Idle` it must
 /// not touch the cell.
 #[inline(always)]
-pub(crate) unsafe fn leave<M>(cell: CellPtr) -> Release {
+pub(crate) unsafe fn leave<K: Known>(cell: CellPtr) -> Release {
     if cell.has_tail() {
         // SAFETY: as the caller promises.
-        unsafe { give_back::<M>(cell) };
+        unsafe { give_back::<K>(cell) };
         if !cell.mailbox().chain.get().first.is_null() {
             return Release::More;
         }
@@ -888,17 +979,26 @@ pub(crate) unsafe fn leave<M>(cell: CellPtr) -> Release {
 /// As [`leave`].
 #[cold]
 #[inline(never)]
-pub(crate) unsafe fn leave_rare<M: 'static>(cell: CellPtr) -> Release {
+pub(crate) unsafe fn leave_rare(cell: CellPtr) -> Release {
     // SAFETY: as the caller promises.
     unsafe {
-        match annex_of::<M>(cell) {
+        match lanes_of(cell) {
             Some(annex) => annex.leave(cell),
-            None => leave::<M>(cell),
+            None => leave::<ByTable>(cell),
         }
     }
 }
 
 /// The annex, if there is one. *Runner.* The cell outlives what is done with it.
+fn lanes_of<'a>(cell: CellPtr) -> Option<&'a dyn Lanes> {
+    if cell.mailbox().rare.get() & rare::ANNEX == 0 {
+        return None;
+    }
+    // SAFETY: a cell with an annex has a tail.
+    unsafe { cell.tail() }.lanes()
+}
+
+/// The same, by those who know the message type.
 ///
 /// # Safety
 /// The caller is the runner of `cell`, whose message type is `M`.
@@ -907,20 +1007,20 @@ pub(crate) unsafe fn annex_of<'a, M: 'static>(cell: CellPtr) -> Option<&'a Annex
         return None;
     }
     // SAFETY: a cell with an annex has a tail.
-    unsafe { cell.bounded_tail::<M>() }.annex()
+    unsafe { cell.tail().annex() }
 }
 
 /// As [`give_back`], for any cell with a tail.
 ///
 /// # Safety
-/// The caller is the runner of `cell`, which has a tail, and messages `M`.
+/// The caller is the runner of `cell`, which has a tail.
 #[inline(never)]
-pub(crate) unsafe fn give_room_back<M: 'static>(cell: CellPtr) {
+pub(crate) unsafe fn give_room_back(cell: CellPtr) {
     // SAFETY: as the caller promises.
     unsafe {
-        match annex_of::<M>(cell) {
+        match lanes_of(cell) {
             Some(annex) => annex.give_back(cell),
-            None => give_back::<M>(cell),
+            None => give_back::<ByTable>(cell),
         }
     }
 }
@@ -928,15 +1028,15 @@ pub(crate) unsafe fn give_room_back<M: 'static>(cell: CellPtr) {
 /// Changes the bound. *Runner.*
 ///
 /// # Safety
-/// The caller is the runner of `cell`, which has a tail, and messages `M`.
-pub(crate) unsafe fn resize<M: 'static>(cell: CellPtr, capacity: usize) {
+/// The caller is the runner of `cell`, which has a tail.
+pub(crate) unsafe fn resize(cell: CellPtr, capacity: usize) {
     // SAFETY: as the caller promises.
     unsafe {
-        match annex_of::<M>(cell) {
+        match lanes_of(cell) {
             Some(annex) => annex.resize(capacity),
-            None => cell.bounded_tail::<M>().resize(capacity),
+            None => cell.tail().resize(capacity),
         }
-        give_room_back::<M>(cell);
+        give_room_back(cell);
     }
 }
 
@@ -975,20 +1075,19 @@ pub(crate) fn answer(cell: CellPtr) -> bool {
     pending
 }
 
-/// Ends admission for good and moves every queued message out, in order. *Runner.*
+/// Ends admission for good; every queued message becomes a dead letter, in order. *Runner.*
 ///
 /// # Safety
-/// The caller holds the ticket of `cell`, whose message type is `M`.
-pub(crate) unsafe fn close<M: 'static>(cell: CellPtr, mut each: impl FnMut(M)) {
-    // SAFETY: as the caller promises.
-    if let Some(annex) = unsafe { annex_of::<M>(cell) } {
+/// The caller holds the ticket of `cell`, and its slot is empty.
+pub(crate) unsafe fn close(cell: CellPtr) {
+    if let Some(annex) = lanes_of(cell) {
         // SAFETY: as the caller promises.
-        return unsafe { annex.close(cell, each) };
+        return unsafe { annex.close(cell) };
     }
-    // SAFETY: as the caller promises.
-    let mut drain = unsafe { Drain::<M>::new(cell) };
+    // SAFETY: as the caller promises; each message is gone before the next one is taken.
+    let mut drain = unsafe { Drain::<ByTable>::new(cell) };
     if let Some(message) = drain.first() {
-        each(message);
+        message.lose(DeadLetterReason::Stopped);
     }
     let newest = cell.mailbox().word.finish();
     if !newest.is_null() {
@@ -998,11 +1097,11 @@ pub(crate) unsafe fn close<M: 'static>(cell: CellPtr, mut each: impl FnMut(M)) {
         cell.mailbox().chain.set(chain);
     }
     while let Some(message) = drain.next() {
-        each(message);
+        message.lose(DeadLetterReason::Stopped);
     }
     if cell.has_tail() {
         // SAFETY: as the caller promises.
-        unsafe { cell.bounded_tail::<M>() }.gate().refuse_waiting();
+        unsafe { cell.tail() }.gate().refuse_waiting();
     }
 }
 

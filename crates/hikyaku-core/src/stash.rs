@@ -17,9 +17,12 @@
 #[cfg(feature = "flow")]
 use crate::actor::{Actor, Context};
 use crate::cell::CellPtr;
+use crate::dead_letter::DeadLetterReason;
+use crate::flow::FLOW;
 use crate::mailbox::rare;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use core::any::Any;
 use core::fmt;
 
 /// How many messages an actor may stash, unless chosen otherwise.
@@ -66,6 +69,7 @@ impl<M: Send + 'static> Stash<M> {
                 replay: VecDeque::new(),
             })
         });
+        let stash: &mut dyn Any = &mut **stash;
         stash.downcast_mut().expect("made for the cell's messages")
     }
 
@@ -76,7 +80,7 @@ impl<M: Send + 'static> Stash<M> {
     #[allow(clippy::mut_from_ref, reason = "the box is apart from the header")]
     unsafe fn known(cell: &CellPtr) -> Option<&mut Self> {
         // SAFETY: as the caller promises.
-        let stash = unsafe { cell.known_extra() }?.stash.as_mut()?;
+        let stash: &mut dyn Any = &mut **unsafe { cell.known_extra() }?.stash.as_mut()?;
         stash.downcast_mut()
     }
 
@@ -98,16 +102,6 @@ impl<M: Send + 'static> Stash<M> {
         unsafe { Self::known(&cell) }?.replay.pop_front()
     }
 
-    /// Is there a message that has to be handled?
-    ///
-    /// # Safety
-    /// The ticket is held.
-    pub(crate) unsafe fn has_next(cell: CellPtr) -> bool {
-        // SAFETY: as the caller promises.
-        let stash = unsafe { Self::known(&cell) };
-        stash.is_some_and(|stash| stash.held.is_some() || !stash.replay.is_empty())
-    }
-
     /// Puts a message back that was taken to be handled: it is the next one again.
     ///
     /// # Safety
@@ -119,31 +113,50 @@ impl<M: Send + 'static> Stash<M> {
         *held = Some(message);
         cell.mailbox().note(rare::EXTRA);
     }
+}
 
-    /// Takes all there is, oldest first.
-    ///
-    /// # Safety
-    /// The ticket is held.
-    pub(crate) unsafe fn empty(cell: CellPtr, mut each: impl FnMut(M)) {
-        // SAFETY: as the caller promises.
-        let stash = unsafe { cell.known_extra() }.and_then(|extra| extra.stash.take());
-        let Some(stash) = stash.and_then(|stash| stash.downcast::<Self>().ok()) else {
-            return;
-        };
+/// A stash, by those who do not know its messages.
+pub(crate) trait Shelf: Any {
+    /// Is there a message that has to be handled?
+    fn has_next(&self) -> bool;
+
+    /// All that is there becomes dead letters, oldest first.
+    fn lose(self: Box<Self>, cell: CellPtr);
+}
+
+impl<M: 'static> Shelf for Stash<M> {
+    fn has_next(&self) -> bool {
+        self.held.is_some() || !self.replay.is_empty()
+    }
+
+    fn lose(self: Box<Self>, cell: CellPtr) {
         // What was unstashed is older.
-        stash
-            .held
-            .into_iter()
-            .chain(stash.replay)
-            .chain(stash.stashed)
-            .for_each(&mut each);
+        let stashed = self.held.into_iter().chain(self.replay);
+        for message in stashed.chain(self.stashed) {
+            cell.dead_letter(message, DeadLetterReason::Stopped);
+        }
+    }
+}
+
+/// What is stashed becomes dead letters.
+///
+/// # Safety
+/// The ticket is held.
+pub(crate) unsafe fn empty(cell: CellPtr) {
+    if !FLOW {
+        return;
+    }
+    // SAFETY: as the caller promises.
+    let stash = unsafe { cell.known_extra() }.and_then(|extra| extra.stash.take());
+    if let Some(stash) = stash {
+        stash.lose(cell);
     }
 }
 
 #[cfg(feature = "flow")]
 impl<A: Actor> Context<'_, A> {
     fn stash_if_any(&self) -> Option<&Stash<A::Msg>> {
-        let stash = self.cell.extra_if_any()?.stash.as_ref()?;
+        let stash: &dyn Any = &**self.cell.extra_if_any()?.stash.as_ref()?;
         stash.downcast_ref()
     }
 

@@ -370,6 +370,9 @@ pub(crate) use local::{here, running, set_here, set_running};
 /// Can a thread tell that it is a worker's? If not, `here` is nowhere on every thread.
 pub(crate) const KNOWS_HERE: bool = cfg!(any(loom, feature = "std"));
 
+/// Is the program to be small rather than fast?
+pub(crate) const SMALL: bool = cfg!(not(any(loom, feature = "std")));
+
 /// The thread's stock of recycled blocks; `None` where there are no threads, or where a checker
 /// wants to see every allocation.
 #[cfg(all(feature = "std", not(loom)))]

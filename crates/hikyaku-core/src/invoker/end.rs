@@ -11,15 +11,13 @@
 
 use super::fate::{forgive, write_to};
 use super::{Ending, drop_agenda};
-use crate::actor::Actor;
 use crate::cell::{CellPtr, Link};
 use crate::dead_letter::DeadLetterReason;
 use crate::failure::StopCause;
-use crate::flow::FLOW;
-use crate::mailbox::{self, Drain, KinLetter, Letter, Life, Marks};
+use crate::mailbox::{self, ByTable, Drain, KinLetter, Letter, Life, Marks};
 use crate::middleware::{self, MessageOutcome};
 use crate::pipe::broken_link;
-use crate::stash::Stash;
+use crate::stash;
 use crate::state::Orders;
 use crate::supervision::{SUPERVISION, Supervision};
 use crate::suspension;
@@ -106,9 +104,9 @@ pub(super) unsafe fn children_gone(cell: CellPtr) -> bool {
 ///
 /// # Safety
 /// As [`run`].
-pub(super) unsafe fn vacate_slot_for_hook<A: Actor>(cell: CellPtr) {
-    // SAFETY: the ticket is held.
-    let mut drain = unsafe { Drain::<A::Msg>::new(cell) };
+pub(super) unsafe fn vacate_slot_for_hook(cell: CellPtr) {
+    // SAFETY: the ticket is held, and no other message is out.
+    let mut drain = unsafe { Drain::<ByTable>::new(cell) };
     if let Some(message) = drain.first() {
         drain.put_back(message);
     }
@@ -119,17 +117,13 @@ pub(super) unsafe fn vacate_slot_for_hook<A: Actor>(cell: CellPtr) {
 ///
 /// # Safety
 /// As [`run`].
-pub(super) unsafe fn vacate_slot<A: Actor>(cell: CellPtr) {
-    // SAFETY: the ticket is held.
+pub(super) unsafe fn vacate_slot(cell: CellPtr) {
+    // SAFETY: the ticket is held, and no other message is out.
     unsafe {
         // What was stashed is older.
-        if FLOW {
-            Stash::<A::Msg>::empty(cell, |message| {
-                cell.dead_letter(message, DeadLetterReason::Stopped)
-            });
-        }
-        if let Some(message) = Drain::<A::Msg>::new(cell).first() {
-            cell.dead_letter(message, DeadLetterReason::Stopped);
+        stash::empty(cell);
+        if let Some(message) = Drain::<ByTable>::new(cell).first() {
+            message.lose(DeadLetterReason::Stopped);
         }
     }
 }
@@ -137,18 +131,12 @@ pub(super) unsafe fn vacate_slot<A: Actor>(cell: CellPtr) {
 /// Messages left in the queue become dead letters.
 ///
 /// # Safety
-/// As [`run`].
-pub(crate) unsafe fn close_mailbox<A: Actor>(cell: CellPtr) {
+/// As [`run`]; no future is live.
+pub(super) unsafe fn close_mailbox(cell: CellPtr) {
     // SAFETY: the ticket is held.
     unsafe {
-        if FLOW {
-            Stash::<A::Msg>::empty(cell, |message| {
-                cell.dead_letter(message, DeadLetterReason::Stopped)
-            });
-        }
-        mailbox::close::<A::Msg>(cell, |message| {
-            cell.dead_letter(message, DeadLetterReason::Stopped)
-        });
+        stash::empty(cell);
+        mailbox::close(cell);
     }
 }
 
@@ -168,7 +156,7 @@ pub(super) unsafe fn end(cell: CellPtr) {
             state.marks.set(Marks::VACANT);
             sync::quietly(|| (cell.vtable().drop_actor)(cell));
         }
-        (cell.vtable().close_mailbox)(cell);
+        close_mailbox(cell);
         sync::quietly(|| (cell.vtable().drop_factory)(cell));
         cell.release_spare();
         let home = cell.home();

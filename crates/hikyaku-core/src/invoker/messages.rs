@@ -11,15 +11,14 @@
 //!
 //! An actor that has nothing but a mailbox takes the short way: one flag says so.
 
-use super::{Activation, Flow, Outcome, after_handler, again, begin, drained, pause};
-use crate::actor::{Actor, Deadline};
+use super::reach::{Message, Reach};
+use super::{Activation, Flow, Outcome, after_handler, again, drained, pause};
+use crate::agenda::Diary;
 use crate::cell::CellPtr;
 use crate::flow::FLOW;
-use crate::mailbox::{self, Drain, rare};
+use crate::mailbox::{self, Drain, Known, rare};
 use crate::middleware::{self, Admission, MessageOutcome};
 use crate::stash::Stash;
-use core::mem::MaybeUninit;
-use core::ptr;
 use core::task::{self, Poll};
 use core::time::Duration;
 
@@ -28,14 +27,14 @@ use core::time::Duration;
 /// # Safety
 /// As [`run`]; the actor is there and no future is live.
 #[inline(always)]
-pub(super) unsafe fn messages<A: Actor>(
+pub(super) unsafe fn messages<R: Reach>(
     cell: CellPtr,
     activation: &mut Activation<'_>,
     cx: &mut task::Context<'_>,
 ) -> Flow {
     let state = cell.mailbox();
     // SAFETY: the ticket is held, and the drain is dropped or empty before it is given away.
-    let mut drain = unsafe { Drain::<A::Msg>::new(cell) };
+    let mut drain = unsafe { Drain::<R::Known>::new(cell) };
     let mut first = drain.first();
     loop {
         let msg = if state.rare.get() == 0 {
@@ -43,7 +42,7 @@ pub(super) unsafe fn messages<A: Actor>(
                 Some(message) => message,
                 None if !drain.has_next() => {
                     // SAFETY: the ticket is held.
-                    return unsafe { drained::<A>(cell, activation) };
+                    return unsafe { drained::<R::Known>(cell, activation) };
                 }
                 // After the look at the queue: whoever gave an order and sent a message then finds it heeded.
                 None if state.task.attention() && activation.is_ordered(cell) => {
@@ -55,29 +54,26 @@ pub(super) unsafe fn messages<A: Actor>(
                 },
             };
             // SAFETY: the ticket is held.
-            unsafe { in_time::<A>(cell, message) }
+            unsafe { in_time::<R>(cell, message) }
         } else {
             // SAFETY: the ticket is held.
-            match unsafe { next_of_all::<A>(cell, &mut first, &mut drain, activation) } {
+            match unsafe { next_of_all::<R>(cell, &mut first, &mut drain, activation) } {
                 Next::Message(message) => Some(message),
                 Next::Gone => None,
                 Next::Ordered => return ordered(activation),
                 // SAFETY: the ticket is held.
-                Next::Nothing => return unsafe { drained::<A>(cell, activation) },
+                Next::Nothing => return unsafe { drained::<R::Known>(cell, activation) },
             }
         };
         if let Some(msg) = msg {
             activation.handled += 1;
-            // SAFETY: the actor is there, and no future borrows it or the context.
-            let (actor, context) = unsafe { (&mut *cell.actor::<A>(), &mut *cell.context::<A>()) };
-            let handle = A::handle(actor, msg, context);
-            // SAFETY: the slot is empty: no future is live, and the first message was moved out.
-            match unsafe { begin(cell, handle, cx) } {
+            // SAFETY: the actor is there, no future is live, and the first message was moved out.
+            match unsafe { R::handle(cell, msg, cx) } {
                 Poll::Ready(Ok(())) => {}
                 poll => {
                     drop(drain);
                     // SAFETY: the ticket is held.
-                    return unsafe { after_handler::<A>(cell, poll, activation) };
+                    return unsafe { after_handler(cell, poll, activation) };
                 }
             }
         } else {
@@ -86,7 +82,7 @@ pub(super) unsafe fn messages<A: Actor>(
         if activation.is_spent() {
             drop(drain);
             // SAFETY: the ticket is held.
-            unsafe { pause::<A>(cell) };
+            unsafe { pause(cell) };
             return Flow::Over(Outcome::Yielded);
         }
     }
@@ -114,14 +110,10 @@ enum Next<M> {
 /// # Safety
 /// As [`messages`].
 #[inline(always)]
-unsafe fn in_time<A: Actor>(cell: CellPtr, message: A::Msg) -> Option<A::Msg> {
-    if let Some(Deadline(deadline)) = A::deadline(&message)
-        // SAFETY: the ticket is held.
-        && unsafe { is_late(cell, deadline) }
-    {
-        return None;
-    }
-    Some(message)
+unsafe fn in_time<R: Reach>(cell: CellPtr, message: Message<R>) -> Option<Message<R>> {
+    // SAFETY: the ticket is held.
+    let late = unsafe { R::is_late(cell, &message) };
+    (!late).then_some(message)
 }
 
 /// The next message of an actor that has more than a mailbox.
@@ -129,12 +121,12 @@ unsafe fn in_time<A: Actor>(cell: CellPtr, message: A::Msg) -> Option<A::Msg> {
 /// # Safety
 /// As [`messages`].
 #[cold]
-unsafe fn next_of_all<A: Actor>(
+unsafe fn next_of_all<R: Reach>(
     cell: CellPtr,
-    first: &mut Option<A::Msg>,
-    drain: &mut Drain<A::Msg>,
+    first: &mut Option<Message<R>>,
+    drain: &mut Drain<R::Known>,
     activation: &Activation<'_>,
-) -> Next<A::Msg> {
+) -> Next<Message<R>> {
     let state = cell.mailbox();
     let has_extra = FLOW && state.rare.get() & rare::EXTRA != 0;
     // SAFETY: the ticket is held.
@@ -149,8 +141,8 @@ unsafe fn next_of_all<A: Actor>(
             }
             return Next::Ordered;
         }
-        let next = match from_all::<A::Msg>(cell, first, drain) {
-            Next::Message(message) => in_time::<A>(cell, message),
+        let next = match from_all(cell, first, drain) {
+            Next::Message(message) => in_time::<R>(cell, message),
             next => return next,
         };
         match next {
@@ -168,11 +160,11 @@ unsafe fn next_of_all<A: Actor>(
 ///
 /// # Safety
 /// As [`messages`].
-unsafe fn from_all<M: Send + 'static>(
+unsafe fn from_all<K: Known>(
     cell: CellPtr,
-    first: &mut Option<M>,
-    drain: &mut Drain<M>,
-) -> Next<M> {
+    first: &mut Option<K::Message>,
+    drain: &mut Drain<K>,
+) -> Next<K::Message> {
     let state = cell.mailbox();
     let notes = state.rare.get();
     if notes & rare::DEADLINE != 0 {
@@ -185,7 +177,7 @@ unsafe fn from_all<M: Send + 'static>(
         diary.handled();
     }
     // SAFETY: the ticket is held.
-    let annex = unsafe { mailbox::annex_of::<M>(cell) };
+    let annex = unsafe { mailbox::annex_of::<K::Message>(cell) };
     if notes & (rare::DUE | rare::SIGNALS | rare::EXTRA) != 0
         && let Some(first) = first.take()
     {
@@ -198,16 +190,14 @@ unsafe fn from_all<M: Send + 'static>(
         && let Some(message) = unsafe { Stash::held(cell) }
     {
         // SAFETY: a message of the actor.
-        unsafe { meet(cell, &message) };
+        unsafe { meet::<K>(cell, &message) };
         return Next::Message(message);
     }
-    let mut out = MaybeUninit::<M>::uninit();
-    let place = out.as_mut_ptr().cast();
     if notes & rare::DUE != 0 {
-        // SAFETY: the ticket is held, and the agenda was made for the actor's messages.
-        if unsafe { cell.diary().is_some_and(|diary| diary.next(place)) } {
-            // SAFETY: just written.
-            return Next::Message(unsafe { out.assume_init() });
+        // SAFETY: the ticket is held, and the first message was put back.
+        let due = unsafe { from_diary::<K>(cell, |diary, place| diary.next(place)) };
+        if let Some(message) = due {
+            return Next::Message(message);
         }
         state.rare.set(state.rare.get() & !rare::DUE);
     }
@@ -219,7 +209,7 @@ unsafe fn from_all<M: Send + 'static>(
         && let Some(message) = unsafe { Stash::next(cell) }
     {
         // SAFETY: a message of the actor.
-        unsafe { meet(cell, &message) };
+        unsafe { meet::<K>(cell, &message) };
         return Next::Message(message);
     }
     if notes & rare::SIGNALS != 0 && control.is_none() {
@@ -228,13 +218,11 @@ unsafe fn from_all<M: Send + 'static>(
             // SAFETY: the ticket is held.
             Some(annex) => unsafe { annex.mark(cell) },
         };
-        // SAFETY: the ticket is held, and the agenda was made for the actor's messages.
-        if unsafe {
-            cell.diary()
-                .is_some_and(|diary| diary.next_signal(mark, place))
-        } {
-            // SAFETY: just written.
-            return Next::Message(unsafe { out.assume_init() });
+        // SAFETY: likewise.
+        let signal =
+            unsafe { from_diary::<K>(cell, |diary, place| diary.next_signal(mark, place)) };
+        if let Some(message) = signal {
+            return Next::Message(message);
         }
     }
     let message = match control.or_else(|| first.take()) {
@@ -252,19 +240,35 @@ unsafe fn from_all<M: Send + 'static>(
             Stash::hold(cell, message);
             return Next::Ordered;
         }
-        meet(cell, &message);
+        meet::<K>(cell, &message);
     }
     Next::Message(message)
+}
+
+/// What the agenda hands over.
+///
+/// # Safety
+/// As [`messages`]; no message of the cell is out.
+unsafe fn from_diary<K: Known>(
+    cell: CellPtr,
+    next: impl FnOnce(&mut dyn Diary, *mut ()) -> bool,
+) -> Option<K::Message> {
+    // SAFETY: the ticket is held, and the agenda was made for the actor's messages.
+    unsafe {
+        K::receive(cell, |place| {
+            cell.diary().is_some_and(|diary| next(diary, place))
+        })
+    }
 }
 
 /// The next message of those that have their turn one after the other.
 ///
 /// # Safety
 /// As [`messages`].
-unsafe fn from_queue<M: Send + 'static>(cell: CellPtr, drain: &mut Drain<M>) -> Next<M> {
+unsafe fn from_queue<K: Known>(cell: CellPtr, drain: &mut Drain<K>) -> Next<K::Message> {
     let state = cell.mailbox();
     // SAFETY: the ticket is held.
-    let next = match unsafe { mailbox::annex_of::<M>(cell) } {
+    let next = match unsafe { mailbox::annex_of::<K::Message>(cell) } {
         // Not for the agenda's sake: it has just had its turn.
         None if drain.has_next() && state.task.is_urgent() => return Next::Ordered,
         None => drain.next_with_spot(),
@@ -286,12 +290,12 @@ unsafe fn from_queue<M: Send + 'static>(cell: CellPtr, drain: &mut Drain<M>) -> 
 /// The agenda hears of a message that is about to be handled.
 ///
 /// # Safety
-/// The ticket is held, and the messages of the cell are `M`.
-unsafe fn meet<M>(cell: CellPtr, message: &M) {
+/// The ticket is held, and it is a message of the cell's, known so.
+unsafe fn meet<K: Known>(cell: CellPtr, message: &K::Message) {
     // SAFETY: as the caller promises.
     unsafe {
         if let Some(diary) = cell.diary() {
-            diary.meet(ptr::from_ref(message).cast());
+            diary.meet(K::place(message));
         }
     }
 }
@@ -300,7 +304,7 @@ unsafe fn meet<M>(cell: CellPtr, message: &M) {
 ///
 /// # Safety
 /// As [`messages`].
-unsafe fn is_late(cell: CellPtr, deadline: Duration) -> bool {
+pub(super) unsafe fn is_late(cell: CellPtr, deadline: Duration) -> bool {
     let shared = &cell.home().shared;
     let Some(time) = &shared.time else {
         return false;

@@ -38,10 +38,43 @@ pub(crate) struct Annex<M> {
     gauge: Option<Gauge>,
 }
 
+/// An annex, by those who do not know its messages.
+pub(crate) trait Lanes {
+    /// Where senders wait, if they do.
+    fn gate(&self) -> Option<&Gate>;
+
+    fn capacity(&self) -> Option<usize>;
+
+    fn most(&self) -> Option<usize>;
+
+    fn depth(&self) -> Option<usize>;
+
+    /// Hands room that was freed to those who wait, or to everybody.
+    ///
+    /// # Safety
+    /// The caller is the runner of `cell`, which has this annex.
+    unsafe fn give_back(&self, cell: CellPtr);
+
+    /// Changes the bound. To be followed by [`give_back`](Self::give_back).
+    fn resize(&self, capacity: usize);
+
+    /// As [`leave`](super::leave).
+    ///
+    /// # Safety
+    /// As [`give_back`](Self::give_back). After `Release::Idle` the caller must not touch the cell.
+    unsafe fn leave(&self, cell: CellPtr) -> Release;
+
+    /// As [`close`](super::close): control messages first, the others in the order of their priorities.
+    ///
+    /// # Safety
+    /// As [`give_back`](Self::give_back).
+    unsafe fn close(&self, cell: CellPtr);
+}
+
 /// The lane of user messages.
 enum User<M> {
     Unbounded,
-    Bounded(Permits<M>),
+    Bounded(Permits),
     Latest(Ring<M>),
 }
 
@@ -65,14 +98,6 @@ impl<M: 'static> Annex<M> {
         }))
     }
 
-    /// Where senders wait, if they do.
-    pub(crate) fn gate(&self) -> Option<&Gate<M>> {
-        match &self.user {
-            User::Bounded(permits) => Some(permits.gate()),
-            User::Unbounded | User::Latest(_) => None,
-        }
-    }
-
     /// Can a message that was refused be accepted a moment later, although nothing is to be waited for?
     pub(crate) fn is_full_for_a_moment(&self, message: &M) -> bool {
         matches!(self.user, User::Latest(_)) && !self.is_control(message)
@@ -82,26 +107,6 @@ impl<M: 'static> Annex<M> {
         self.control
             .as_ref()
             .is_some_and(|control| control.takes(message))
-    }
-
-    pub(crate) fn capacity(&self) -> Option<usize> {
-        match &self.user {
-            User::Unbounded => None,
-            User::Bounded(permits) => Some(permits.limit()),
-            User::Latest(ring) => Some(ring.limit()),
-        }
-    }
-
-    pub(crate) fn most(&self) -> Option<usize> {
-        match &self.user {
-            User::Unbounded => None,
-            User::Bounded(_) => Some(super::bounded::MAX_CAPACITY),
-            User::Latest(ring) => Some(ring.most()),
-        }
-    }
-
-    pub(crate) fn depth(&self) -> Option<usize> {
-        self.gauge.as_ref().map(Gauge::depth)
     }
 
     /// # Safety
@@ -148,7 +153,7 @@ impl<M: 'static> Annex<M> {
     /// As [`push`](Self::push).
     unsafe fn push_bounded(
         &self,
-        permits: &Permits<M>,
+        permits: &Permits,
         cell: CellPtr,
         message: M,
         overflow: Overflow,
@@ -362,28 +367,54 @@ impl<M: 'static> Annex<M> {
             }
         }
     }
+}
 
-    /// Hands room that was freed to those who wait, or to everybody.
-    ///
-    /// # Safety
-    /// As [`next_user`](Self::next_user).
-    pub(crate) unsafe fn give_back(&self, cell: CellPtr) {
+impl<M: 'static> Lanes for Annex<M> {
+    fn gate(&self) -> Option<&Gate> {
+        match &self.user {
+            User::Bounded(permits) => Some(permits.gate()),
+            User::Unbounded | User::Latest(_) => None,
+        }
+    }
+
+    fn capacity(&self) -> Option<usize> {
+        match &self.user {
+            User::Unbounded => None,
+            User::Bounded(permits) => Some(permits.limit()),
+            User::Latest(ring) => Some(ring.limit()),
+        }
+    }
+
+    fn most(&self) -> Option<usize> {
+        match &self.user {
+            User::Unbounded => None,
+            User::Bounded(_) => Some(super::bounded::MAX_CAPACITY),
+            User::Latest(ring) => Some(ring.most()),
+        }
+    }
+
+    fn depth(&self) -> Option<usize> {
+        self.gauge.as_ref().map(Gauge::depth)
+    }
+
+    unsafe fn give_back(&self, cell: CellPtr) {
         let User::Bounded(permits) = &self.user else {
             return;
         };
         if cell.mailbox().word.is_closed() {
             permits.gate().refuse_waiting();
         }
-        permits.give_back(|message| {
-            self.add();
-            // SAFETY: as the caller promises; the node is fresh.
-            unsafe { append_here(cell, Node::make(message).cast()) };
-        });
+        // SAFETY: as the caller promises; the node is fresh.
+        unsafe {
+            permits.give_back::<M>(|message| {
+                self.add();
+                append_here(cell, Node::make(message).cast());
+            });
+        }
         self.settle(cell);
     }
 
-    /// Changes the bound. To be followed by [`give_back`](Self::give_back).
-    pub(crate) fn resize(&self, capacity: usize) {
+    fn resize(&self, capacity: usize) {
         match &self.user {
             User::Unbounded => {}
             User::Bounded(permits) => permits.resize(capacity),
@@ -391,11 +422,7 @@ impl<M: 'static> Annex<M> {
         }
     }
 
-    /// As [`leave`](super::leave).
-    ///
-    /// # Safety
-    /// As [`next_user`](Self::next_user). After `Release::Idle` the caller must not touch the cell.
-    pub(super) unsafe fn leave(&self, cell: CellPtr) -> Release {
+    unsafe fn leave(&self, cell: CellPtr) -> Release {
         let mailbox = cell.mailbox();
         // First, so that going idle fails for what is announced after the look.
         mailbox.word.acknowledge();
@@ -417,11 +444,7 @@ impl<M: 'static> Annex<M> {
         mailbox.word.release()
     }
 
-    /// As [`close`](super::close): control messages first, the others in the order of their priorities.
-    ///
-    /// # Safety
-    /// As [`next_user`](Self::next_user).
-    pub(super) unsafe fn close(&self, cell: CellPtr, mut each: impl FnMut(M)) {
+    unsafe fn close(&self, cell: CellPtr) {
         if let Some(control) = &self.control {
             control.finish();
         }
@@ -437,11 +460,11 @@ impl<M: 'static> Annex<M> {
             mailbox.chain.set(chain);
         }
         while let Some(message) = self.next_control(cell) {
-            each(message);
+            cell.dead_letter(message, DeadLetterReason::Stopped);
         }
         // SAFETY: as the caller promises.
         while let Some((message, _)) = unsafe { self.next_user(cell) } {
-            each(message);
+            cell.dead_letter(message, DeadLetterReason::Stopped);
         }
         if let Some(gate) = self.gate() {
             gate.refuse_waiting();

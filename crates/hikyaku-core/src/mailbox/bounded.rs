@@ -17,17 +17,17 @@
 //!
 //! `free`, `link`: any thread. `freed`, `spare`, `owed`: the consumer. `limit`: written by the consumer.
 
-use super::MailboxOptions;
-use super::Node;
-use super::annex::Annex;
+use super::annex::{Annex, Lanes};
+use super::kind::Kind;
 use super::waiting::{FREE, Gate, HALF, NONE, WAITING};
-use crate::flow::{FLOW, IfFlow};
+use super::{MailboxOptions, Node};
+use crate::flow::IfFlow;
+use crate::pool;
 use crate::state::Link;
 use crate::sync::{self, AtomicUsize, Ordering};
 use alloc::boxed::Box;
 use core::alloc::Layout;
 use core::cell::Cell;
-use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use core::task::Waker;
 
@@ -37,22 +37,20 @@ const TURN: usize = 1 << HALF;
 pub(crate) const MAX_CAPACITY: usize = NONE;
 
 /// The tail of a bounded cell: a pointer into the cell's allocation, valid as long as the cell.
-pub(crate) struct Tail<M>(NonNull<Room<M>>);
-
-impl<M> Clone for Tail<M> {
-    fn clone(&self) -> Self {
-        *self
-    }
+///
+/// The hot paths bring the kind of their messages as a constant.
+#[derive(Clone, Copy)]
+pub(crate) struct Tail {
+    room: NonNull<Room>,
+    kind: &'static Kind,
 }
-
-impl<M> Copy for Tail<M> {}
 
 /// What stands at the start of the tail. `slots` slots follow it in memory.
 ///
 /// With an annex nothing is ever free here, so every sender comes to the annex.
 #[repr(C)]
-pub(crate) struct Room<M> {
-    gate: Gate<M>,
+pub(crate) struct Room {
+    gate: Gate,
     /// The bound.
     limit: AtomicUsize,
     freed: Cell<Freed>,
@@ -60,15 +58,16 @@ pub(crate) struct Room<M> {
     spare: Cell<Freed>,
     owed: Cell<usize>,
     drops_newest: bool,
-    annex: Option<IfFlow<Box<Annex<M>>>>,
+    /// Boxed twice, so that it takes one word here.
+    annex: Option<IfFlow<Box<Box<dyn Lanes>>>>,
 }
 
 /// What a room is made from.
-pub(crate) struct Stock<M> {
+pub(crate) struct Stock {
     pub(crate) limit: usize,
     pub(crate) slots: usize,
     pub(crate) drops_newest: bool,
-    pub(crate) annex: Option<IfFlow<Box<Annex<M>>>>,
+    pub(crate) annex: Option<IfFlow<Box<Box<dyn Lanes>>>>,
 }
 
 #[derive(Clone, Copy)]
@@ -85,7 +84,7 @@ const NOTHING: Freed = Freed {
 };
 
 #[repr(C)]
-struct Slot<M> {
+pub(super) struct Slot<M> {
     node: Node<M>,
     link: AtomicUsize,
 }
@@ -99,13 +98,19 @@ pub(crate) enum Here {
     Awaits,
 }
 
-impl<M: 'static> Stock<M> {
+impl Stock {
     /// `None` if there is no memory.
-    pub(crate) fn new(options: &MailboxOptions, name: Option<&str>, slots: usize) -> Option<Self> {
-        let annex = if FLOW && options.needs_annex() {
-            IfFlow::new(Annex::new(options, name)?)
-        } else {
-            None
+    pub(crate) fn new(
+        options: &MailboxOptions,
+        kind: &Kind,
+        name: Option<&str>,
+        slots: usize,
+    ) -> Option<Self> {
+        let annex = match &kind.annex {
+            Some(make) if options.needs_annex() => {
+                IfFlow::new(pool::try_box(make(options, name)?)?)
+            }
+            _ => None,
         };
         Some(Self {
             limit: options.capacity().unwrap_or(0),
@@ -120,22 +125,18 @@ impl<M: 'static> Stock<M> {
     }
 }
 
-impl<M> Room<M> {
+impl Room {
     /// The memory of a tail with its slots, if it can be addressed.
-    pub(crate) fn layout(slots: usize) -> Option<Layout> {
-        let slots = Layout::array::<Slot<M>>(slots).ok()?;
-        let (layout, offset) = Layout::new::<Self>().extend(slots).ok()?;
-        debug_assert_eq!(offset, Self::SLOTS);
-        Some(layout)
+    pub(crate) fn layout(kind: &Kind, slots: usize) -> Option<Layout> {
+        let size = kind.slot.checked_mul(slots)?.checked_add(kind.slots)?;
+        Layout::from_size_align(size, kind.node.align().max(align_of::<Self>())).ok()
     }
-
-    const SLOTS: usize = size_of::<Self>().next_multiple_of(align_of::<Slot<M>>());
 
     /// Makes a tail at `place`.
     ///
     /// # Safety
-    /// `place` is memory of `Room::layout(stock.slots)`.
-    pub(crate) unsafe fn write(place: *mut Self, stock: Stock<M>) {
+    /// `place` is memory of `Room::layout(kind, stock.slots)`.
+    pub(crate) unsafe fn write(place: NonNull<Self>, kind: &'static Kind, stock: Stock) {
         let Stock { limit, slots, .. } = stock;
         let used = limit.min(slots);
         let list = |first: usize, end: usize| Freed {
@@ -155,16 +156,12 @@ impl<M> Room<M> {
                 drops_newest: stock.drops_newest,
                 annex: stock.annex,
             });
-            let first = place.byte_add(Self::SLOTS).cast::<Slot<M>>();
+            let tail = Tail::new(place, kind);
             for index in 0..slots {
                 let is_last = index + 1 == used || index + 1 == slots;
-                first.add(index).write(Slot {
-                    node: Node {
-                        link: Link::new(),
-                        message: MaybeUninit::uninit(),
-                    },
-                    link: AtomicUsize::new(if is_last { NONE } else { index + 1 }),
-                });
+                let next = if is_last { NONE } else { index + 1 };
+                tail.slot(index).write(Link::new());
+                tail.link_at(index).write(AtomicUsize::new(next));
             }
         }
     }
@@ -183,30 +180,41 @@ impl<M> Room<M> {
     }
 }
 
-impl<M> Tail<M> {
+impl Tail {
     /// # Safety
-    /// `room` was made by [`Room::write`], may be used for all of its slots, and outlives `self`.
+    /// `room` was made by [`Room::write`] for messages of this kind, may be used for all of its slots, and outlives
+    /// `self`.
     #[inline(always)]
-    pub(crate) unsafe fn new(room: NonNull<Room<M>>) -> Self {
-        Self(room)
+    pub(crate) unsafe fn new(room: NonNull<Room>, kind: &'static Kind) -> Self {
+        Self { room, kind }
     }
 
     #[inline(always)]
-    fn room(&self) -> &Room<M> {
+    fn room(&self) -> &Room {
         // SAFETY: live, as `new` asks; the fields are changed through cells only.
-        unsafe { self.0.as_ref() }
+        unsafe { self.room.as_ref() }
     }
 
     /// Senders that wait, if the room is the tail's own.
-    pub(crate) fn gate<'a>(&self) -> &'a Gate<M> {
+    pub(crate) fn gate<'a>(&self) -> &'a Gate {
         // SAFETY: live, as `new` asks of whoever uses what it gives.
-        unsafe { &(*self.0.as_ptr()).gate }
+        unsafe { &(*self.room.as_ptr()).gate }
     }
 
     /// What the mailbox has besides a queue.
-    pub(crate) fn annex<'a>(&self) -> Option<&'a Annex<M>> {
+    pub(crate) fn lanes<'a>(&self) -> Option<&'a dyn Lanes> {
         // SAFETY: likewise; made with the tail, and never changed.
-        unsafe { (*self.0.as_ptr()).annex.as_ref() }.map(|annex| &***annex)
+        unsafe { (*self.room.as_ptr()).annex.as_ref() }.map(|annex| &****annex)
+    }
+
+    /// The same, by those who know the message type.
+    ///
+    /// # Safety
+    /// The messages are `M`.
+    pub(crate) unsafe fn annex<'a, M>(&self) -> Option<&'a Annex<M>> {
+        // SAFETY: the annex was made for the messages of the cell.
+        self.lanes()
+            .map(|lanes| unsafe { &*ptr::from_ref(lanes).cast() })
     }
 
     pub(crate) fn drops_newest(&self) -> bool {
@@ -228,33 +236,42 @@ impl<M> Tail<M> {
     /// # Safety
     /// `index` is below the number of slots.
     #[inline(always)]
-    unsafe fn slot(&self, index: usize) -> NonNull<Slot<M>> {
+    unsafe fn slot(&self, index: usize) -> NonNull<Link> {
         debug_assert!(index < self.room().slots);
-        // SAFETY: the slots follow the room in the same allocation (`layout`).
+        // SAFETY: the slots follow the room in the same allocation (`layout`). A slot begins with its node.
         unsafe {
-            self.0
-                .byte_add(Room::<M>::SLOTS)
-                .cast::<Slot<M>>()
-                .add(index)
+            self.room
+                .byte_add(self.kind.slots + index * self.kind.slot)
+                .cast()
         }
     }
 
-    fn link(&self, index: usize) -> &AtomicUsize {
-        // SAFETY: the callers pass numbers that came out of the lists.
-        unsafe { &(*self.slot(index).as_ptr()).link }
+    /// # Safety
+    /// As [`slot`](Self::slot).
+    #[inline(always)]
+    unsafe fn link_at(&self, index: usize) -> NonNull<AtomicUsize> {
+        // SAFETY: as the caller promises. The link is behind the node, whose size is a multiple of a pointer's.
+        unsafe { self.slot(index).byte_add(self.kind.node.size()).cast() }
     }
 
-    fn index_of(&self, node: NonNull<Node<M>>) -> usize {
-        let start = self.0.as_ptr().addr() + Room::<M>::SLOTS;
-        (node.as_ptr().addr() - start) / size_of::<Slot<M>>()
+    #[inline(always)]
+    fn link(&self, index: usize) -> &AtomicUsize {
+        // SAFETY: the callers pass numbers that came out of the lists.
+        unsafe { self.link_at(index).as_ref() }
+    }
+
+    #[inline(always)]
+    fn index_of(&self, node: NonNull<Link>) -> usize {
+        let start = self.room.addr().get() + self.kind.slots;
+        (node.addr().get() - start) / self.kind.slot
     }
 
     /// Takes a free slot; `None` if there is none, or if senders wait. *Any thread.*
     ///
     /// # Safety
     /// `here` is given only on the consumer's own thread.
-    #[inline]
-    pub(crate) unsafe fn reserve(&self, here: Option<Here>) -> Option<NonNull<Node<M>>> {
+    #[inline(always)]
+    pub(crate) unsafe fn reserve(&self, here: Option<Here>) -> Option<NonNull<Link>> {
         // Acquire: pairs with the Release of the exchange that put the slot there, so that the link
         // read below is the slot's present one; the exchange decides only that it still is the first.
         let mut free = self.room().gate.free.load(Ordering::Acquire);
@@ -280,7 +297,7 @@ impl<M> Tail<M> {
                 .compare_exchange_weak(free, new, Ordering::Acquire, Ordering::Acquire)
             {
                 // SAFETY: the number came out of the list.
-                Ok(_) => return Some(unsafe { self.slot(index) }.cast()),
+                Ok(_) => return Some(unsafe { self.slot(index) }),
                 Err(seen) => free = seen,
             }
         }
@@ -288,8 +305,8 @@ impl<M> Tail<M> {
 
     /// The consumer's own thread takes from its own list, which it fills with a batch when it is
     /// empty: one exchange for many messages. *Consumer.*
-    #[inline]
-    fn reserve_here(&self, here: Here) -> Option<NonNull<Node<M>>> {
+    #[inline(always)]
+    fn reserve_here(&self, here: Here) -> Option<NonNull<Link>> {
         let mut freed = self.room().freed.get();
         if freed.count == 0 {
             let most = match here {
@@ -304,10 +321,11 @@ impl<M> Tail<M> {
         freed.count -= 1;
         self.room().freed.set(freed);
         // SAFETY: the number came out of the list.
-        Some(unsafe { self.slot(index) }.cast())
+        Some(unsafe { self.slot(index) })
     }
 
     /// Moves some free slots to the consumer's own list. *Consumer.*
+    #[inline(always)]
     fn reserve_batch(&self, most: usize) -> Option<Freed> {
         // Acquire: as in `reserve`.
         let mut free = self.room().gate.free.load(Ordering::Acquire);
@@ -348,7 +366,7 @@ impl<M> Tail<M> {
 
     /// Puts back a slot whose message was refused because the mailbox is closed, whoever waits.
     /// *Any thread.*
-    pub(crate) fn cancel(&self, node: NonNull<Node<M>>) {
+    pub(crate) fn cancel(&self, node: NonNull<Link>) {
         let index = self.index_of(node);
         // Relaxed: only a first guess for the exchange.
         let mut free = self.room().gate.free.load(Ordering::Relaxed);
@@ -373,8 +391,8 @@ impl<M> Tail<M> {
     ///
     /// # Safety
     /// The caller is the consumer; `node` is an opened node of this tail.
-    #[inline]
-    pub(crate) unsafe fn free(&self, node: NonNull<Node<M>>) -> bool {
+    #[inline(always)]
+    pub(crate) unsafe fn free(&self, node: NonNull<Link>) -> bool {
         let index = self.index_of(node);
         let mut freed = self.room().freed.get();
         // Relaxed: the consumer's own list.
@@ -393,7 +411,8 @@ impl<M> Tail<M> {
     ///
     /// # Safety
     /// The caller is the consumer.
-    pub(crate) unsafe fn give_back(&self, mut queue: impl FnMut(NonNull<Node<M>>)) {
+    #[inline]
+    pub(crate) unsafe fn give_back(&self, mut queue: impl FnMut(NonNull<Link>)) {
         while !self.put_freed() {
             while let Some(waker) = self.admit(&mut queue) {
                 sync::wake(waker);
@@ -405,6 +424,7 @@ impl<M> Tail<M> {
     ///
     /// The bit is looked at in the exchange itself: a sender that began to wait while the slots were
     /// still the consumer's would never see them.
+    #[inline]
     fn put_freed(&self) -> bool {
         let freed = self.room().freed.get();
         if freed.count == 0 {
@@ -434,7 +454,7 @@ impl<M> Tail<M> {
     }
 
     /// Queues the message of the one who waits longest; `None` if nobody waits or no room is left.
-    fn admit(&self, queue: &mut impl FnMut(NonNull<Node<M>>)) -> Option<Waker> {
+    fn admit(&self, queue: &mut impl FnMut(NonNull<Link>)) -> Option<Waker> {
         loop {
             if self.room().freed.get().count == 0 {
                 return None;
@@ -443,17 +463,18 @@ impl<M> Tail<M> {
                 self.pay();
                 continue;
             }
-            let (message, waker) = self.room().gate.admit()?;
             let mut freed = self.room().freed.get();
             let index = freed.first;
+            // SAFETY: the slot is free and the consumer's, and has room for a message of its kind.
+            let (node, waker) = unsafe {
+                let node = self.slot(index);
+                let place = node.byte_add(self.kind.in_node).cast();
+                (node, self.room().gate.admit(self.kind, place.as_ptr())?)
+            };
             // Relaxed: the consumer's own list.
             freed.first = self.link(index).load(Ordering::Relaxed);
             freed.count -= 1;
             self.room().freed.set(freed);
-            // SAFETY: the slot is free and the consumer's.
-            let node = unsafe { self.slot(index) }.cast::<Node<M>>();
-            // SAFETY: likewise.
-            unsafe { (&raw mut (*node.as_ptr()).message).write(MaybeUninit::new(message)) };
             queue(node);
             if let Some(waker) = waker {
                 return Some(waker);

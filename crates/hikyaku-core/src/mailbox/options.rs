@@ -2,6 +2,7 @@
 
 use super::order::Priority;
 use crate::supervision::RestartPolicy;
+use crate::sync;
 use core::any::TypeId;
 use core::fmt;
 
@@ -356,7 +357,7 @@ impl CellOptions {
 
     #[inline(always)]
     pub(crate) fn is_owned(self) -> bool {
-        self.0 & OWNED != 0
+        sync::KNOWS_HERE && self.0 & OWNED != 0
     }
 
     /// Neither bounded nor owned, and without an annex.

@@ -6,13 +6,15 @@
 //!
 //! `reserve`, `cancel`: any thread. The others: the consumer.
 
+use super::kind::Kind;
 use super::waiting::{FREE, Gate, NONE, WAITING};
 use crate::sync::{self, AtomicUsize, Ordering};
 use core::cell::Cell;
+use core::mem::MaybeUninit;
 use core::task::Waker;
 
-pub(crate) struct Permits<M> {
-    gate: Gate<M>,
+pub(crate) struct Permits {
+    gate: Gate,
     /// The bound. Written by the consumer.
     limit: AtomicUsize,
     /// What the consumer has not given back yet.
@@ -21,7 +23,7 @@ pub(crate) struct Permits<M> {
     owed: Cell<usize>,
 }
 
-impl<M> Permits<M> {
+impl Permits {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             gate: Gate::new(NONE - limit),
@@ -31,7 +33,7 @@ impl<M> Permits<M> {
         }
     }
 
-    pub(crate) fn gate(&self) -> &Gate<M> {
+    pub(crate) fn gate(&self) -> &Gate {
         &self.gate
     }
 
@@ -92,9 +94,13 @@ impl<M> Permits<M> {
     }
 
     /// As that of the slots (`mailbox/bounded.rs`): `queue` gets the messages of those who waited.
-    pub(crate) fn give_back(&self, mut queue: impl FnMut(M)) {
+    ///
+    /// # Safety
+    /// They are of the type `M`.
+    pub(crate) unsafe fn give_back<M: 'static>(&self, mut queue: impl FnMut(M)) {
         while !self.put_freed() {
-            while let Some(waker) = self.admit(&mut queue) {
+            // SAFETY: as the caller promises.
+            while let Some(waker) = unsafe { self.admit(&mut queue) } {
                 if let Some(waker) = waker {
                     sync::wake(waker);
                 }
@@ -115,14 +121,22 @@ impl<M> Permits<M> {
         put
     }
 
-    fn admit(&self, queue: &mut impl FnMut(M)) -> Option<Option<Waker>> {
+    /// # Safety
+    /// As [`give_back`](Self::give_back).
+    unsafe fn admit<M: 'static>(&self, queue: &mut impl FnMut(M)) -> Option<Option<Waker>> {
         self.pay();
         if self.freed.get() == 0 {
             return None;
         }
-        let (message, waker) = self.gate.admit()?;
+        let mut message = MaybeUninit::<M>::uninit();
+        // SAFETY: as the caller promises.
+        let waker = unsafe {
+            self.gate
+                .admit(Kind::of::<M>(), message.as_mut_ptr().cast())
+        }?;
         self.freed.set(self.freed.get() - 1);
-        queue(message);
+        // SAFETY: moved there.
+        queue(unsafe { message.assume_init() });
         Some(waker)
     }
 

@@ -14,7 +14,9 @@
 //! - `waiting`: any thread, under its lock. A waiter's node lives in its sender's future; it is
 //!   linked and unlinked under the lock only.
 
+use super::kind::Kind;
 use crate::sync::{self, AtomicUsize, Mutex, Ordering};
+use core::mem::MaybeUninit;
 use core::ptr;
 use core::task::Waker;
 
@@ -25,21 +27,29 @@ pub(super) const NONE: usize = WAITING - 1;
 pub(super) const FREE: usize = NONE;
 
 /// What is free, and who waits for it.
-pub(crate) struct Gate<M> {
+pub(crate) struct Gate {
     pub(super) free: AtomicUsize,
-    waiting: Mutex<Waiters<M>>,
+    waiting: Mutex<Waiters>,
 }
 
 /// A sender that waits for room, with its message. Lives in the sender's future.
 ///
 /// While it is in the list, its fields are reached by raw pointers only: a reference would deny the
 /// other side's.
+#[repr(C)]
 pub(crate) struct Waiter<M> {
+    place: Place,
+    pub(super) message: MaybeUninit<M>,
+}
+
+/// The place of a sender among those that wait, whatever its message is.
+struct Place {
     state: Waiting,
-    message: Option<M>,
+    /// Is the message there?
+    has_message: bool,
     waker: Option<Waker>,
-    previous: *mut Waiter<M>,
-    next: *mut Waiter<M>,
+    previous: *mut Place,
+    next: *mut Place,
 }
 
 /// How far a waiting sender is.
@@ -55,28 +65,40 @@ pub(crate) enum Waiting {
     Refused,
 }
 
-struct Waiters<M> {
-    first: *mut Waiter<M>,
-    last: *mut Waiter<M>,
+struct Waiters {
+    first: *mut Place,
+    last: *mut Place,
 }
 
 // SAFETY: the pointers lead to waiters that are touched under the lock only, and a message moves
-// to another thread only as `M: Send` allows (every public way in asks for it).
-unsafe impl<M: Send> Send for Waiters<M> {}
+// to another thread only if it is `Send` (every public way in asks for it).
+unsafe impl Send for Waiters {}
 
 impl<M> Waiter<M> {
     pub(crate) fn new(message: M) -> Self {
         Self {
-            state: Waiting::Outside,
-            message: Some(message),
-            waker: None,
-            previous: ptr::null_mut(),
-            next: ptr::null_mut(),
+            place: Place {
+                state: Waiting::Outside,
+                has_message: true,
+                waker: None,
+                previous: ptr::null_mut(),
+                next: ptr::null_mut(),
+            },
+            message: MaybeUninit::new(message),
         }
     }
 
-    pub(crate) fn message(&mut self) -> &mut Option<M> {
-        &mut self.message
+    /// The message, if the mailbox has not taken it. Once.
+    pub(crate) fn take(&mut self) -> Option<M> {
+        core::mem::take(&mut self.place.has_message)
+            // SAFETY: it was there, and is not any more.
+            .then(|| unsafe { self.message.assume_init_read() })
+    }
+}
+
+impl<M> Drop for Waiter<M> {
+    fn drop(&mut self) {
+        drop(self.take());
     }
 }
 
@@ -93,10 +115,10 @@ unsafe fn exchange<T>(place: *mut T, new: T) -> T {
     }
 }
 
-impl<M> Waiters<M> {
+impl Waiters {
     /// # Safety
     /// `waiter` is live, not in the list, and stays where it is until it is unlinked.
-    unsafe fn push(&mut self, waiter: *mut Waiter<M>) {
+    unsafe fn push(&mut self, waiter: *mut Place) {
         // SAFETY: the list's waiters are live, and touched under the lock only.
         unsafe {
             (*waiter).previous = self.last;
@@ -112,7 +134,7 @@ impl<M> Waiters<M> {
 
     /// # Safety
     /// `waiter` is in the list.
-    unsafe fn unlink(&mut self, waiter: *mut Waiter<M>) {
+    unsafe fn unlink(&mut self, waiter: *mut Place) {
         // SAFETY: the list's waiters are live, and touched under the lock only.
         unsafe {
             let (previous, next) = ((*waiter).previous, (*waiter).next);
@@ -130,7 +152,7 @@ impl<M> Waiters<M> {
     }
 }
 
-impl<M> Gate<M> {
+impl Gate {
     pub(super) fn new(free: usize) -> Self {
         Self {
             free: AtomicUsize::new(free),
@@ -148,9 +170,12 @@ impl<M> Gate<M> {
         free & WAITING == 0 && free & FREE != NONE
     }
 
-    /// Takes the one who waits longest out of the list, with its message: the mailbox has it. If nobody
+    /// Takes the one who waits longest out of the list, and moves its message to `to`: the mailbox has it. If nobody
     /// waits, the bit goes. *Consumer.*
-    pub(super) fn admit(&self) -> Option<(M, Option<Waker>)> {
+    ///
+    /// # Safety
+    /// Those who wait have messages of this kind, and `to` has room for one.
+    pub(super) unsafe fn admit(&self, kind: &Kind, to: *mut u8) -> Option<Option<Waker>> {
         self.waiting.with(|waiters| {
             let waiter = waiters.first;
             if waiter.is_null() {
@@ -162,10 +187,10 @@ impl<M> Gate<M> {
             unsafe {
                 waiters.unlink(waiter);
                 (*waiter).state = Waiting::Admitted;
-                Some((
-                    exchange(&raw mut (*waiter).message, None)?,
-                    exchange(&raw mut (*waiter).waker, None),
-                ))
+                (*waiter).has_message = false;
+                let message = waiter.byte_add(kind.in_waiter).cast::<u8>();
+                to.copy_from_nonoverlapping(message, kind.message.size());
+                Some(exchange(&raw mut (*waiter).waker, None))
             }
         })
     }
@@ -193,7 +218,14 @@ impl<M> Gate<M> {
     ///
     /// # Safety
     /// `waiter` does not move until it is neither `Queued` nor reachable through this gate.
-    pub(crate) unsafe fn wait(&self, waiter: *mut Waiter<M>, waker: &Waker) -> Waiting {
+    pub(crate) unsafe fn wait<M>(&self, waiter: *mut Waiter<M>, waker: &Waker) -> Waiting {
+        // SAFETY: as the caller promises. A waiter begins with its place.
+        unsafe { self.wait_at(waiter.cast(), waker) }
+    }
+
+    /// # Safety
+    /// As [`wait`](Self::wait).
+    unsafe fn wait_at(&self, waiter: *mut Place, waker: &Waker) -> Waiting {
         // A waker is the caller's code: cloned and dropped outside the lock.
         let mut waker = Some(waker.clone());
         let state = self.waiting.with(|waiters| {
@@ -243,7 +275,14 @@ impl<M> Gate<M> {
     ///
     /// # Safety
     /// `waiter` was passed to [`Gate::wait`] of this gate.
-    pub(crate) unsafe fn stop_waiting(&self, waiter: *mut Waiter<M>) {
+    pub(crate) unsafe fn stop_waiting<M>(&self, waiter: *mut Waiter<M>) {
+        // SAFETY: as the caller promises. A waiter begins with its place.
+        unsafe { self.stop_at(waiter.cast()) }
+    }
+
+    /// # Safety
+    /// As [`stop_waiting`](Self::stop_waiting).
+    unsafe fn stop_at(&self, waiter: *mut Place) {
         self.waiting.with(|waiters| {
             // SAFETY: a queued waiter is in the list, and touched under the lock only.
             unsafe {

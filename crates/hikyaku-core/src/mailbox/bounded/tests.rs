@@ -6,7 +6,7 @@
 #[cfg(loom)]
 mod loom {
     use super::super::super::{Waiter, Waiting};
-    use super::super::{Node, Room, Stock, Tail};
+    use super::super::{Kind, Node, Room, Stock, Tail};
     use crate::state::{Link, Pushed, Release, Word};
     use crate::sync::{Arc, UnsafeCell, alloc, dealloc};
     use ::loom::alloc::Track;
@@ -39,7 +39,7 @@ mod loom {
 
     struct Mini {
         word: Word,
-        room: NonNull<Room<Value>>,
+        room: NonNull<Room>,
         capacity: usize,
         runner: UnsafeCell<Runner>,
     }
@@ -51,7 +51,7 @@ mod loom {
 
     impl Mini {
         fn new(capacity: usize) -> Arc<Self> {
-            let layout = Room::<Value>::layout(capacity).unwrap();
+            let layout = Room::layout(Kind::of::<Value>(), capacity).unwrap();
             // SAFETY: the layout is not empty.
             let room = NonNull::new(unsafe { alloc(layout) }).unwrap().cast();
             // SAFETY: memory of the layout.
@@ -62,7 +62,7 @@ mod loom {
                     drops_newest: false,
                     annex: None,
                 };
-                Room::write(room.as_ptr(), stock);
+                Room::write(room, Kind::of::<Value>(), stock);
             }
             Arc::new(Self {
                 word: Word::held(),
@@ -72,9 +72,9 @@ mod loom {
             })
         }
 
-        fn tail(&self) -> Tail<Value> {
+        fn tail(&self) -> Tail {
             // SAFETY: made by `write`; freed with `self`.
-            unsafe { Tail::new(self.room) }
+            unsafe { Tail::new(self.room, Kind::of::<Value>()) }
         }
 
         fn with<R>(&self, f: impl FnOnce(&mut Runner) -> R) -> R {
@@ -100,7 +100,7 @@ mod loom {
             unsafe {
                 self.tail().give_back(|node| {
                     self.absorb(self.word.take());
-                    self.with(|runner| runner.chain.push_back(node));
+                    self.with(|runner| runner.chain.push_back(node.cast()));
                 });
             }
         }
@@ -114,7 +114,7 @@ mod loom {
             let value = unsafe { Node::open(node) };
             let drained = self.with(|runner| runner.chain.is_empty());
             // SAFETY: called by the runner; opened above.
-            if unsafe { self.tail().free(node) } || drained {
+            if unsafe { self.tail().free(node.cast()) } || drained {
                 self.give_back();
             }
             Some(value.into_inner())
@@ -157,7 +157,7 @@ mod loom {
 
         fn reserve(&self) -> Option<NonNull<Node<Value>>> {
             // SAFETY: not the consumer's thread, says `None`.
-            unsafe { self.tail().reserve(None) }
+            unsafe { self.tail().reserve(None) }.map(NonNull::cast)
         }
 
         fn push(&self, node: NonNull<Node<Value>>, value: u32) -> Result<(), u32> {
@@ -173,7 +173,7 @@ mod loom {
                 Pushed::Closed => {
                     // SAFETY: refused, so still ours.
                     drop(unsafe { Node::open(node) });
-                    self.tail().cancel(node);
+                    self.tail().cancel(node.cast());
                     return Err(value);
                 }
             }
@@ -202,7 +202,7 @@ mod loom {
             // SAFETY: not in the list any more.
             sending
                 .waiter
-                .with_mut(|waiter| unsafe { (*waiter).message().take().is_none() })
+                .with_mut(|waiter| unsafe { (*waiter).take().is_none() })
         }
 
         /// What was handled, if the lane is idle with all its room free.
@@ -214,7 +214,7 @@ mod loom {
                 nodes.extend(core::iter::from_fn(|| unsafe { self.tail().reserve(None) }));
                 assert_eq!(nodes.len(), self.capacity, "free slots at the end");
                 for node in nodes {
-                    self.tail().cancel(node);
+                    self.tail().cancel(node.cast());
                 }
             }
             self.with(|runner| {
@@ -231,7 +231,7 @@ mod loom {
                 let capacity = Room::drop_in_place(self.room.as_ptr());
                 dealloc(
                     self.room.as_ptr().cast(),
-                    Room::<Value>::layout(capacity).unwrap(),
+                    Room::layout(Kind::of::<Value>(), capacity).unwrap(),
                 );
             }
         }
@@ -264,7 +264,7 @@ mod loom {
             self.leave();
             self.waiter
                 // SAFETY: not in the list any more.
-                .with_mut(|waiter| match unsafe { (*waiter).message().take() } {
+                .with_mut(|waiter| match unsafe { (*waiter).take() } {
                     Some(value) => Poll::Ready(Err(value.into_inner())),
                     None => Poll::Ready(Ok(())),
                 })
@@ -280,7 +280,7 @@ mod loom {
             let waiter = this.waiter.with_mut(|waiter| waiter);
             while !this.queued {
                 // SAFETY: not queued, so ours alone.
-                drop(unsafe { (*waiter).message().take() });
+                drop(unsafe { (*waiter).take() });
                 match this.mini.try_send(this.value) {
                     Ok(true) => return Poll::Ready(Ok(())),
                     Ok(false) => {}
@@ -288,7 +288,7 @@ mod loom {
                 }
                 // SAFETY: as above; pinned, and left before it is dropped.
                 unsafe {
-                    *(*waiter).message() = Some(Track::new(this.value));
+                    *waiter = Waiter::new(Track::new(this.value));
                     this.queued = tail.gate().wait(waiter, cx.waker()) == Waiting::Queued;
                 }
                 if this.queued && this.mini.word.is_closed() {

@@ -691,8 +691,8 @@ fn bounded_wait_against_push_of_the_same_sender() {
         // The sender is between taking the last slot and queueing the message, when another one
         // begins to wait and leaves.
         // SAFETY: the cell is bounded, and this is not its worker.
-        let node = unsafe { stage.actor.cell().bounded_tail::<Msg>().reserve(None) };
-        let node = SendNode(node.unwrap());
+        let node = unsafe { stage.actor.cell().tail().reserve(None) };
+        let node = SendNode(node.unwrap().cast());
         send_or_leave(&stage.actor, 9);
         let sender = stage.other(move |actor, _| {
             let node = { node }.0;

@@ -5,7 +5,7 @@
 
 use super::super::options::CellOptions;
 use super::super::system::{SystemLane, SystemMessage, SystemNode};
-use super::super::{Drain, Notice, Overflow, Push, leave, push, push_all};
+use super::super::{Drain, Notice, Overflow, Push, Typed, leave, push, push_all};
 use crate::cell::CellPtr;
 use crate::state::Release;
 use crate::sync::{self, Arc, Here, Mutex};
@@ -309,7 +309,7 @@ impl<M: Number> Stage<M> {
             return;
         }
         // SAFETY: the ticket is held.
-        let mut drain = unsafe { Drain::<M>::new(self.cell()) };
+        let mut drain = unsafe { Drain::<Typed<M>>::new(self.cell()) };
         let mut first = drain.first();
         for _ in 0..count {
             let message = first.take().or_else(|| drain.next());
@@ -334,7 +334,7 @@ impl<M: Number> Stage<M> {
             return;
         }
         // SAFETY: the ticket is held.
-        let release = unsafe { leave::<M>(self.cell()) };
+        let release = unsafe { leave::<Typed<M>>(self.cell()) };
         self.admitted();
         match release {
             Release::Idle => {
@@ -733,7 +733,8 @@ fn cell_options_fit_into_one_word() {
             assert_eq!(options.policy(), policy);
             assert_eq!(options.tail(), tail as usize);
             assert_eq!(options.has_tail(), tail != 0);
-            assert_eq!(options.is_owned(), owned);
+            // Where no thread can tell that it is the owner's, no cell is owned.
+            assert_eq!(options.is_owned(), owned && sync::KNOWS_HERE);
             assert_eq!(options.is_plain(), tail == 0 && !owned);
             assert_eq!(options.has_own_throughput(), throughput);
             assert_eq!(options.stops_unreferenced(), unreferenced);
