@@ -343,8 +343,9 @@ impl CoordinatedShutdown {
     /// can have one such handler.
     ///
     /// # Errors
-    /// [`AlreadyExists`](std::io::ErrorKind::AlreadyExists) if there is a handler, and what the operating
-    /// system says otherwise.
+    /// [`AlreadyExists`](std::io::ErrorKind::AlreadyExists) if there is a handler, or if one of the signals is ignored,
+    /// as it is in a program that `nohup` or a script has started in the background; and what the operating system says
+    /// otherwise.
     #[cfg(feature = "ctrlc")]
     pub fn on_ctrl_c(&self) -> std::io::Result<()> {
         let shutdown = self.clone();
