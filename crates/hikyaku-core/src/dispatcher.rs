@@ -15,7 +15,7 @@
 
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
-use crate::cell::{Birth, CellPtr, Seed, new_cold};
+use crate::cell::{Birth, CellPtr, Seed, VTable, new_cold};
 use crate::flow::IfFlow;
 use crate::foreman::Foreman;
 use crate::invoker::{Activation, FIRST_READ};
@@ -154,9 +154,11 @@ impl Home {
     pub(crate) unsafe fn spawn<A: Actor, F: FnMut() -> A + Send + 'static>(
         &self,
         parent: Option<CellPtr>,
-        options: SpawnOptions,
+        mut options: SpawnOptions,
         factory: F,
     ) -> Result<ActorRef<A::Msg>, SpawnError> {
+        // User code, which may panic: before the factory is out of reach.
+        self.show(parent, &mut options, Seed::new(&factory).vtable)?;
         let mut factory = ManuallyDrop::new(factory);
         let seed = Seed::new(&*factory);
         // SAFETY: as the caller promises; actor and factory are `Send`.
@@ -173,9 +175,11 @@ impl Home {
     pub(crate) unsafe fn spawn_bound<A: Actor, F: FnMut() -> A + 'static>(
         &self,
         parent: Option<CellPtr>,
-        options: SpawnOptions,
+        mut options: SpawnOptions,
         factory: F,
     ) -> Result<ActorRef<A::Msg>, SpawnError> {
+        // User code, which may panic: before the factory is out of reach.
+        self.show(parent, &mut options, Seed::new(&factory).vtable)?;
         let mut factory = ManuallyDrop::new(factory);
         let seed = Seed::new(&*factory);
         // SAFETY: as the caller promises.
@@ -192,7 +196,6 @@ impl Home {
         mut options: SpawnOptions,
         seed: Seed,
     ) -> Result<CellPtr, SpawnError> {
-        self.show(parent, &mut options, &seed)?;
         // SAFETY: as the caller promises.
         unsafe {
             match options.dispatcher.take() {
@@ -210,10 +213,9 @@ impl Home {
     unsafe fn spawn_only_here(
         &self,
         parent: Option<CellPtr>,
-        mut options: SpawnOptions,
+        options: SpawnOptions,
         seed: Seed,
     ) -> Result<CellPtr, SpawnError> {
-        self.show(parent, &mut options, &seed)?;
         let here = core::ptr::from_ref(self);
         match &options.dispatcher {
             Some(other) if !core::ptr::eq(Arc::as_ptr(&other.0), here) => {
@@ -225,18 +227,17 @@ impl Home {
     }
 
     /// Shows an actor that is to be spawned to the spawn middleware.
-    #[inline]
     fn show(
         &self,
         parent: Option<CellPtr>,
         options: &mut SpawnOptions,
-        seed: &Seed,
+        vtable: &VTable,
     ) -> Result<(), SpawnError> {
         for part in &self.shared.spawn_middleware {
             let parent = parent.map(CellPtr::index);
             part.spawning(&mut Spawning {
                 parent,
-                actor_type: seed.vtable.actor_name(),
+                actor_type: vtable.actor_name(),
                 options,
             })
             .map_err(SpawnError::Refused)?;

@@ -222,7 +222,7 @@ impl Chain {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Life {
-    /// The factory has not run. The slot holds it.
+    /// The factory has not run.
     Fresh,
     /// `started` is running.
     Starting,
@@ -386,10 +386,15 @@ unsafe fn first_slot(cell: CellPtr, kind: &Kind) -> *mut () {
 #[inline(always)]
 pub(crate) unsafe fn push<M: 'static>(cell: CellPtr, message: M, overflow: Overflow) -> Push<M> {
     if BY_TABLE {
-        let message = ManuallyDrop::new(message);
-        let lent = Lent(&raw const message as *const ());
-        // SAFETY: as the caller promises; an accepted message is not used any more.
-        unsafe { push_lent(cell, lent, overflow) }.map(|_| ManuallyDrop::into_inner(message))
+        let mut message = ManuallyDrop::new(message);
+        let lent = Lent((&raw mut message).cast());
+        // SAFETY: as the caller promises.
+        match unsafe { push_lent(cell, lent, overflow) } {
+            // Not touched any more: it is the actor's.
+            Push::Accepted => Push::Accepted,
+            Push::Full(_) => Push::Full(ManuallyDrop::into_inner(message)),
+            Push::Closed(_) => Push::Closed(ManuallyDrop::into_inner(message)),
+        }
     } else {
         // SAFETY: as the caller promises.
         unsafe { push_parcel(cell, Kind::of::<M>(), Own(message), overflow) }.map(|own| own.0)

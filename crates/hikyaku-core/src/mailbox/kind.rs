@@ -133,7 +133,7 @@ impl<M: 'static> Parcel for Own<M> {
 }
 
 /// Where it is. Whoever lends it forgets it, if it is accepted.
-pub(super) struct Lent(pub(super) *const ());
+pub(super) struct Lent(pub(super) *mut ());
 
 impl Parcel for Lent {
     type Sent = Self;
@@ -144,7 +144,7 @@ impl Parcel for Lent {
         unsafe {
             place
                 .cast::<u8>()
-                .copy_from_nonoverlapping(self.0.cast(), size)
+                .copy_from_nonoverlapping(self.0.cast_const().cast(), size)
         };
         self
     }
@@ -159,7 +159,7 @@ impl Parcel for Lent {
     }
 
     unsafe fn drop_newest(self, cell: CellPtr) {
-        let lost = cell.kind().lost(self.0.cast_mut());
+        let lost = cell.kind().lost(self.0);
         let shared = &cell.home().shared;
         shared.one_overflowed();
         let letters = &shared.dead_letters;

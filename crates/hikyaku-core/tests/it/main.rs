@@ -45,6 +45,7 @@ mod receptionist;
 mod reliable_delivery;
 mod router;
 mod scheduling;
+mod shapes;
 #[cfg(feature = "flow")]
 mod stash;
 #[cfg(feature = "supervision")]

@@ -8,6 +8,7 @@ use hikyaku_core::{
     Timer, TokenBucket,
 };
 use hikyaku_testkit::{Sim, check_seeds};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -432,6 +433,25 @@ fn a_flood_of_refused_messages_leaves_others_their_turn() {
         sim.run_until_idle();
         assert_eq!(sim.system().metrics().dead_letters, 1000);
     });
+}
+
+#[test]
+fn row79_spawn_middleware_that_panics_leaves_nothing() {
+    struct Clumsy;
+    impl SpawnMiddleware for Clumsy {
+        fn spawning(&self, _: &mut Spawning<'_>) -> Result<(), &'static str> {
+            panic!("as planned")
+        }
+    }
+    let builder = Sim::builder(0).configure(|system| system.spawn_middleware(Clumsy));
+    let (sim, count, log) = (builder.build(), Count::default(), Log::default());
+    let mut counted = Some(count.one());
+    let spawned = catch_unwind(AssertUnwindSafe(|| {
+        sim.spawn(move || Puppet::new("", &log).counted(counted.take().unwrap()))
+    }));
+    assert!(spawned.is_err());
+    assert_eq!(count.alive(), 0);
+    assert_eq!(sim.metrics().live_actors, 0);
 }
 
 #[test]
