@@ -162,7 +162,7 @@ impl Home {
         let mut factory = ManuallyDrop::new(factory);
         let seed = Seed::new(&*factory);
         // SAFETY: as the caller promises; actor and factory are `Send`.
-        let cell = unsafe { self.spawn_anywhere(parent, options, seed) };
+        let cell = unsafe { self.spawn_anywhere(parent, &mut options, seed) };
         // SAFETY: made from this seed.
         unsafe { grown::<A, F>(cell, &mut factory) }
     }
@@ -183,7 +183,7 @@ impl Home {
         let mut factory = ManuallyDrop::new(factory);
         let seed = Seed::new(&*factory);
         // SAFETY: as the caller promises.
-        let cell = unsafe { self.spawn_only_here(parent, options, seed) };
+        let cell = unsafe { self.spawn_only_here(parent, &mut options, seed) };
         // SAFETY: made from this seed.
         unsafe { grown::<A, F>(cell, &mut factory) }
     }
@@ -193,7 +193,7 @@ impl Home {
     unsafe fn spawn_anywhere(
         &self,
         parent: Option<CellPtr>,
-        mut options: SpawnOptions,
+        options: &mut SpawnOptions,
         seed: Seed,
     ) -> Result<CellPtr, SpawnError> {
         // SAFETY: as the caller promises.
@@ -213,7 +213,7 @@ impl Home {
     unsafe fn spawn_only_here(
         &self,
         parent: Option<CellPtr>,
-        options: SpawnOptions,
+        options: &mut SpawnOptions,
         seed: Seed,
     ) -> Result<CellPtr, SpawnError> {
         let here = core::ptr::from_ref(self);
@@ -263,7 +263,7 @@ impl Home {
     unsafe fn spawn_here(
         &self,
         parent: Option<CellPtr>,
-        options: SpawnOptions,
+        options: &mut SpawnOptions,
         seed: Seed,
     ) -> Result<CellPtr, SpawnError> {
         options.check().map_err(SpawnError::InvalidOptions)?;
@@ -311,10 +311,10 @@ impl Home {
     unsafe fn make_cell(
         &self,
         parent: Option<CellPtr>,
-        options: SpawnOptions,
+        options: &mut SpawnOptions,
         seed: Seed,
     ) -> Result<CellPtr, SpawnError> {
-        let extra = self.extra(options.extra);
+        let extra = self.extra(options.extra.take());
         let own_throughput = options.throughput.is_some();
         let plain = options.name.is_none()
             && !own_throughput
@@ -323,7 +323,12 @@ impl Home {
         let cold = if plain {
             None
         } else {
-            let cold = new_cold(options.name, options.throughput, options.supervision, extra);
+            let cold = new_cold(
+                options.name.take(),
+                options.throughput,
+                options.supervision.take(),
+                extra,
+            );
             Some(cold.ok_or(SpawnError::Capacity)?)
         };
         self.move_in()?;
