@@ -17,6 +17,8 @@ const PARTS: [&str; 3] = ["state", "mailbox", "ready"];
 /// The tests that are run.
 const TESTS: &str =
     "test -p hikyaku-core -p hikyaku-testkit -p hikyaku --features hikyaku-core/std --tests";
+/// Those of the build in which messages go by a table.
+const SMALL: &str = "test -p hikyaku-core --no-default-features --tests";
 /// The build of the models for loom. Flags behind it are of our crate only: loom itself would be slow with them.
 const MODELS: &str =
     "rustc -p hikyaku-core --lib --profile test --message-format=json --target-dir";
@@ -27,19 +29,20 @@ type Lines = BTreeMap<usize, u64>;
 
 /// Measures what the tests reach, prints a table, and fails if less than the given percentage of lines was reached.
 pub(crate) fn measure(least: f64) -> Outcome {
-    report(&parse(&tests()?), Some(least))
+    report(&parse(&tests("coverage", TESTS)?), Some(least))
 }
 
-/// Measures what the tests and the models for loom reach, which takes a quarter of an hour, and prints a table.
+/// Measures what the tests of both builds and the models for loom reach, and prints a table.
 pub(crate) fn measure_all() -> Outcome {
-    report(&parse(&(tests()? + &models()?)), None)
+    let reached = tests("coverage", TESTS)? + &tests("coverage-small", SMALL)? + &models()?;
+    report(&parse(&reached), None)
 }
 
-fn tests() -> Result<String, String> {
-    let folder = shell::target_dir("coverage");
+fn tests(folder: &str, tests: &str) -> Result<String, String> {
+    let folder = shell::target_dir(folder);
     let profiles = emptied(&folder)?;
     let tests = |more: &str| {
-        let mut command = cargo(TESTS);
+        let mut command = cargo(tests);
         shell::rustflags(&mut command, INSTRUMENTED);
         command
             .arg("--target-dir")
