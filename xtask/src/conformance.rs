@@ -24,11 +24,12 @@ struct Claim {
     rows: Vec<usize>,
 }
 
-/// Prints the rows that are shown, with their tests, and the executors that pass the suite.
+/// Prints the executors that pass the suite, and the rows that are shown, with their tests; at last their numbers.
 pub(crate) fn report() -> Outcome {
     let files = tree::read(shell::root())?;
+    let executors = report_executors(&files);
     report_rows(&files)?;
-    report_executors(&files)
+    executors
 }
 
 fn report_rows(files: &[File]) -> Outcome {
