@@ -154,17 +154,15 @@ impl Home {
     pub(crate) unsafe fn spawn<A: Actor, F: FnMut() -> A + Send + 'static>(
         &self,
         parent: Option<CellPtr>,
-        mut options: SpawnOptions,
+        options: SpawnOptions,
         factory: F,
     ) -> Result<ActorRef<A::Msg>, SpawnError> {
-        // User code, which may panic: before the factory is out of reach.
-        self.show(parent, &mut options, Seed::new(&factory).vtable)?;
-        let mut factory = ManuallyDrop::new(factory);
-        let seed = Seed::new(&*factory);
-        // SAFETY: as the caller promises; actor and factory are `Send`.
-        let cell = unsafe { self.spawn_anywhere(parent, &mut options, seed) };
-        // SAFETY: made from this seed.
-        unsafe { grown::<A, F>(cell, &mut factory) }
+        // SAFETY: as the caller promises; actor and factory are `Send`, and it is made from this seed.
+        unsafe {
+            self.grow::<A, F>(parent, options, factory, |options, seed| {
+                self.spawn_anywhere(parent, options, seed)
+            })
+        }
     }
 
     /// Makes an actor that is bound to the thread of the only worker.
@@ -175,17 +173,41 @@ impl Home {
     pub(crate) unsafe fn spawn_bound<A: Actor, F: FnMut() -> A + 'static>(
         &self,
         parent: Option<CellPtr>,
+        options: SpawnOptions,
+        factory: F,
+    ) -> Result<ActorRef<A::Msg>, SpawnError> {
+        // SAFETY: as the caller promises; it is made from this seed.
+        unsafe {
+            self.grow::<A, F>(parent, options, factory, |options, seed| {
+                self.spawn_only_here(parent, options, seed)
+            })
+        }
+    }
+
+    /// Makes an actor by `make`. If it cannot be made, its factory has not been used.
+    ///
+    /// # Safety
+    /// The cell that `make` returns was made from its seed.
+    #[inline(always)]
+    unsafe fn grow<A: Actor, F: FnMut() -> A + 'static>(
+        &self,
+        parent: Option<CellPtr>,
         mut options: SpawnOptions,
         factory: F,
+        make: impl FnOnce(&mut SpawnOptions, Seed) -> Result<CellPtr, SpawnError>,
     ) -> Result<ActorRef<A::Msg>, SpawnError> {
         // User code, which may panic: before the factory is out of reach.
         self.show(parent, &mut options, Seed::new(&factory).vtable)?;
         let mut factory = ManuallyDrop::new(factory);
-        let seed = Seed::new(&*factory);
-        // SAFETY: as the caller promises.
-        let cell = unsafe { self.spawn_only_here(parent, &mut options, seed) };
-        // SAFETY: made from this seed.
-        unsafe { grown::<A, F>(cell, &mut factory) }
+        match make(&mut options, Seed::new(&*factory)) {
+            // SAFETY: the new cell's one strong reference; its messages are `A::Msg`.
+            Ok(cell) => Ok(unsafe { ActorRef::from_cell(cell) }),
+            Err(error) => {
+                // SAFETY: still the caller's, and not used any more.
+                unsafe { ManuallyDrop::drop(&mut factory) };
+                Err(error)
+            }
+        }
     }
 
     /// # Safety
@@ -558,25 +580,6 @@ impl Home {
         };
         let throughput = cell.throughput().unwrap_or(self.throughput());
         Activation::new(throughput, first_read, lane, self)
-    }
-}
-
-/// The reference to a new actor; or else its factory has not been used.
-///
-/// # Safety
-/// The cell was made from the seed of this factory.
-unsafe fn grown<A: Actor, F>(
-    cell: Result<CellPtr, SpawnError>,
-    factory: &mut ManuallyDrop<F>,
-) -> Result<ActorRef<A::Msg>, SpawnError> {
-    match cell {
-        // SAFETY: the new cell's one strong reference; its messages are `A::Msg`.
-        Ok(cell) => Ok(unsafe { ActorRef::from_cell(cell) }),
-        Err(error) => {
-            // SAFETY: still the caller's, and not used any more.
-            unsafe { ManuallyDrop::drop(factory) };
-            Err(error)
-        }
     }
 }
 
