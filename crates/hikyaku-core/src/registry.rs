@@ -69,15 +69,20 @@ enum Content {
     Retired,
 }
 
-/// A content in one word: the address of a cell, or an odd number.
+/// A content in one word: the address of a cell, whose second bit says whether it is in some list, or an odd number.
 #[derive(Clone, Copy)]
 struct Packed(*mut Header);
+
+// Two bits of an address are free.
+const _: () = assert!(align_of::<Header>() >= 4);
 
 // SAFETY: a plain address, as `CellPtr` is.
 unsafe impl Send for Packed {}
 
 impl Packed {
     const RETIRED: Self = Self(core::ptr::null_mut());
+    /// The end of the cell is awaited in some list of the system.
+    const LISTED: usize = 2;
 
     fn new(content: Content) -> Self {
         match content {
@@ -99,24 +104,32 @@ impl Packed {
         } else if self.0.is_null() {
             Content::Retired
         } else {
+            let header = self.0.map_addr(|address| address & !Self::LISTED);
             // SAFETY: only addresses of cells are even.
-            Content::Cell(unsafe { CellPtr::from_ptr(self.0) })
+            Content::Cell(unsafe { CellPtr::from_ptr(header) })
         }
+    }
+
+    /// For the content that is a cell.
+    fn is_listed(self) -> bool {
+        self.0.addr() & Self::LISTED != 0
+    }
+
+    /// Likewise.
+    fn list(&mut self) {
+        self.0 = self.0.map_addr(|address| address | Self::LISTED);
     }
 }
 
-/// Slots side by side: thirteen bytes each on a 64-bit machine.
+/// Slots side by side: twelve bytes each on a 64-bit machine.
 struct Segment {
     contents: [Packed; SEGMENT],
     generations: [u32; SEGMENT],
-    /// Whose end is awaited in some list of the system.
-    listed: [bool; SEGMENT],
 }
 
 struct Slot<'a> {
     content: &'a mut Packed,
     generation: &'a mut u32,
-    listed: &'a mut bool,
 }
 
 const NO_SLOT: u32 = u32::MAX;
@@ -166,7 +179,6 @@ impl Shard {
         Some(Slot {
             content: &mut segment.contents[number % SEGMENT],
             generation: &mut segment.generations[number % SEGMENT],
-            listed: &mut segment.listed[number % SEGMENT],
         })
     }
 
@@ -191,7 +203,6 @@ impl Shard {
         segment.push(Segment {
             contents: [Packed::new(Content::Free(NO_SLOT)); SEGMENT],
             generations: [1; SEGMENT],
-            listed: [false; SEGMENT],
         });
         self.segments.push(segment.into_boxed_slice());
         Ok(())
@@ -220,7 +231,7 @@ impl Shard {
         if *slot.generation != generation || !matches!(slot.content.content(), Content::Cell(_)) {
             return None;
         }
-        let listed = core::mem::take(slot.listed);
+        let listed = slot.content.is_listed();
         match slot.generation.checked_add(1) {
             Some(next) => {
                 *slot.generation = next;
@@ -307,7 +318,7 @@ impl MailboxRegistry {
                 if *slot.generation == index.generation
                     && matches!(slot.content.content(), Content::Cell(_)) =>
             {
-                *slot.listed = true;
+                slot.content.list();
                 true
             }
             _ => false,
