@@ -65,9 +65,9 @@ pub(crate) enum Waiting {
     Refused,
 }
 
+/// A ring: before the first comes the last.
 struct Waiters {
     first: *mut Place,
-    last: *mut Place,
 }
 
 // SAFETY: the pointers lead to waiters that are touched under the lock only, and a message moves
@@ -121,15 +121,18 @@ impl Waiters {
     unsafe fn push(&mut self, waiter: *mut Place) {
         // SAFETY: the list's waiters are live, and touched under the lock only.
         unsafe {
-            (*waiter).previous = self.last;
-            (*waiter).next = ptr::null_mut();
-            if self.last.is_null() {
+            if self.first.is_null() {
+                (*waiter).previous = waiter;
+                (*waiter).next = waiter;
                 self.first = waiter;
-            } else {
-                (*self.last).next = waiter;
+                return;
             }
+            let last = (*self.first).previous;
+            (*waiter).previous = last;
+            (*waiter).next = self.first;
+            (*last).next = waiter;
+            (*self.first).previous = waiter;
         }
-        self.last = waiter;
     }
 
     /// # Safety
@@ -138,15 +141,14 @@ impl Waiters {
         // SAFETY: the list's waiters are live, and touched under the lock only.
         unsafe {
             let (previous, next) = ((*waiter).previous, (*waiter).next);
-            if previous.is_null() {
-                self.first = next;
-            } else {
-                (*previous).next = next;
-            }
-            if next.is_null() {
-                self.last = previous;
-            } else {
-                (*next).previous = previous;
+            (*previous).next = next;
+            (*next).previous = previous;
+            if self.first == waiter {
+                self.first = if next == waiter {
+                    ptr::null_mut()
+                } else {
+                    next
+                };
             }
         }
     }
@@ -158,7 +160,6 @@ impl Gate {
             free: AtomicUsize::new(free),
             waiting: Mutex::new(Waiters {
                 first: ptr::null_mut(),
-                last: ptr::null_mut(),
             }),
         }
     }
