@@ -3,6 +3,7 @@
 use crate::ask::{Ask, Reply};
 use crate::cell::CellPtr;
 use crate::failure::{StartError, StopCause};
+use crate::flow::FLOW;
 use crate::invoker;
 use crate::mailbox::{self, Gate, Letter, Marks, Notice, Overflow, Push, Waiter, Waiting};
 use crate::registry::MailboxIndex;
@@ -322,6 +323,7 @@ impl<M: Send + 'static> ActorRef<M> {
         let tail = unsafe { self.cell.tail() };
         let most = match tail.lanes() {
             Some(annex) => annex.most().ok_or(CapacityError::Unbounded)?,
+            None if !FLOW => return Err(CapacityError::Fixed),
             None => tail.slots(),
         };
         if capacity == 0 {
@@ -841,6 +843,8 @@ pub enum CapacityError {
     },
     /// The actor has ended.
     Ended,
+    /// What changes a capacity is not built in: the feature `flow`.
+    Fixed,
 }
 
 impl fmt::Display for CapacityError {
@@ -852,6 +856,7 @@ impl fmt::Display for CapacityError {
                 write!(f, "the mailbox was made for {most} messages at most")
             }
             Self::Ended => f.write_str("the actor has ended"),
+            Self::Fixed => f.write_str("changing a capacity needs the feature `flow`"),
         }
     }
 }

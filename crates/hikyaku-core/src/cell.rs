@@ -359,13 +359,9 @@ impl VTable {
         // Aligned to 8 at least, so that the lowest bits of the offset are free.
         let tail = tail.align_to(8).ok()?;
         let (layout, offset) = self.parts.layout.extend(tail).ok()?;
-        // Two bits are needed for other things.
-        Some((
-            layout,
-            u32::try_from(offset)
-                .ok()
-                .filter(|offset| offset >> 30 == 0)?,
-        ))
+        // Three bits are needed for other things.
+        let offset = u32::try_from(offset).ok()?;
+        (offset >> 29 == 0).then_some((layout, offset))
     }
 }
 
@@ -530,6 +526,11 @@ impl CellPtr {
             Some((cold, notes)) => (Box::into_raw(cold), notes),
             None => (ptr::null_mut(), 0),
         };
+        let options = CellOptions::new(tail, birth.policy)
+            .with(CellOptions::STOP_UNREFERENCED, birth.stop_unreferenced)
+            .with(CellOptions::OWNED, birth.owned)
+            .with(CellOptions::OWN_THROUGHPUT, birth.own_throughput)
+            .with(CellOptions::DROPS_NEWEST, birth.mailbox.drops_newest());
         let header = header.cast::<Header>();
         // SAFETY: alive because somebody spawns.
         unsafe { birth.home.as_ref() }.move_in_cell();
@@ -544,16 +545,7 @@ impl CellPtr {
                 },
                 index: MailboxIndex::NONE,
                 kin,
-                mailbox: QueueMailbox::new(
-                    CellOptions::new(
-                        tail,
-                        birth.stop_unreferenced,
-                        birth.owned,
-                        birth.own_throughput,
-                        birth.policy,
-                    ),
-                    annex | extra,
-                ),
+                mailbox: QueueMailbox::new(options, annex | extra),
                 vtable,
                 cold: Cell::new(cold),
                 context: Cell::new(header.as_ptr()),

@@ -641,7 +641,7 @@ unsafe fn push_full<P: Parcel>(
     // The last room may have gone to a message that was queued before the end.
     if cell.mailbox().word.is_closed() {
         Push::Closed(message)
-    } else if overflow == Overflow::Apply && tail.drops_newest() {
+    } else if overflow == Overflow::Apply && cell.options().drops_newest() {
         // SAFETY: as the caller promises.
         unsafe { message.drop_newest(cell) };
         Push::Accepted

@@ -8,10 +8,10 @@
 //! ```
 //!
 //! `free` is a stack of slot numbers in the gate's word, with a counter against the ABA problem (it wraps
-//! after 2^32 takes on 64-bit targets, 2^16 on 32-bit ones, all within one sender's exchange).
+//! after 2^32 takes on 64-bit targets, 2^16 on 32-bit ones, all within one sender's exchange). A number is half a word.
 //!
 //! A bound that is lowered below what is queued leaves a debt. As long as there is one the gate is shut, and
-//! what the runner frees becomes spare.
+//! what the runner frees becomes spare. Without the feature `flow` the bound stays, and is the number of slots.
 //!
 //! # Concurrency
 //!
@@ -21,7 +21,7 @@ use super::annex::{Annex, Lanes};
 use super::kind::Kind;
 use super::waiting::{FREE, Gate, HALF, NONE, WAITING};
 use super::{MailboxOptions, Node};
-use crate::flow::IfFlow;
+use crate::flow::{FLOW, IfFlow};
 use crate::pool;
 use crate::state::Link;
 use crate::sync::{self, AtomicUsize, Ordering};
@@ -32,6 +32,19 @@ use core::ptr::{self, NonNull};
 use core::task::Waker;
 
 const TURN: usize = 1 << HALF;
+
+/// A number of slots, or of one.
+#[cfg(target_pointer_width = "64")]
+type Short = u32;
+#[cfg(not(target_pointer_width = "64"))]
+type Short = u16;
+
+/// Of a number that is at most `NONE`, which is below half a word.
+#[inline(always)]
+const fn short(number: usize) -> Short {
+    debug_assert!(number <= NONE);
+    number as Short
+}
 
 /// Slot numbers must be below `NONE`.
 pub(crate) const MAX_CAPACITY: usize = NONE;
@@ -51,35 +64,38 @@ pub(crate) struct Tail {
 #[repr(C)]
 pub(crate) struct Room {
     gate: Gate,
-    /// The bound.
-    limit: AtomicUsize,
     freed: Cell<Freed>,
-    slots: usize,
-    spare: Cell<Freed>,
-    owed: Cell<usize>,
-    drops_newest: bool,
+    slots: Short,
+    /// One with the feature `flow`, none without.
+    bound: [Bound; FLOW as usize],
     /// Boxed twice, so that it takes one word here.
     annex: Option<IfFlow<Box<Box<dyn Lanes>>>>,
+}
+
+/// A bound that can be changed.
+struct Bound {
+    limit: AtomicUsize,
+    spare: Cell<Freed>,
+    owed: Cell<Short>,
 }
 
 /// What a room is made from.
 pub(crate) struct Stock {
     pub(crate) limit: usize,
     pub(crate) slots: usize,
-    pub(crate) drops_newest: bool,
     pub(crate) annex: Option<IfFlow<Box<Box<dyn Lanes>>>>,
 }
 
 #[derive(Clone, Copy)]
 struct Freed {
-    first: usize,
-    last: usize,
-    count: usize,
+    first: Short,
+    last: Short,
+    count: Short,
 }
 
 const NOTHING: Freed = Freed {
-    first: NONE,
-    last: NONE,
+    first: short(NONE),
+    last: short(NONE),
     count: 0,
 };
 
@@ -115,7 +131,6 @@ impl Stock {
         Some(Self {
             limit: options.capacity().unwrap_or(0),
             slots,
-            drops_newest: options.drops_newest(),
             annex,
         })
     }
@@ -139,21 +154,25 @@ impl Room {
     pub(crate) unsafe fn write(place: NonNull<Self>, kind: &'static Kind, stock: Stock) {
         let Stock { limit, slots, .. } = stock;
         let used = limit.min(slots);
-        let list = |first: usize, end: usize| Freed {
-            first: if first == end { NONE } else { first },
-            last: if first == end { NONE } else { end - 1 },
-            count: end - first,
+        let spare = match used == slots {
+            true => NOTHING,
+            false => Freed {
+                first: short(used),
+                last: short(slots - 1),
+                count: short(slots - used),
+            },
         };
         // SAFETY: as the caller promises; each slot is inside the layout.
         unsafe {
             place.write(Self {
                 gate: Gate::new(if used == 0 { NONE } else { 0 }),
-                limit: AtomicUsize::new(limit),
                 freed: Cell::new(NOTHING),
-                slots,
-                spare: Cell::new(list(used, slots)),
-                owed: Cell::new(0),
-                drops_newest: stock.drops_newest,
+                slots: short(slots),
+                bound: core::array::from_fn(|_| Bound {
+                    limit: AtomicUsize::new(limit),
+                    spare: Cell::new(spare),
+                    owed: Cell::new(0),
+                }),
                 annex: stock.annex,
             });
             let tail = Tail::new(place, kind);
@@ -173,7 +192,7 @@ impl Room {
     pub(crate) unsafe fn drop_in_place(this: *mut Self) -> usize {
         // SAFETY: as the caller promises.
         unsafe {
-            let slots = (*this).slots;
+            let slots = (*this).slots as usize;
             ptr::drop_in_place(this);
             slots
         }
@@ -217,27 +236,27 @@ impl Tail {
             .map(|lanes| unsafe { &*ptr::from_ref(lanes).cast() })
     }
 
-    pub(crate) fn drops_newest(&self) -> bool {
-        self.room().drops_newest
-    }
-
     /// The bound. *Any thread.*
     #[inline]
     pub(crate) fn limit(&self) -> usize {
-        // Relaxed: a setting, which carries nothing but itself.
-        self.room().limit.load(Ordering::Relaxed)
+        match self.room().bound.first() {
+            // Relaxed: a setting, which carries nothing but itself.
+            Some(bound) => bound.limit.load(Ordering::Relaxed),
+            None => self.slots(),
+        }
     }
 
     /// The highest bound there can be.
+    #[inline]
     pub(crate) fn slots(&self) -> usize {
-        self.room().slots
+        self.room().slots as usize
     }
 
     /// # Safety
     /// `index` is below the number of slots.
     #[inline(always)]
     unsafe fn slot(&self, index: usize) -> NonNull<Link> {
-        debug_assert!(index < self.room().slots);
+        debug_assert!(index < self.slots());
         // SAFETY: the slots follow the room in the same allocation (`layout`). A slot begins with its node.
         unsafe {
             self.room
@@ -315,9 +334,9 @@ impl Tail {
             };
             freed = self.reserve_batch(most)?;
         }
-        let index = freed.first;
+        let index = freed.first as usize;
         // Relaxed: the consumer's own list.
-        freed.first = self.link(index).load(Ordering::Relaxed);
+        freed.first = short(self.link(index).load(Ordering::Relaxed));
         freed.count -= 1;
         self.room().freed.set(freed);
         // SAFETY: the number came out of the list.
@@ -352,7 +371,13 @@ impl Tail {
                 // Acquire, twice: as in `reserve`.
                 .compare_exchange_weak(free, new, Ordering::Acquire, Ordering::Acquire)
             {
-                Ok(_) => return Some(Freed { first, last, count }),
+                Ok(_) => {
+                    return Some(Freed {
+                        first: short(first),
+                        last: short(last),
+                        count: short(count),
+                    });
+                }
                 Err(seen) => free = seen,
             }
         }
@@ -396,14 +421,16 @@ impl Tail {
         let index = self.index_of(node);
         let mut freed = self.room().freed.get();
         // Relaxed: the consumer's own list.
-        self.link(index).store(freed.first, Ordering::Relaxed);
+        self.link(index)
+            .store(freed.first as usize, Ordering::Relaxed);
+        let index = short(index);
         if freed.count == 0 {
             freed.last = index;
         }
         freed.first = index;
         freed.count += 1;
         self.room().freed.set(freed);
-        freed.count >= self.batch()
+        freed.count as usize >= self.batch()
     }
 
     /// Gives freed room to those who wait, in order, else to everybody. `queue` puts a waiting
@@ -434,8 +461,9 @@ impl Tail {
         let mut free = self.room().gate.free.load(Ordering::Relaxed);
         while free & WAITING == 0 {
             // Relaxed: published by the exchange.
-            self.link(freed.last).store(free & FREE, Ordering::Relaxed);
-            let new = (free & !FREE) | freed.first;
+            let last = self.link(freed.last as usize);
+            last.store(free & FREE, Ordering::Relaxed);
+            let new = (free & !FREE) | freed.first as usize;
             match self
                 .room()
                 .gate
@@ -459,12 +487,11 @@ impl Tail {
             if self.room().freed.get().count == 0 {
                 return None;
             }
-            if self.room().owed.get() != 0 {
-                self.pay();
+            if self.pay() {
                 continue;
             }
             let mut freed = self.room().freed.get();
-            let index = freed.first;
+            let index = freed.first as usize;
             // SAFETY: the slot is free and the consumer's, and has room for a message of its kind.
             let (node, waker) = unsafe {
                 let node = self.slot(index);
@@ -472,7 +499,7 @@ impl Tail {
                 (node, self.room().gate.admit(self.kind, place.as_ptr())?)
             };
             // Relaxed: the consumer's own list.
-            freed.first = self.link(index).load(Ordering::Relaxed);
+            freed.first = short(self.link(index).load(Ordering::Relaxed));
             freed.count -= 1;
             self.room().freed.set(freed);
             queue(node);
@@ -482,54 +509,61 @@ impl Tail {
         }
     }
 
-    /// Changes the bound. To be followed by [`give_back`](Self::give_back). *Consumer.*
+    /// Changes the bound, if it can be changed. To be followed by [`give_back`](Self::give_back). *Consumer.*
     pub(crate) fn resize(&self, limit: usize) {
-        let room = self.room();
-        let limit = limit.min(room.slots);
+        let Some(bound) = self.room().bound.first() else {
+            return;
+        };
+        let limit = limit.min(self.slots());
         let before = self.limit();
         // Relaxed: see `limit`.
-        room.limit.store(limit, Ordering::Relaxed);
+        bound.limit.store(limit, Ordering::Relaxed);
         if limit >= before {
-            let paid = room.owed.get().min(limit - before);
-            room.owed.set(room.owed.get() - paid);
-            for _ in paid..limit - before {
-                self.move_first(&room.spare, &room.freed);
+            let paid = bound.owed.get().min(short(limit - before));
+            bound.owed.set(bound.owed.get() - paid);
+            for _ in paid..short(limit - before) {
+                self.move_first(&bound.spare, &self.room().freed);
             }
             return;
         }
-        room.owed.set(room.owed.get() + before - limit);
+        bound.owed.set(bound.owed.get() + short(before - limit));
         loop {
             self.pay();
-            let owed = room.owed.get();
+            let owed = bound.owed.get();
             if owed == 0 {
                 return;
             }
-            match self.reserve_batch(owed) {
-                Some(batch) => room.freed.set(batch),
+            match self.reserve_batch(owed as usize) {
+                Some(batch) => self.room().freed.set(batch),
                 // Whoever frees a slot from here on is the consumer itself.
-                None if room.gate.shut() => return,
+                None if self.room().gate.shut() => return,
                 None => {}
             }
         }
     }
 
-    /// Pays what is owed, as far as slots are freed. *Consumer.*
-    fn pay(&self) {
+    /// Pays what is owed, as far as slots are freed. False if nothing was. *Consumer.*
+    fn pay(&self) -> bool {
         let room = self.room();
-        while room.owed.get() != 0 && room.freed.get().count != 0 {
-            self.move_first(&room.freed, &room.spare);
-            room.owed.set(room.owed.get() - 1);
+        let Some(bound) = room.bound.first().filter(|bound| bound.owed.get() != 0) else {
+            return false;
+        };
+        while bound.owed.get() != 0 && room.freed.get().count != 0 {
+            self.move_first(&room.freed, &bound.spare);
+            bound.owed.set(bound.owed.get() - 1);
         }
+        true
     }
 
     /// *Consumer.*
     fn move_first(&self, from: &Cell<Freed>, to: &Cell<Freed>) {
         let (mut source, mut target) = (from.get(), to.get());
         let index = source.first;
+        let link = self.link(index as usize);
         // Relaxed, twice: both lists are the consumer's own.
-        source.first = self.link(index).load(Ordering::Relaxed);
+        source.first = short(link.load(Ordering::Relaxed));
         source.count -= 1;
-        self.link(index).store(target.first, Ordering::Relaxed);
+        link.store(target.first as usize, Ordering::Relaxed);
         if target.count == 0 {
             target.last = index;
         }

@@ -238,7 +238,7 @@ impl MailboxOptions {
     /// Refuses what cannot be built for an actor with messages of this type.
     #[inline]
     pub(crate) fn check(&self, message: fn() -> TypeId) -> Result<(), InvalidOptions> {
-        if !crate::flow::FLOW && self.needs_annex() {
+        if !crate::flow::FLOW && (self.needs_annex() || self.up_to.is_some()) {
             return Err(InvalidOptions("this mailbox needs the feature `flow`"));
         }
         let is_plain = self.capacity.is_none()
@@ -308,46 +308,44 @@ impl MailboxOptions {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CellOptions(u32);
 
-/// The actor stops when the last strong reference goes.
-const STOP_UNREFERENCED: u32 = 1;
-/// The cell is owned by its system's only worker: see `state.rs`. Other threads may come to ring the
-/// bell after the actor has ended, so the cell keeps its system alive.
-const OWNED: u32 = 2;
-/// The cold box has a throughput of its own.
-const OWN_THROUGHPUT: u32 = 4;
 /// Two bits: the restart policy.
 const PERMANENT: u32 = 8;
 const TEMPORARY: u32 = 16;
-const BITS: u32 = STOP_UNREFERENCED | OWNED | OWN_THROUGHPUT | PERMANENT | TEMPORARY;
+const BITS: u32 = (1 << 6) - 1;
 
 impl CellOptions {
-    /// `tail` is a multiple of 8, zero if there is none.
-    pub(crate) fn new(
-        tail: u32,
-        stop_unreferenced: bool,
-        owned: bool,
-        throughput: bool,
-        policy: RestartPolicy,
-    ) -> Self {
-        // A tail begins behind the header, so what is shifted out is known to be zero.
-        let tail = tail << 2;
+    /// The actor stops when the last strong reference goes.
+    pub(crate) const STOP_UNREFERENCED: u32 = 1;
+    /// The cell is owned by its system's only worker: see `state.rs`. Other threads may come to ring the
+    /// bell after the actor has ended, so the cell keeps its system alive.
+    pub(crate) const OWNED: u32 = 2;
+    /// The cold box has a throughput of its own.
+    pub(crate) const OWN_THROUGHPUT: u32 = 4;
+    /// What a tail has no room for is dropped.
+    pub(crate) const DROPS_NEWEST: u32 = 32;
+
+    /// Three bits of `tail` are shifted out, and three low ones are zero. It is zero if there is none.
+    pub(crate) fn new(tail: u32, policy: RestartPolicy) -> Self {
+        let tail = tail << 3;
         debug_assert_eq!(tail & BITS, 0);
-        let policy = match policy {
-            RestartPolicy::Permanent => PERMANENT,
-            RestartPolicy::Transient => 0,
-            RestartPolicy::Temporary => TEMPORARY,
-        };
-        let flag = |set: bool, bit: u32| if set { bit } else { 0 };
-        Self(
-            tail | policy
-                | flag(stop_unreferenced, STOP_UNREFERENCED)
-                | flag(owned, OWNED)
-                | flag(throughput, OWN_THROUGHPUT),
-        )
+        Self(match policy {
+            RestartPolicy::Permanent => tail | PERMANENT,
+            RestartPolicy::Transient => tail,
+            RestartPolicy::Temporary => tail | TEMPORARY,
+        })
+    }
+
+    pub(crate) fn with(self, bit: u32, set: bool) -> Self {
+        Self(if set { self.0 | bit } else { self.0 })
+    }
+
+    #[inline(always)]
+    fn has(self, bit: u32) -> bool {
+        self.0 & bit != 0
     }
 
     pub(crate) fn tail(self) -> usize {
-        (self.0 >> 2 & !(BITS >> 2)) as usize
+        ((self.0 & !BITS) >> 3) as usize
     }
 
     #[inline(always)]
@@ -357,24 +355,24 @@ impl CellOptions {
 
     #[inline(always)]
     pub(crate) fn is_owned(self) -> bool {
-        sync::KNOWS_HERE && self.0 & OWNED != 0
+        sync::KNOWS_HERE && self.has(Self::OWNED)
     }
 
     /// Neither bounded nor owned, and without an annex.
     #[inline(always)]
     pub(crate) fn is_plain(self) -> bool {
-        self.0 & !(STOP_UNREFERENCED | OWN_THROUGHPUT | PERMANENT | TEMPORARY) == 0
+        self.0 & !(Self::STOP_UNREFERENCED | Self::OWN_THROUGHPUT | PERMANENT | TEMPORARY) == 0
     }
 
     #[inline(always)]
     pub(crate) fn has_own_throughput(self) -> bool {
-        self.0 & OWN_THROUGHPUT != 0
+        self.has(Self::OWN_THROUGHPUT)
     }
 
     pub(crate) fn policy(self) -> RestartPolicy {
-        if self.0 & PERMANENT != 0 {
+        if self.has(PERMANENT) {
             RestartPolicy::Permanent
-        } else if self.0 & TEMPORARY != 0 {
+        } else if self.has(TEMPORARY) {
             RestartPolicy::Temporary
         } else {
             RestartPolicy::Transient
@@ -382,7 +380,11 @@ impl CellOptions {
     }
 
     pub(crate) fn stops_unreferenced(self) -> bool {
-        self.0 & STOP_UNREFERENCED != 0
+        self.has(Self::STOP_UNREFERENCED)
+    }
+
+    pub(crate) fn drops_newest(self) -> bool {
+        self.has(Self::DROPS_NEWEST)
     }
 }
 

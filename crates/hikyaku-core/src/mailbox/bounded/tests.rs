@@ -59,7 +59,6 @@ mod loom {
                 let stock = Stock {
                     limit: capacity,
                     slots: capacity,
-                    drops_newest: false,
                     annex: None,
                 };
                 Room::write(room, Kind::of::<Value>(), stock);

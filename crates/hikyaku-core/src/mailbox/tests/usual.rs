@@ -723,21 +723,31 @@ fn cell_options_fit_into_one_word() {
         RestartPolicy::Transient,
         RestartPolicy::Temporary,
     ];
-    for (tail, policy) in [0, 8, 1 << 20, (1 << 30) - 8]
+    let bits = [
+        CellOptions::STOP_UNREFERENCED,
+        CellOptions::OWNED,
+        CellOptions::OWN_THROUGHPUT,
+        CellOptions::DROPS_NEWEST,
+    ];
+    for (tail, policy) in [0, 8, 1 << 20, (1 << 29) - 8]
         .into_iter()
         .flat_map(|tail| policies.map(|policy| (tail, policy)))
     {
-        for bits in 0..8 {
-            let (unreferenced, owned, throughput) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
-            let options = CellOptions::new(tail, unreferenced, owned, throughput, policy);
+        for chosen in 0..1 << bits.len() {
+            let has = |number: usize| chosen >> number & 1 != 0;
+            let options = (0..bits.len())
+                .fold(CellOptions::new(tail, policy), |options, number| {
+                    options.with(bits[number], has(number))
+                });
             assert_eq!(options.policy(), policy);
             assert_eq!(options.tail(), tail as usize);
             assert_eq!(options.has_tail(), tail != 0);
             // Where no thread can tell that it is the owner's, no cell is owned.
-            assert_eq!(options.is_owned(), owned && sync::KNOWS_HERE);
-            assert_eq!(options.is_plain(), tail == 0 && !owned);
-            assert_eq!(options.has_own_throughput(), throughput);
-            assert_eq!(options.stops_unreferenced(), unreferenced);
+            assert_eq!(options.is_owned(), has(1) && sync::KNOWS_HERE);
+            assert_eq!(options.is_plain(), tail == 0 && !has(1) && !has(3));
+            assert_eq!(options.has_own_throughput(), has(2));
+            assert_eq!(options.stops_unreferenced(), has(0));
+            assert_eq!(options.drops_newest(), has(3));
         }
     }
 }
