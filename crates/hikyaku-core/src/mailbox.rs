@@ -369,6 +369,10 @@ impl QueueMailbox {
 /// `cell` is live, and its messages are of this kind.
 #[inline(always)]
 unsafe fn first_slot(cell: CellPtr, kind: &Kind) -> *mut () {
+    if BY_TABLE {
+        // The handler's, where it need not be moved to.
+        return cell.slot().cast();
+    }
     let message = kind.message;
     let small = message.size() <= size_of::<Chain>() && message.align() <= align_of::<Chain>();
     if small && !cell.is_owned() {

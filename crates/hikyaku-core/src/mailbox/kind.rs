@@ -184,7 +184,7 @@ pub(crate) trait Known {
     /// Moves a message to another place.
     ///
     /// # Safety
-    /// `place` has room for one.
+    /// `place` has room for one, and is not where the message lies.
     unsafe fn put(message: Self::Message, place: *mut ());
 
     /// Where the message lies.
@@ -273,17 +273,23 @@ impl Known for ByTable {
     }
 
     unsafe fn take(cell: CellPtr, place: *mut ()) -> InSlot {
-        let size = cell.kind().message.size();
-        // SAFETY: the slot is empty, as the caller promises, and large enough for a message. A first message may lie
-        // partly in it.
-        unsafe { cell.slot().copy_from(place.cast(), size) };
+        let (size, slot) = (cell.kind().message.size(), cell.slot());
+        // A first message is there already.
+        if slot != place.cast() {
+            // SAFETY: the slot is empty, as the caller promises, and large enough for a message.
+            unsafe { slot.copy_from_nonoverlapping(place.cast(), size) };
+        }
         InSlot(cell)
     }
 
     unsafe fn put(message: InSlot, place: *mut ()) {
         let size = message.0.kind().message.size();
         // SAFETY: as the caller promises.
-        unsafe { place.cast::<u8>().copy_from(message.leave().cast(), size) };
+        unsafe {
+            place
+                .cast::<u8>()
+                .copy_from_nonoverlapping(message.leave().cast(), size);
+        }
     }
 
     fn place(message: &InSlot) -> *const () {
