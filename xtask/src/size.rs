@@ -12,8 +12,9 @@ const TARGET: &str = "thumbv6m-none-eabi";
 const BUDGET: &str = "embedded/size.toml";
 
 /// The variants: name, features, and what it is compared with.
-const VARIANTS: [(&str, &str, &str); 5] = [
+const VARIANTS: [(&str, &str, &str); 6] = [
     ("empty", "", "empty"),
+    ("heap", "heap", "empty"),
     ("one", "one", "empty"),
     ("two", "two", "one"),
     ("timers", "timers", "one"),

@@ -8,6 +8,9 @@ use embassy_executor::{Executor, Spawner};
 use embassy_time::Timer;
 use static_cell::StaticCell;
 
+#[cfg(feature = "heap")]
+extern crate alloc;
+
 #[cfg(feature = "one")]
 mod actors;
 
@@ -25,6 +28,8 @@ async fn blink() {
 #[entry]
 fn main() -> ! {
     board::heap::init();
+    #[cfg(feature = "heap")]
+    drop(core::hint::black_box(alloc::boxed::Box::new(7)));
     let mut peripherals = cortex_m::Peripherals::take().unwrap();
     board::systick::start(&mut peripherals.SYST);
     EXECUTOR.init(Executor::new()).run(|spawner: Spawner| {
