@@ -85,6 +85,9 @@ impl<M> Push<M> {
 /// One word. Two references are equal if they lead to the same actor. It stays valid after the
 /// actor has ended; sending then fails with the message in hand. Dropping the last one does not
 /// stop the actor, unless it was spawned so.
+///
+/// # Panics
+/// `clone` does if there are 2^31 references to the actor, or 2^15 in builds without `std`.
 pub struct ActorRef<M> {
     cell: CellPtr,
     _message: PhantomData<fn(M)>,

@@ -47,7 +47,7 @@ use crate::stash::Shelf;
 use crate::state::{Next, Orders};
 use crate::supervision::{RestartPolicy, SUPERVISION, Supervision, Tally};
 use crate::suspension::{Suspension, WantsRoom};
-use crate::sync::{self, Arc, AtomicU32, Map, Ordering};
+use crate::sync::{self, Arc, AtomicCount, Count, Map, Ordering};
 use crate::system::SpawnExtra;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -91,8 +91,8 @@ const _: () = {
 };
 
 struct Counts {
-    strong: AtomicU32,
-    memory: AtomicU32,
+    strong: AtomicCount,
+    memory: AtomicCount,
 }
 
 /// The parent, and the neighbours among its children. The neighbours: *the parent's runner.*
@@ -539,9 +539,9 @@ impl CellPtr {
             header.write(Header {
                 home: birth.home,
                 counts: Counts {
-                    strong: AtomicU32::new(1),
+                    strong: AtomicCount::new(1),
                     // One for the living actor, one for all strong references together.
-                    memory: AtomicU32::new(2),
+                    memory: AtomicCount::new(2),
                 },
                 index: MailboxIndex::NONE,
                 kin,
@@ -1024,7 +1024,7 @@ impl CellPtr {
     pub(crate) fn retain_strong(self) {
         // Relaxed: the caller's reference keeps everything alive.
         let old = self.header().counts.strong.fetch_add(1, Ordering::Relaxed);
-        if old > u32::MAX / 2 {
+        if old > Count::MAX / 2 {
             self.release_strong();
             panic!("too many references to one actor");
         }
@@ -1057,7 +1057,7 @@ impl CellPtr {
             // There were some already, so the group holds its memory.
             self.release();
         }
-        if old > u32::MAX / 2 {
+        if old > Count::MAX / 2 {
             self.release_strong();
             panic!("too many references to one actor");
         }
@@ -1068,7 +1068,7 @@ impl CellPtr {
     pub(crate) fn retain(self) {
         // Relaxed: the caller keeps the memory alive.
         let old = self.header().counts.memory.fetch_add(1, Ordering::Relaxed);
-        if old > u32::MAX / 2 {
+        if old > Count::MAX / 2 {
             self.release();
             panic!("too many wakers of one actor");
         }

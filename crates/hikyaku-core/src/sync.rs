@@ -32,6 +32,17 @@ mod words;
 #[cfg(all(not(loom), not(target_has_atomic = "ptr")))]
 pub(crate) use words::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize};
 
+/// References to one actor, which are at most half as many as this counts.
+#[cfg(any(loom, feature = "std"))]
+pub(crate) type Count = u32;
+#[cfg(any(loom, feature = "std"))]
+pub(crate) use AtomicU32 as AtomicCount;
+/// The same, where there is little memory.
+#[cfg(not(any(loom, feature = "std")))]
+pub(crate) type Count = u16;
+#[cfg(not(any(loom, feature = "std")))]
+pub(crate) use AtomicU16 as AtomicCount;
+
 /// A full fence (`SeqCst`).
 #[inline(always)]
 pub(crate) fn fence() {

@@ -987,3 +987,32 @@ fn started_and_stopped_can_be_dropped_at_any_moment() {
         assert_eq!(count.alive(), 0);
     });
 }
+
+/// Counts are short without `std`: one reference too many is refused, and changes nothing.
+#[test]
+#[cfg(not(feature = "std"))]
+fn more_references_than_can_be_counted_are_refused() {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    let mut sim = Sim::new(1);
+    let log = Log::default();
+    let actor = sim.spawn(Puppet::factory("a", &log)).unwrap();
+    let weak = actor.downgrade();
+    let mut others: Vec<ActorRef<Do>> = Vec::new();
+    let refused = loop {
+        match catch_unwind(AssertUnwindSafe(|| actor.clone())) {
+            Ok(other) => others.push(other),
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(others.len() + 1, 1 << 15);
+    assert_eq!(
+        refused.downcast_ref(),
+        Some(&"too many references to one actor")
+    );
+    assert!(catch_unwind(AssertUnwindSafe(|| weak.upgrade())).is_err());
+    drop(others);
+    actor.tell(Do::Note(7)).unwrap();
+    sim.run_until_idle();
+    assert!(log.line().contains('7'));
+}
