@@ -78,6 +78,11 @@ mod map;
 mod middleware;
 mod pipe;
 mod pool;
+// Without `std` no thread knows that it is a worker's, so there is one queue for all.
+#[cfg(any(loom, feature = "std"))]
+mod ready;
+#[cfg(not(any(loom, feature = "std")))]
+#[path = "ready/queue.rs"]
 mod ready;
 mod receptionist;
 mod registry;

@@ -706,14 +706,15 @@ impl SystemBuilder {
     }
 
     /// `least` workers, at least one, and up to `most` when they cannot keep up: see
-    /// [`System::foreman`].
+    /// [`System::foreman`]. Without the feature `std` there are `least`.
     pub fn adaptive_workers(mut self, least: usize, most: usize) -> Self {
         let least = least.max(1);
         self.workers = (least, most.max(least));
         self
     }
 
-    /// Uses the work-stealing coordinator also for one worker.
+    /// Uses the work-stealing coordinator also for one worker. Without the feature `std` there is neither: workers
+    /// take what comes from one queue.
     pub fn work_stealing(mut self) -> Self {
         self.stealing = true;
         self
