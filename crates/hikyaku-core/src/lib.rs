@@ -72,6 +72,7 @@ mod flow;
 mod foreman;
 mod fsm;
 mod invoker;
+mod late;
 mod mailbox;
 #[allow(dead_code, reason = "with `std`, `sync.rs` takes a tree instead")]
 mod map;
