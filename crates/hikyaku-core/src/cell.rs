@@ -42,6 +42,7 @@ use crate::mailbox::{
 };
 use crate::middleware::Chain;
 use crate::pool;
+use crate::ready::Behind;
 use crate::registry::MailboxIndex;
 use crate::stash::Shelf;
 use crate::state::{Next, Orders};
@@ -75,13 +76,16 @@ pub(crate) struct Header {
     cold: Cell<*mut Cold>,
     /// A `Context`, which is a pointer to this cell.
     context: Cell<*mut Header>,
+    /// In the queue of ready cells.
+    #[allow(dead_code, reason = "empty, where queues hold pointers")]
+    behind: Behind,
 }
 
 #[cfg(all(target_pointer_width = "64", not(loom)))]
 const _: () = {
     let mailbox = core::mem::offset_of!(Header, mailbox);
     assert!(mailbox + core::mem::offset_of!(QueueMailbox, system) == 64);
-    assert!(size_of::<Header>() == 104);
+    assert!(size_of::<Header>() == 104 + size_of::<Behind>());
 };
 // The node that tells the parent lies where the chain was.
 #[cfg(not(loom))]
@@ -549,6 +553,7 @@ impl CellPtr {
                 vtable,
                 cold: Cell::new(cold),
                 context: Cell::new(header.as_ptr()),
+                behind: Behind::new(),
             });
             let cell = Self(header);
             let place = header.byte_add(vtable.parts.factory).cast::<u8>();
@@ -612,6 +617,11 @@ impl CellPtr {
     #[inline(always)]
     pub(crate) fn kind(self) -> &'static Kind {
         self.vtable().kind
+    }
+
+    #[allow(dead_code, reason = "as the field")]
+    pub(crate) fn behind(&self) -> &Behind {
+        &self.header().behind
     }
 
     /// Its dispatcher.

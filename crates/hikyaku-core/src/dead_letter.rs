@@ -2,8 +2,9 @@
 
 use crate::cell::CellPtr;
 use crate::event_stream::{Event, EventStream};
+use crate::late::{ByType, Late};
 use crate::registry::MailboxIndex;
-use crate::sync::{self, Arc, AtomicUsize, Map, Mutex, Ordering};
+use crate::sync::{self, Arc, AtomicUsize, Mutex, Ordering};
 use crate::system::System;
 use alloc::boxed::Box;
 use core::any::{Any, TypeId};
@@ -56,7 +57,7 @@ pub(crate) struct DeadLetters {
     listener: Option<Listener>,
     events: Arc<EventStream>,
     /// By the type of the message; `None` once the system has stopped.
-    trivial: Mutex<Option<Map<TypeId, Arc<IsTrivial>>>>,
+    trivial: Mutex<Option<Late<ByType<Arc<IsTrivial>>>>>,
 }
 
 /// A message that becomes a dead letter, where it is.
@@ -80,7 +81,7 @@ impl DeadLetters {
             count: AtomicUsize::new(0),
             listener,
             events,
-            trivial: Mutex::new(Some(Map::new())),
+            trivial: Mutex::new(Some(Late::NOT_YET)),
         }
     }
 
@@ -183,7 +184,7 @@ impl DeadLetters {
     fn is_trivial(&self, message: &dyn Any) -> bool {
         let is_trivial = self
             .trivial
-            .with(|trivial| trivial.as_ref()?.get(&message.type_id()).cloned());
+            .with(|trivial| trivial.as_ref()?.get()?.0.get(&message.type_id()).cloned());
         let mut answer = false;
         if let Some(is_trivial) = is_trivial {
             sync::quietly(|| {
@@ -201,10 +202,7 @@ impl DeadLetters {
 
     /// The system has stopped. The user's code may hold the system, so it must go.
     pub(crate) fn end(&self) {
-        let trivial = self.trivial.with(Option::take);
-        for (_, is_trivial) in trivial.into_iter().flatten() {
-            sync::quietly(|| drop(is_trivial));
-        }
+        drop(self.trivial.with(Option::take));
     }
 }
 
@@ -242,8 +240,8 @@ impl System {
         let erased = Arc::new(erased);
         let letters = &self.home().shared.dead_letters;
         let before = letters.trivial.with(|trivial| {
-            let trivial = trivial.as_mut()?;
-            trivial.insert(TypeId::of::<M>(), Arc::clone(&erased))
+            let trivial = trivial.as_mut()?.or_make();
+            trivial.0.insert(TypeId::of::<M>(), Arc::clone(&erased))
         });
         // Outside the lock, as `erased` is: they are the user's.
         drop(before);

@@ -21,7 +21,7 @@ use crate::foreman::Foreman;
 use crate::invoker::{Activation, FIRST_READ};
 use crate::mailbox::Life;
 use crate::middleware::Spawning;
-use crate::ready::{Lane, ReadyQueueCoordinator};
+use crate::ready::{Lane, Place, ReadyQueueCoordinator};
 use crate::registry::Refused;
 use crate::sync::{self, Arc, AtomicU32, AtomicUsize, Ordering, Weak};
 use crate::system::{Shared, SpawnError, SpawnExtra, SpawnOptions, System};
@@ -103,7 +103,7 @@ impl Home {
         });
         home.shared.add_home(&home);
         let workers = (0..plan.workers.0)
-            .map(|number| Worker::new(Arc::clone(&home), number))
+            .map(|number| Worker::new(Arc::clone(&home), number, Place::new()))
             .collect();
         (home, workers)
     }
@@ -392,8 +392,8 @@ impl Home {
     /// A cell is made, which keeps the home from now on. *Any thread that keeps the home.*
     #[inline]
     pub(crate) fn move_in_cell(&self) {
-        match self.coordinator.lane_here() {
-            Some(lane) => lane.stock.take(|cells| self.add_tenants(cells)),
+        match self.coordinator.stock_here() {
+            Some(stock) => stock.take(|cells| self.add_tenants(cells)),
             None => self.add_tenants(1),
         }
     }
@@ -416,8 +416,8 @@ impl Home {
     pub(crate) unsafe fn move_out_cell(home: NonNull<Self>) {
         // SAFETY: the cell keeps it until here.
         let here = unsafe { home.as_ref() };
-        match here.coordinator.lane_here() {
-            Some(lane) => lane.stock.give(|cells| {
+        match here.coordinator.stock_here() {
+            Some(stock) => stock.give(|cells| {
                 let last = here.tenants.take_away(cells);
                 debug_assert!(!last, "some are left in stock");
             }),
@@ -439,7 +439,7 @@ impl Home {
 
     /// A worker goes, and leaves its lane to others: what it has counted ahead is given back. *Its worker.*
     pub(crate) fn clear_stock(&self, lane: &Lane) {
-        let cells = lane.stock.clear();
+        let cells = lane.clear_stock();
         if cells != 0 {
             // SAFETY: counted when they came into the stock. The worker keeps the home.
             unsafe { Self::remove_tenants(self.own(), cells) };
@@ -613,10 +613,8 @@ impl Dispatcher {
     /// What adds workers, if their number can change. One is enough: only the waker that was passed last is
     /// woken.
     pub fn foreman(&self) -> Option<Foreman> {
-        self.0
-            .coordinator
-            .is_adaptive()
-            .then(|| Foreman::new(Arc::clone(&self.0)))
+        let outlook = self.0.coordinator.outlook()?;
+        Some(Foreman::new(Arc::clone(&self.0), outlook))
     }
 
     /// How many actors live there.

@@ -7,6 +7,7 @@ use crate::actor_ref::{ActorRef, Recipient, SendError};
 use crate::cell::CellPtr;
 use crate::dead_letter::DeadLetterReason;
 use crate::failure::{Failure, StopCause};
+use crate::late::Late;
 use crate::registry::MailboxIndex;
 use crate::suspension::SuspendReason;
 use crate::sync::{self, Arc, AtomicUsize, Mutex, Ordering};
@@ -187,12 +188,11 @@ struct Listener {
 type Listeners = Arc<Vec<Arc<Listener>>>;
 
 struct State {
-    listeners: Listeners,
+    /// `None` once the system has stopped, and nothing will happen any more.
+    listeners: Option<Late<Listeners>>,
     last: usize,
     /// Only the first listener brings it, so a program without any does not link it.
     voice: Option<Voice>,
-    /// The system has stopped, and nothing will happen any more.
-    over: bool,
 }
 
 /// What is done where somebody listens.
@@ -215,10 +215,9 @@ impl EventStream {
         Self {
             listening: AtomicUsize::new(0),
             state: Mutex::new(State {
-                listeners: Listeners::default(),
+                listeners: Some(Late::NOT_YET),
                 last: 0,
                 voice: None,
-                over: false,
             }),
             dropped: AtomicUsize::new(0),
         }
@@ -248,7 +247,9 @@ impl EventStream {
     }
 
     fn publish_now(&self, event: &Event) {
-        let listeners = self.listeners();
+        let Some(listeners) = self.listeners() else {
+            return;
+        };
         // What one subscriber loses is not told to another, which might lose it as well, and so on.
         let of_subscriber = matches!(event, Event::DeadLetter { target, .. }
             if listeners.iter().any(|listener| listener.actor == Some(*target)));
@@ -267,8 +268,9 @@ impl EventStream {
         discard(listeners);
     }
 
-    fn listeners(&self) -> Listeners {
-        self.state.with(|state| Arc::clone(&state.listeners))
+    fn listeners(&self) -> Option<Listeners> {
+        self.state
+            .with(|state| state.listeners.as_ref()?.get().cloned())
     }
 
     fn add(&self, actor: Option<MailboxIndex>, sink: Sink) -> Subscription {
@@ -311,13 +313,11 @@ impl EventStream {
         change: impl FnOnce(&Vec<Arc<Listener>>) -> Option<Vec<Arc<Listener>>>,
     ) -> bool {
         let old = self.state.with(|state| {
-            if state.over {
-                return None;
-            }
-            let listeners = Arc::new(change(&state.listeners)?);
+            let now = state.listeners.as_mut()?.or_make();
+            let listeners = Arc::new(change(now)?);
             // Relaxed: see `is_listening`. Under the lock, so it fits the list.
             self.listening.store(listeners.len(), Ordering::Relaxed);
-            Some(core::mem::replace(&mut state.listeners, listeners))
+            Some(core::mem::replace(now, listeners))
         });
         let changed = old.is_some();
         if let Some(old) = old {
@@ -336,12 +336,11 @@ impl EventStream {
     /// The system has stopped. What listens may hold the system, so it must go.
     pub(crate) fn end(&self) {
         let old = self.state.with(|state| {
-            state.over = true;
             // Relaxed: see `is_listening`.
             self.listening.store(0, Ordering::Relaxed);
-            core::mem::take(&mut state.listeners)
+            state.listeners.take()
         });
-        discard(old);
+        sync::quietly(|| drop(old));
     }
 }
 
@@ -353,7 +352,10 @@ fn discard(listeners: Listeners) {
 impl fmt::Debug for EventStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EventStream")
-            .field("listeners", &self.listeners().len())
+            .field(
+                "listeners",
+                &self.listeners().map_or(0, |listeners| listeners.len()),
+            )
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,7 @@
 //! What programs and libraries attach to a system, found by its type.
 
-use crate::sync::{self, Arc, Map, Mutex};
+use crate::late::{ByType, Late};
+use crate::sync::{Arc, Mutex};
 use crate::system::System;
 use alloc::boxed::Box;
 use core::any::{Any, TypeId};
@@ -33,18 +34,18 @@ impl<T: fmt::Debug> fmt::Debug for Extension<T> {
 }
 
 /// The handles, each an `Extension<T>` under the type of its `T`.
-type Handles = Map<TypeId, Box<dyn Any + Send + Sync>>;
+type Handles = ByType<Box<dyn Any + Send + Sync>>;
 
 /// The extensions of a system; `None` once it has stopped.
-pub(crate) struct Extensions(Mutex<Option<Handles>>);
+pub(crate) struct Extensions(Mutex<Option<Late<Handles>>>);
 
 impl Extensions {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(Some(Handles::new())))
+        Self(Mutex::new(Some(Late::NOT_YET)))
     }
 
     fn get<T: Send + Sync + 'static>(&self) -> Option<Extension<T>> {
-        self.0.with(|handles| find(handles.as_ref()?))
+        self.0.with(|handles| find(handles.as_ref()?.get()?))
     }
 
     /// Adds one, unless there is one already: then that.
@@ -52,10 +53,10 @@ impl Extensions {
         // Made outside the lock, and what is not used is dropped outside.
         let handle = Box::new(extension.clone());
         let found = self.0.with(|handles| {
-            let handles = handles.as_mut()?;
+            let handles = handles.as_mut()?.or_make();
             let found = find(handles);
             if found.is_none() {
-                handles.insert(TypeId::of::<T>(), handle);
+                handles.0.insert(TypeId::of::<T>(), handle);
             }
             found
         });
@@ -64,16 +65,13 @@ impl Extensions {
 
     /// The system has stopped. What is attached may hold the system, so it must go.
     pub(crate) fn end(&self) {
-        let handles = self.0.with(Option::take);
-        // Each alone: one destructor that panics must not keep the others.
-        for (_, handle) in handles.into_iter().flatten() {
-            sync::quietly(|| drop(handle));
-        }
+        drop(self.0.with(Option::take));
     }
 }
 
 fn find<T: Send + Sync + 'static>(handles: &Handles) -> Option<Extension<T>> {
     handles
+        .0
         .get(&TypeId::of::<T>())?
         .downcast_ref::<Extension<T>>()
         .cloned()

@@ -1,7 +1,7 @@
 //! The foreman: adds workers when the ones that are there cannot keep up.
 
 use crate::dispatcher::Home;
-use crate::ready::{Outlook, Shortage};
+use crate::ready::{Outlook, Place};
 use crate::sync::Arc;
 use crate::worker::Worker;
 use core::fmt;
@@ -37,11 +37,23 @@ pub enum Staffing {
     Stopped,
 }
 
+/// What it sees of the queues.
+#[allow(dead_code, reason = "without `std` there is no foreman")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shortage {
+    /// Somebody is free, or there is no place for another: it will be called.
+    Not,
+    /// It has to look again.
+    Perhaps,
+    /// Another worker is wanted.
+    Yes,
+}
+
 impl Foreman {
-    pub(crate) fn new(home: Arc<Home>) -> Self {
+    pub(crate) fn new(home: Arc<Home>, outlook: Outlook) -> Self {
         Self {
             home,
-            outlook: Outlook::default(),
+            outlook,
             patient: true,
         }
     }
@@ -76,7 +88,7 @@ impl Foreman {
         // If the last worker has just gone, the place is of no use any more.
         self.home
             .one_worker_more()
-            .then(|| Worker::hired(Arc::clone(&self.home), number))
+            .then(|| Worker::new(Arc::clone(&self.home), number, Place::hired()))
     }
 }
 

@@ -72,12 +72,18 @@ mod flow;
 mod foreman;
 mod fsm;
 mod invoker;
+mod late;
 mod mailbox;
 #[allow(dead_code, reason = "with `std`, `sync.rs` takes a tree instead")]
 mod map;
 mod middleware;
 mod pipe;
 mod pool;
+// Without `std` no thread knows that it is a worker's, so there is one queue for all.
+#[cfg(any(loom, feature = "std"))]
+mod ready;
+#[cfg(not(any(loom, feature = "std")))]
+#[path = "ready/queue.rs"]
 mod ready;
 mod receptionist;
 mod registry;

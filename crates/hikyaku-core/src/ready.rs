@@ -1,6 +1,6 @@
 //! The coordinator: which cells are ready, and which worker takes them.
 //!
-//! Two kinds share one structure:
+//! Without `std` it is another one (`ready/queue.rs`). Here two kinds share one structure:
 //!
 //! - *single-core*: one worker, with a plain queue of its own;
 //! - *work-stealing*: each worker has a ring that others may steal half of (`ready/local.rs`).
@@ -27,9 +27,11 @@
 
 mod idle;
 mod local;
+mod place;
 mod staff;
 
-pub(crate) use self::staff::{Outlook, Shortage};
+pub(crate) use self::place::Place;
+pub(crate) use self::staff::Outlook;
 
 use self::idle::Idle;
 use self::local::Ring;
@@ -80,6 +82,15 @@ enum Arrival {
     Bell(CellPtr),
 }
 
+/// What a cell has of the queue that it is in: nothing.
+pub(crate) struct Behind;
+
+impl Behind {
+    pub(crate) fn new() -> Self {
+        Self
+    }
+}
+
 /// One worker's part. Padded where there are caches, so that two workers' parts do not share a line.
 #[cfg_attr(target_pointer_width = "64", repr(align(128)))]
 pub(crate) struct Lane {
@@ -99,7 +110,7 @@ pub(crate) struct Lane {
     /// Messages handled; written by the worker only.
     handled: AtomicUsize,
     /// Cells of its dispatcher that are counted ahead.
-    pub(crate) stock: Stock,
+    stock: Stock,
     waker: Mutex<Option<Waker>>,
     /// How often in a row `next` was taken.
     in_a_row: Cell<u32>,
@@ -165,6 +176,11 @@ impl Lane {
 
     pub(crate) fn worker(&self) -> usize {
         self.worker
+    }
+
+    /// What is left of what was counted ahead. *Its worker.*
+    pub(crate) fn clear_stock(&self) -> usize {
+        self.stock.clear()
     }
 
     fn random(&self) -> u64 {
@@ -556,6 +572,12 @@ impl ReadyQueueCoordinator {
         }
     }
 
+    /// The cells that are counted ahead on this thread.
+    #[inline]
+    pub(crate) fn stock_here(&self) -> Option<&Stock> {
+        self.lane_here().map(|lane| &lane.stock)
+    }
+
     #[inline]
     fn after_put(&self, lane: &Lane, put: PutNext) {
         match put {
@@ -665,12 +687,12 @@ impl ReadyQueueCoordinator {
     }
 
     /// May this worker, which was busy, look for work elsewhere? *Its worker.*
-    pub(crate) fn start_searching(&self) -> bool {
+    fn start_searching(&self) -> bool {
         self.lanes.len() > 1 && self.idle.start_searching()
     }
 
     /// A searcher found work. *Its worker.*
-    pub(crate) fn stop_searching(&self, lane: &Lane) {
+    fn stop_searching(&self, lane: &Lane) {
         let last = self.idle.stop_searching();
         if self.lanes.len() == 1 {
             return;
@@ -682,7 +704,7 @@ impl ReadyQueueCoordinator {
     }
 
     /// Looks through the other workers' queues once. *Its worker, while it searches.*
-    pub(crate) fn steal(&self, lane: &Lane) -> Option<CellPtr> {
+    fn steal(&self, lane: &Lane) -> Option<CellPtr> {
         let Queue::Stealing { ring: mine, .. } = &lane.queue else {
             return None;
         };
@@ -708,7 +730,7 @@ impl ReadyQueueCoordinator {
 
     /// Takes the next slot of a worker that was in the same activation the last time this worker
     /// looked. *Its worker, while it searches* after a time on watch: looks are that time apart.
-    pub(crate) fn steal_stranded(&self, lane: &Lane) -> Option<CellPtr> {
+    fn steal_stranded(&self, lane: &Lane) -> Option<CellPtr> {
         for (other, seen) in self.lanes.iter().zip(&lane.seen) {
             let Queue::Stealing { next, .. } = &other.queue else {
                 continue;
@@ -747,7 +769,7 @@ impl ReadyQueueCoordinator {
 
     /// Gives what is left in a worker's queues to the others: it is dropped before the system has
     /// stopped. *Its worker.*
-    pub(crate) fn abandon(&self, lane: &Lane) {
+    fn abandon(&self, lane: &Lane) {
         loop {
             let next = lane.take_next();
             let cell = if next.is_null() {
@@ -764,7 +786,7 @@ impl ReadyQueueCoordinator {
     }
 
     /// First half of going to sleep: leaves the waker and is counted as asleep. *Its worker.*
-    pub(crate) fn prepare_park(&self, lane: &Lane, searching: bool, waker: &Waker) {
+    fn prepare_park(&self, lane: &Lane, searching: bool, waker: &Waker) {
         let mut fresh = Some(waker.clone());
         lane.waker.with(|slot| {
             if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
@@ -784,7 +806,7 @@ impl ReadyQueueCoordinator {
 
     /// Second half: true if the worker may sleep. If not, there is work, and it counts as
     /// searching. *Its worker.*
-    pub(crate) fn commit_park(&self, lane: &Lane) -> bool {
+    fn commit_park(&self, lane: &Lane) -> bool {
         let work = self.has_visible_work();
         if work {
             self.idle.wake_up(lane.worker);
@@ -795,12 +817,12 @@ impl ReadyQueueCoordinator {
     }
 
     /// The worker is polled again after it slept; it counts as searching. *Its worker.*
-    pub(crate) fn unpark(&self, lane: &Lane) {
+    fn unpark(&self, lane: &Lane) {
         self.idle.wake_up(lane.worker);
     }
 
     /// Should this sleeping worker look again after a grace period?
-    pub(crate) fn is_on_watch(&self, lane: &Lane) -> bool {
+    fn is_on_watch(&self, lane: &Lane) -> bool {
         self.lanes.len() > 1 && self.idle.is_on_watch(lane.worker)
     }
 
@@ -827,6 +849,5 @@ impl core::fmt::Debug for ReadyQueueCoordinator {
     }
 }
 
-// Without `std` no thread knows that it is a worker's, and everything comes from outside.
-#[cfg(all(test, any(loom, feature = "std")))]
+#[cfg(test)]
 mod tests;

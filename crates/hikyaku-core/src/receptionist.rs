@@ -13,6 +13,7 @@
 use crate::actor_ref::{ActorRef, Recipient, SendError, WeakRecipient, WeakRef};
 use crate::cell::CellPtr;
 use crate::event_stream::SubscribeError;
+use crate::late::Late;
 use crate::registry::MailboxIndex;
 use crate::sync::{self, Map, Mutex};
 use crate::system::{Shared, System};
@@ -452,16 +453,17 @@ impl State {
 }
 
 /// Who offers what.
-pub(crate) struct Directory(Mutex<State>);
+pub(crate) struct Directory(Mutex<Late<State>>);
 
 impl Directory {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(State::default()))
+        Self(Mutex::new(Late::NOT_YET))
     }
 
     /// Works on the state, and drops outside the lock what that leaves.
     fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
         let (result, trash) = self.0.with(|state| {
+            let state = state.or_make();
             let result = work(state);
             (result, core::mem::take(&mut state.trash))
         });
@@ -478,7 +480,7 @@ impl Directory {
 
     /// An actor has ended. *Its runner.*
     pub(crate) fn forget(&self, actor: MailboxIndex) {
-        if let Some(take_out) = self.0.with(|state| state.take_out) {
+        if let Some(take_out) = self.0.with(|state| state.get()?.take_out) {
             take_out(self, actor);
         }
     }

@@ -363,7 +363,7 @@ impl MailboxRegistry {
     }
 
     /// Calls `each` with every living cell. The memory of each is kept meanwhile; no lock is held.
-    pub(crate) fn for_each(&self, mut each: impl FnMut(CellPtr)) {
+    pub(crate) fn for_each(&self, each: &mut dyn FnMut(CellPtr)) {
         for shard in &self.shards {
             let mut segment = 0;
             // One segment at a time: what comes in later is not of interest to any caller.
@@ -371,20 +371,16 @@ impl MailboxRegistry {
                 let [found] = &**slots.segments.get(segment)? else {
                     return None;
                 };
-                let cells = found
-                    .contents
-                    .iter()
-                    .filter_map(|content| match content.content() {
-                        Content::Cell(cell) => {
-                            // A registered cell is alive, so its memory is.
-                            cell.retain();
-                            Some(cell)
-                        }
-                        _ => None,
-                    });
-                Some(cells.collect::<Vec<_>>())
+                Some(found.contents.map(|content| match content.content() {
+                    Content::Cell(cell) => {
+                        // A registered cell is alive, so its memory is.
+                        cell.retain();
+                        Some(cell)
+                    }
+                    _ => None,
+                }))
             }) {
-                for cell in cells {
+                for cell in cells.into_iter().flatten() {
                     each(cell);
                     cell.release();
                 }

@@ -44,6 +44,7 @@ pub(crate) type Count = u16;
 pub(crate) use AtomicU16 as AtomicCount;
 
 /// A full fence (`SeqCst`).
+#[cfg(any(loom, feature = "std"))]
 #[inline(always)]
 pub(crate) fn fence() {
     // SeqCst, in both: whoever calls says which two accesses it stands between.
@@ -57,6 +58,7 @@ pub(crate) fn fence() {
 /// A full fence, for a thread that has done a read-modify-write between the accesses that are to be
 /// ordered. On x86 every such operation is a full barrier already, and a second one would cost as
 /// much again; the compiler is all that has to be held back.
+#[cfg(any(loom, feature = "std"))]
 #[inline(always)]
 pub(crate) fn fence_after_rmw() {
     if cfg!(all(

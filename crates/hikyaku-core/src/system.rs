@@ -12,6 +12,7 @@ use crate::extension::Extensions;
 use crate::failure::{Failure, FailureReport};
 use crate::flow::IfFlow;
 use crate::foreman::Foreman;
+use crate::late::Late;
 use crate::mailbox::{InvalidOptions, MailboxOptions};
 #[cfg(feature = "flow")]
 use crate::middleware::Middleware;
@@ -71,8 +72,23 @@ pub(crate) struct Shared {
     /// For actors that are spawned without one of their own.
     pub(crate) mailbox: MailboxOptions,
     state: AtomicU8,
-    /// Who waits for the end, by number.
-    waiting: Mutex<(usize, Map<usize, Waker>)>,
+    /// `None` after the end.
+    waiting: Mutex<Option<Late<Waiting>>>,
+}
+
+/// Who waits for the end, by number. When the list goes, it has come.
+#[derive(Default)]
+struct Waiting {
+    last: usize,
+    wakers: Map<usize, Waker>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        for waker in core::mem::take(&mut self.wakers).into_values() {
+            sync::wake(waker);
+        }
+    }
 }
 
 /// How far a system is in its life.
@@ -126,9 +142,13 @@ impl Shared {
 
     /// One more dispatcher.
     pub(crate) fn add_home(&self, home: &Arc<Home>) {
+        let home = Arc::downgrade(home);
         self.homes.with(|homes| {
-            homes.retain(|home| home.strong_count() != 0);
-            homes.push(Arc::downgrade(home));
+            // Who goes through them counts on their places.
+            match homes.iter_mut().find(|home| home.strong_count() == 0) {
+                Some(gone) => *gone = home,
+                None => homes.push(home),
+            }
         });
     }
 
@@ -138,10 +158,13 @@ impl Shared {
         self.handled_before.fetch_add(handled, Ordering::Relaxed);
     }
 
-    /// The dispatchers. Not under the lock: the last reference to one may end here.
-    fn homes(&self) -> Vec<Arc<Home>> {
-        self.homes
-            .with(|homes| homes.iter().filter_map(Weak::upgrade).collect())
+    /// Calls `each` with every dispatcher. Not under the lock: the last reference to one may end here.
+    fn for_each_home(&self, mut each: impl FnMut(&Home)) {
+        let mut place = 0;
+        while let Some(home) = self.homes.with(|homes| homes.get(place).map(Weak::upgrade)) {
+            home.as_deref().into_iter().for_each(&mut each);
+            place += 1;
+        }
     }
 
     /// Are all living actors on other dispatchers than the main one? Asked at the end only: the actors of the main
@@ -149,7 +172,7 @@ impl Shared {
     pub(crate) fn is_main_empty(&self) -> bool {
         let mut empty = true;
         self.registry
-            .for_each(|cell| empty &= !cell.home().is_main());
+            .for_each(&mut |cell| empty &= !cell.home().is_main());
         empty
     }
 
@@ -235,13 +258,8 @@ impl Shared {
             self.events.end();
             self.dead_letters.end();
             self.extensions.end();
-            let waiting = self.waiting.with(|(_, waiting)| core::mem::take(waiting));
-            for waker in waiting.into_values() {
-                sync::wake(waker);
-            }
-            for home in self.homes() {
-                home.coordinator.wake_all();
-            }
+            drop(self.waiting.with(Option::take));
+            self.for_each_home(|home| home.coordinator.wake_all());
             if let Some(time) = &self.time {
                 time.stop();
             }
@@ -252,7 +270,7 @@ impl Shared {
         // First nobody comes in any more, then the state: who sees the state counts on it.
         self.registry.seal();
         self.raise(SystemState::Stopping);
-        self.registry.for_each(|cell| {
+        self.registry.for_each(&mut |cell| {
             if everyone || cell.parent().is_none() {
                 cell.order(orders, true);
             }
@@ -564,11 +582,11 @@ impl System {
             workers: 0,
             workers_asleep: 0,
         };
-        for home in shared.homes() {
+        shared.for_each_home(|home| {
             metrics.handled = metrics.handled.wrapping_add(home.coordinator.handled());
             metrics.workers += home.coordinator.workers();
             metrics.workers_asleep += home.coordinator.asleep();
-        }
+        });
         metrics
     }
 }
@@ -633,7 +651,7 @@ impl Drop for Terminated {
     fn drop(&mut self) {
         if let Some(number) = self.number {
             let waiting = &self.system.shared().waiting;
-            drop(waiting.with(|(_, waiting)| waiting.remove(&number)));
+            drop(waiting.with(|waiting| waiting.as_mut()?.or_make().wakers.remove(&number)));
         }
     }
 }
@@ -647,16 +665,17 @@ impl Future for Terminated {
         let waker = cx.waker().clone();
         let number = &mut this.number;
         // Wakers are foreign code: the old one is dropped outside the lock.
-        let (stopped, _old) = shared.waiting.with(|(last, waiting)| {
+        let (stopped, _old) = shared.waiting.with(|waiting| {
             // Under the lock: the end takes the list after it has raised the state.
-            if shared.is_stopped() {
+            let Some(waiting) = waiting.as_mut().filter(|_| !shared.is_stopped()) else {
                 return (true, Some(waker));
-            }
+            };
+            let Waiting { last, wakers } = waiting.or_make();
             let number = *number.get_or_insert_with(|| {
                 *last += 1;
                 *last
             });
-            (false, waiting.insert(number, waker))
+            (false, wakers.insert(number, waker))
         });
         if stopped {
             Poll::Ready(())
@@ -706,14 +725,15 @@ impl SystemBuilder {
     }
 
     /// `least` workers, at least one, and up to `most` when they cannot keep up: see
-    /// [`System::foreman`].
+    /// [`System::foreman`]. Without the feature `std` there are `least`.
     pub fn adaptive_workers(mut self, least: usize, most: usize) -> Self {
         let least = least.max(1);
         self.workers = (least, most.max(least));
         self
     }
 
-    /// Uses the work-stealing coordinator also for one worker.
+    /// Uses the work-stealing coordinator also for one worker. Without the feature `std` there is neither: workers
+    /// take what comes from one queue.
     pub fn work_stealing(mut self) -> Self {
         self.stealing = true;
         self
@@ -902,7 +922,7 @@ impl SystemBuilder {
             overflowed: AtomicUsize::new(0),
             mailbox: self.mailbox,
             state: AtomicU8::new(SystemState::Running as u8),
-            waiting: Mutex::new((0, Map::new())),
+            waiting: Mutex::new(Some(Late::NOT_YET)),
         });
         let plan = HomePlan {
             workers: self.workers,

@@ -68,6 +68,7 @@ const MOST: usize = 256;
 /// Counted ahead by a worker: cells that it may make, or that have ended on its thread. *Its worker.*
 pub(crate) struct Stock(Cell<usize>);
 
+#[allow(dead_code, reason = "without `std` nobody counts ahead")]
 impl Stock {
     pub(crate) fn new() -> Self {
         Self(Cell::new(0))

@@ -5,7 +5,7 @@ use crate::actor_ref::ActorRef;
 use crate::cell::CellPtr;
 use crate::dispatcher::Home;
 use crate::invoker::{InvokeResult, MessageInvoker};
-use crate::ready::Lane;
+use crate::ready::{Lane, Place};
 use crate::sync::{self, Arc, Here, Panic};
 use crate::system::{SpawnError, SpawnOptions, System};
 use core::fmt;
@@ -54,42 +54,25 @@ pub enum Turn {
 pub struct Worker {
     home: Arc<Home>,
     number: usize,
-    phase: Phase,
-    /// Was it on watch when it last slept?
-    watched: bool,
+    place: Place,
 }
 
-/// What a worker does next. Each step of `poll` does one thing, so that a test can stop between any
-/// two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Busy,
-    /// Counted as searching.
-    Searching,
-    /// Counted as asleep; has to look once more.
-    Parking,
-    Parked,
-    /// Not counted at all.
-    Retired,
+/// What the coordinator has a worker do.
+pub(crate) enum Step {
+    /// The caller holds the ticket.
+    Run(CellPtr),
+    /// Another step.
+    Look,
+    /// Return to the executor.
+    Over(Turn),
 }
 
 impl Worker {
-    pub(crate) fn new(home: Arc<Home>, number: usize) -> Self {
+    pub(crate) fn new(home: Arc<Home>, number: usize, place: Place) -> Self {
         Self {
             home,
             number,
-            phase: Phase::Busy,
-            watched: false,
-        }
-    }
-
-    /// One that was hired: it counts as searching, and what is stuck somewhere is why it is here.
-    pub(crate) fn hired(home: Arc<Home>, number: usize) -> Self {
-        Self {
-            home,
-            number,
-            phase: Phase::Searching,
-            watched: true,
+            place,
         }
     }
 
@@ -133,52 +116,13 @@ impl Worker {
     /// Goes on until the budget is spent or there is nothing to do. Panics as the actors do.
     #[inline]
     fn turn(&mut self, left: &mut usize, home: &Home, lane: &Lane, waker: &Waker) -> Turn {
-        let coordinator = &home.coordinator;
         while *left > 0 {
             *left -= 1;
-            match self.phase {
-                Phase::Busy => match coordinator.take(lane) {
-                    Some(cell) => activate(home, lane, cell),
-                    None if coordinator.start_searching() => self.phase = Phase::Searching,
-                    None => {
-                        coordinator.prepare_park(lane, false, waker);
-                        self.phase = Phase::Parking;
-                    }
-                },
-                Phase::Searching => {
-                    let found = coordinator
-                        .take(lane)
-                        .or_else(|| coordinator.steal(lane))
-                        .or_else(|| {
-                            let watched = core::mem::take(&mut self.watched);
-                            watched.then(|| coordinator.steal_stranded(lane)).flatten()
-                        });
-                    match found {
-                        Some(cell) => {
-                            coordinator.stop_searching(lane);
-                            self.phase = Phase::Busy;
-                            activate(home, lane, cell);
-                        }
-                        None => {
-                            coordinator.prepare_park(lane, true, waker);
-                            self.phase = Phase::Parking;
-                        }
-                    }
-                }
-                Phase::Parking if home.is_stopped() => return Turn::Stopped,
-                Phase::Parking if coordinator.commit_park(lane) => {
-                    self.phase = Phase::Parked;
-                    self.watched = coordinator.is_on_watch(lane);
-                    return Turn::Idle {
-                        on_watch: self.watched,
-                    };
-                }
-                Phase::Parking => self.phase = Phase::Searching,
-                Phase::Parked => {
-                    coordinator.unpark(lane);
-                    self.phase = Phase::Searching;
-                }
-                Phase::Retired => return Turn::Stopped,
+            let coordinator = &home.coordinator;
+            match coordinator.step(lane, &mut self.place, waker, || home.is_stopped()) {
+                Step::Run(cell) => activate(home, lane, cell),
+                Step::Look => {}
+                Step::Over(turn) => return turn,
             }
         }
         Turn::Ready
@@ -196,14 +140,12 @@ impl Worker {
     pub fn retire(&mut self) -> bool {
         let coordinator = &self.home.coordinator;
         let lane = coordinator.lane(self.number);
-        if self.phase == Phase::Parked {
+        if self.place.is_parked() {
             // Before: another worker may have the lane as soon as it is free.
             self.home.clear_stock(lane);
-            if coordinator.retire(lane) {
-                self.phase = Phase::Retired;
-            }
+            coordinator.resign(lane, &mut self.place);
         }
-        self.phase == Phase::Retired
+        self.place.is_retired()
     }
 
     /// Binds a dispatcher's only worker to the thread that it will be given to.
@@ -218,31 +160,10 @@ impl Worker {
         }
     }
 
-    /// Leaves the others to themselves.
-    fn leave(&mut self) {
-        let coordinator = &self.home.coordinator;
-        let lane = coordinator.lane(self.number);
-        match core::mem::replace(&mut self.phase, Phase::Busy) {
-            Phase::Busy | Phase::Retired => {}
-            Phase::Searching => coordinator.stop_searching(lane),
-            Phase::Parking | Phase::Parked => {
-                coordinator.unpark(lane);
-                coordinator.stop_searching(lane);
-            }
-        }
-        if !coordinator.is_single() {
-            coordinator.abandon(lane);
-        }
-    }
-
     /// Ends what is left, on this thread.
     fn finish(&mut self) {
-        if self.phase == Phase::Retired {
-            // Nobody else can have taken the place: no worker is left to hire for.
-            let coordinator = &self.home.coordinator;
-            coordinator.rejoin(coordinator.lane(self.number));
-            self.phase = Phase::Searching;
-        }
+        let coordinator = &self.home.coordinator;
+        coordinator.rejoin(coordinator.lane(self.number), &mut self.place);
         while !self.home.is_empty() && self.poll(usize::MAX, Waker::noop()) != Turn::Stopped {
             // Only a sender between its exchange and its registration can keep us here.
             sync::spin_loop();
@@ -292,19 +213,20 @@ fn after_panic(home: &Home, lane: &Lane, panic: Panic) {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if self.phase != Phase::Retired && !self.home.is_stopped() && !self.home.close_if_empty() {
-            self.home.shared.force_stop();
-            self.leave();
+        let home = Arc::clone(&self.home);
+        let lane = home.coordinator.lane(self.number);
+        if !self.place.is_retired() && !home.is_stopped() && !home.close_if_empty() {
+            home.shared.force_stop();
+            home.coordinator.leave(lane, &mut self.place);
         }
-        if self.home.one_worker_less() {
-            if !self.home.is_stopped() {
+        if home.one_worker_less() {
+            if !home.is_stopped() {
                 self.finish();
             }
-            self.home.coordinator.close();
+            home.coordinator.close();
         }
-        if self.phase != Phase::Retired {
-            self.home
-                .clear_stock(self.home.coordinator.lane(self.number));
+        if !self.place.is_retired() {
+            home.clear_stock(lane);
         }
     }
 }
@@ -313,7 +235,7 @@ impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Worker")
             .field("number", &self.number)
-            .field("phase", &self.phase)
+            .field("place", &self.place)
             .finish_non_exhaustive()
     }
 }

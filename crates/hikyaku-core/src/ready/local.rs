@@ -39,7 +39,7 @@ impl Ring {
     }
 
     /// A ring that has seen so many cells already.
-    #[cfg(all(test, any(loom, feature = "std")))]
+    #[cfg(test)]
     pub(super) fn starting_at(count: u32) -> Self {
         let ring = Self::new();
         // Relaxed, twice: nobody else has it yet.

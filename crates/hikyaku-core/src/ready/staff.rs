@@ -9,6 +9,7 @@
 //! that was in the same activation both times.
 
 use super::{Lane, Queue, ReadyQueueCoordinator};
+use crate::foreman::Shortage;
 use crate::sync::{self, AtomicU32, Mutex, Ordering};
 use alloc::vec::Vec;
 use core::fmt;
@@ -86,21 +87,15 @@ pub(crate) struct Outlook {
     busy: bool,
 }
 
-/// What it finds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shortage {
-    /// Somebody is free, or there is no place for another: it will be called.
-    Not,
-    /// It has to look again.
-    Perhaps,
-    /// Another worker is wanted.
-    Yes,
-}
-
 impl ReadyQueueCoordinator {
     /// Can the number of workers change?
     pub(crate) fn is_adaptive(&self) -> bool {
         self.idle.call().is_some()
+    }
+
+    /// What a foreman begins with, if there can be one.
+    pub(crate) fn outlook(&self) -> Option<Outlook> {
+        self.is_adaptive().then(Outlook::default)
     }
 
     /// The foreman looks. One who is patient does not hire for what has only just come.
@@ -173,13 +168,8 @@ impl ReadyQueueCoordinator {
         self.idle.hire()
     }
 
-    /// The last worker, which had left, is needed once more; it counts as searching.
-    pub(crate) fn rejoin(&self, lane: &Lane) {
-        self.idle.rejoin(lane.worker);
-    }
-
     /// Leaves for good, if it may. *Its worker, asleep.*
-    pub(crate) fn retire(&self, lane: &Lane) -> bool {
+    pub(super) fn retire(&self, lane: &Lane) -> bool {
         let left = self.idle.leave(lane.worker);
         if left {
             debug_assert_eq!(lane.len(), 0, "who sleeps has nothing left");

@@ -253,7 +253,9 @@ fn row61_a_question_that_is_dropped_is_answered_at_once() {
             let actor = actor.clone();
             async move { actor.ask(|reply| Do::Answer(reply, n)).await }
         };
-        let (one, two) = (sim.spawn_task(ask(1)), sim.spawn_task(ask(2)));
+        let one = sim.spawn_task(ask(1));
+        sim.run_until_idle();
+        let two = sim.spawn_task(ask(2));
         sim.run_until_idle();
         let dropped = if first { one.take() } else { two.take() };
         assert_eq!(dropped, Some(Err(AskError::Dropped)), "{policy:?}");

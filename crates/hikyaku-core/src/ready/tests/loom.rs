@@ -4,9 +4,10 @@
 
 use super::{cell, number};
 use crate::cell::{CellPtr, Header};
+use crate::foreman::Shortage;
 use crate::ready::idle::Idle;
 use crate::ready::local::{CAPACITY, Ring};
-use crate::ready::{Arrival, Lane, Outlook, ReadyQueueCoordinator, Shortage};
+use crate::ready::{Arrival, Lane, Outlook, ReadyQueueCoordinator};
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, UnsafeCell};
 use ::loom::future::block_on;
 use ::loom::model::Builder;

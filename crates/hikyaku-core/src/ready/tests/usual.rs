@@ -2,9 +2,10 @@
 
 use super::{cell, number};
 use crate::cell::CellPtr;
+use crate::foreman::Shortage;
 use crate::ready::idle::Idle;
 use crate::ready::local::{CAPACITY, Ring};
-use crate::ready::{INJECTOR_TURN, NEXT_BOUND, Outlook, Queue, ReadyQueueCoordinator, Shortage};
+use crate::ready::{INJECTOR_TURN, NEXT_BOUND, Outlook, Queue, ReadyQueueCoordinator};
 use crate::sync::{self, Arc, AtomicUsize, Here, Ordering};
 use core::ptr;
 use core::task::Waker;

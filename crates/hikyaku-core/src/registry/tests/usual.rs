@@ -223,7 +223,7 @@ fn everyone_is_visited_once_also_when_they_leave_meanwhile() {
         indices.insert(actor.index(), index);
     }
     let mut visited = Vec::new();
-    registry.for_each(|cell| {
+    registry.for_each(&mut |cell| {
         visited.push(cell.index());
         assert_eq!(registry.unregister(indices[&cell.index()]), Some(false));
     });
@@ -232,7 +232,7 @@ fn everyone_is_visited_once_also_when_they_leave_meanwhile() {
     expected.sort_unstable();
     assert_eq!(visited, expected);
     assert_eq!(registry.live(), 0);
-    registry.for_each(|_| panic!("nobody is left"));
+    registry.for_each(&mut |_| panic!("nobody is left"));
     assert!(matches!(
         workers[0].poll(10_000, Waker::noop()),
         Turn::Idle { .. }
