@@ -37,8 +37,8 @@ use crate::failure::{Failure, StopCause};
 use crate::flow::IfFlow;
 use crate::invoker::{self, Activation, Ending, Outcome};
 use crate::mailbox::{
-    CellOptions, Gate, Kind, MailboxOptions, Notice, QueueMailbox, Room, Stock, SystemNode, Tail,
-    rare,
+    CellOptions, Gate, Kind, MailboxOptions, Notice, QueueMailbox, Read, Room, Stock, SystemNode,
+    Tail, rare,
 };
 use crate::middleware::Chain;
 use crate::pool;
@@ -929,11 +929,11 @@ impl CellPtr {
     ///
     /// # Safety
     /// The caller is the runner, and the mailbox is closed.
-    pub(crate) unsafe fn obituary(self) -> NonNull<SystemNode> {
+    pub(crate) unsafe fn obituary(self, read: Read) -> NonNull<SystemNode> {
         // SAFETY: inside the header, so not null; large enough (asserted above) and used no more.
         unsafe {
             let node = (&raw mut (*self.0.as_ptr()).mailbox.chain).cast::<SystemNode>();
-            node.write(SystemNode::new(crate::mailbox::SystemMessage::ChildEnded));
+            node.write(SystemNode::new(read));
             NonNull::new_unchecked(node)
         }
     }

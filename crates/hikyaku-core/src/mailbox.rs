@@ -51,9 +51,7 @@ pub(crate) use self::mark::{Mark, Spot};
 pub(crate) use self::options::CellOptions;
 pub use self::options::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
 pub use self::order::Priority;
-pub(crate) use self::system::{
-    Call, ChildFailed, KinLetter, Letter, Notice, Restart, SystemLane, SystemMessage, SystemNode,
-};
+pub(crate) use self::system::{Farewell, Letter, Notice, Read, SystemLane, SystemNode};
 pub(crate) use self::waiting::{Gate, Waiter, Waiting};
 
 use crate::cell::CellPtr;

@@ -17,13 +17,12 @@
 //! those of one incarnation.
 
 use super::Ending;
-use super::end::{drop_live_future, end_links};
+use super::end::drop_live_future;
 use super::kin::{dismiss, line_up, tally_of, told};
-use crate::cell::{Awaited, CellPtr, Link, Turn};
+use crate::cell::{Awaited, CellPtr, Turn};
 use crate::failure::Failure;
-use crate::mailbox::{ChildFailed, KinLetter, Letter, Life, Marks, Restart, rare};
+use crate::mailbox::{Letter, Life, Marks, rare};
 use crate::middleware::{self, MessageOutcome};
-use crate::pipe::broken_link;
 use crate::state::Orders;
 use crate::supervision::{RestartPolicy, SUPERVISION, SupervisionStrategy, Verdict};
 use crate::sync;
@@ -111,7 +110,7 @@ unsafe fn tell_supervisor(cell: CellPtr, failure: &Failure) {
                     failure: failure.clone(),
                     number: cell.cold().restarted,
                 };
-                let queued = write_to(parent, Letter::Kin(KinLetter::ChildFailed(failed)));
+                let queued = write_to(parent, failed);
                 debug_assert!(queued, "a parent ends after its children");
             }
         }
@@ -251,11 +250,45 @@ fn stop_here(cell: CellPtr) {
     let _noted = state.word.signal(true);
 }
 
+/// A child has failed, and waits for its supervisor.
+pub(super) struct ChildFailed {
+    child: CellPtr,
+    failure: Failure,
+    /// The number of the last restart that it has been through.
+    number: u32,
+}
+
+impl Letter for ChildFailed {
+    unsafe fn read(self, cell: CellPtr) {
+        // SAFETY: the ticket is held, and a child that has written is not yet buried.
+        unsafe { supervise(cell, &self) };
+    }
+}
+
+/// To begin anew. The supervisor has decided so.
+#[derive(Clone, Copy)]
+pub(super) struct Restart {
+    /// Counts what the supervisor has told the child.
+    pub(super) number: u32,
+    pub(super) after: Duration,
+    /// How long the handler in flight has by then.
+    pub(super) patience: Duration,
+    /// Others are restarted with it: it starts when it is told that it may.
+    pub(super) in_turn: bool,
+}
+
+impl Letter for Restart {
+    unsafe fn read(self, cell: CellPtr) {
+        // SAFETY: the ticket is held.
+        unsafe { restart_later(cell, self) };
+    }
+}
+
 /// A restart was decided on. One that is awaited already is meant as well, and the later moment counts.
 ///
 /// # Safety
 /// The ticket is held.
-pub(super) unsafe fn restart_later(cell: CellPtr, restart: Restart) {
+unsafe fn restart_later(cell: CellPtr, restart: Restart) {
     if cell.mailbox().life.get() >= Life::Stopping {
         return;
     }
@@ -317,7 +350,7 @@ pub(super) unsafe fn look_at_restart(cell: CellPtr) {
 ///
 /// # Safety
 /// The ticket is held.
-pub(super) unsafe fn hurry(cell: CellPtr, patience: Duration) {
+unsafe fn hurry(cell: CellPtr, patience: Duration) {
     if !cell.mailbox().busy.get() {
         return;
     }
@@ -330,6 +363,24 @@ pub(super) unsafe fn hurry(cell: CellPtr, patience: Duration) {
         if !set {
             // Looked at once more, when the order that it belongs to has been read.
             cell.order(Orders::HURRY, false);
+        }
+    }
+}
+
+/// The supervisor has ordered a stop: the handler in flight has so long.
+pub(super) struct Hurry(pub(super) Duration);
+
+impl Letter for Hurry {
+    unsafe fn read(self, cell: CellPtr) {
+        // SAFETY: the ticket is held.
+        unsafe {
+            let cold = cell.cold();
+            cold.patience = Some(self.0);
+            // The child that is leaving hears it too.
+            cold.leaving = None;
+            if cell.mailbox().life.get() < Life::Stopping {
+                hurry(cell, self.0);
+            }
         }
     }
 }
@@ -351,53 +402,6 @@ pub(super) unsafe fn look_at_handler(cell: CellPtr) {
             state.life.set(Life::Faulted);
         }
     }
-}
-
-/// Links two actors: each lists the other.
-///
-/// # Safety
-/// The ticket of `cell` is held; the caller keeps the memory of `other`.
-pub(crate) unsafe fn link(cell: CellPtr, other: CellPtr) {
-    // SAFETY: as the caller promises.
-    unsafe {
-        let links = &mut cell.cold().links;
-        if links.iter().any(|linked| linked.cell() == other) {
-            return;
-        }
-        links.push(Link::new(other, end_links));
-        if !write_to(other, Letter::Link(Link::new(cell, end_links))) {
-            // It has ended already: as if it had told so just now.
-            let failure = broken_link(other.index(), &other.cause());
-            write_to(cell, Letter::LinkEnded(other, failure));
-        }
-    }
-}
-
-/// Takes a link back. False if there is none.
-///
-/// # Safety
-/// As [`link`].
-pub(crate) unsafe fn unlink(cell: CellPtr, other: CellPtr) -> bool {
-    // SAFETY: as the caller promises.
-    unsafe {
-        let linked = take_link(cell, other);
-        if linked.is_some() {
-            write_to(other, Letter::Unlink(cell));
-        }
-        linked.is_some()
-    }
-}
-
-/// Takes a link out of the list.
-///
-/// # Safety
-/// The ticket is held.
-pub(super) unsafe fn take_link(cell: CellPtr, other: CellPtr) -> Option<Link> {
-    cell.cold_if_any()?;
-    // SAFETY: the ticket is held.
-    let links = unsafe { &mut cell.cold().links };
-    let place = links.iter().position(|linked| linked.cell() == other)?;
-    Some(links.swap_remove(place))
 }
 
 /// The old actor goes; the next step makes the new one.
@@ -435,7 +439,7 @@ pub(super) unsafe fn begin_anew(cell: CellPtr) {
 ///
 /// # Safety
 /// The ticket of `cell` is held; the child is one of its children, and not yet buried.
-pub(super) unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
+unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
     let state = cell.mailbox();
     let ChildFailed { child, failure, .. } = failed;
     let child = *child;
@@ -529,7 +533,7 @@ unsafe fn restart_affected(
                 patience,
                 in_turn,
             };
-            write_to(other, Letter::Kin(KinLetter::Restart(restart)));
+            write_to(other, restart);
             tally_of(cell.cold(), other).in_procession |= in_turn;
         }
     });
@@ -543,7 +547,7 @@ unsafe fn restart_affected(
 ///
 /// # Safety
 /// The caller keeps the memory of `cell`.
-pub(super) unsafe fn write_to(cell: CellPtr, letter: Letter) -> bool {
+pub(super) unsafe fn write_to<L: Letter>(cell: CellPtr, letter: L) -> bool {
     let letter = letter.seal();
     // SAFETY: the letter is ours until it is queued.
     let queued = unsafe { cell.mailbox().system.push(letter) };
@@ -551,7 +555,7 @@ pub(super) unsafe fn write_to(cell: CellPtr, letter: Letter) -> bool {
         cell.order(Orders::LANE, false);
     } else {
         // SAFETY: refused, so it is still ours.
-        drop(unsafe { Letter::open(letter) });
+        drop(unsafe { L::open(letter) });
     }
     queued
 }

@@ -13,12 +13,13 @@
 //! All of it is done by the runner of the supervisor, or of the child, as each function says.
 
 use super::Ending;
-use super::fate::write_to;
+use super::fate::{Restart, write_to};
 use crate::cell::{CellPtr, Cold};
-use crate::mailbox::{KinLetter, Letter, Life, Marks, Restart};
+use crate::mailbox::{Farewell, Letter, Life, Marks, SystemNode};
 use crate::registry::MailboxIndex;
 use crate::state::Orders;
 use crate::supervision::{AutoShutdown, RestartPolicy, SUPERVISION, Supervision, Tally};
+use core::ptr::NonNull;
 use core::time::Duration;
 
 /// The number of what a child is told now.
@@ -69,20 +70,21 @@ unsafe fn call_first(cell: CellPtr) {
         let first = cell.cold_if_any().and_then(|cold| cold.procession.front());
         if let Some(first) = first.copied() {
             let number = tally_of(cell.cold(), first).told;
-            write_to(first, Letter::Kin(KinLetter::Turn(number)));
+            write_to(first, TurnHasCome(number));
         }
     }
 }
 
-/// The supervisor says that it is this one's turn to start.
-///
-/// # Safety
-/// The ticket is held.
-pub(super) unsafe fn turn_has_come(cell: CellPtr, number: u32) {
-    // SAFETY: the ticket is held.
-    if let Some(turn) = unsafe { &mut cell.cold().turn } {
-        // Another restart may have come in between, with a turn of its own.
-        turn.has_come |= turn.number == number;
+/// The supervisor says that it is this one's turn to start, after the restart of this number.
+struct TurnHasCome(u32);
+
+impl Letter for TurnHasCome {
+    unsafe fn read(self, cell: CellPtr) {
+        // SAFETY: the ticket is held.
+        if let Some(turn) = unsafe { &mut cell.cold().turn } {
+            // Another restart may have come in between, with a turn of its own.
+            turn.has_come |= turn.number == self.0;
+        }
     }
 }
 
@@ -107,26 +109,28 @@ pub(super) unsafe fn pass_the_turn(cell: CellPtr) {
         // SAFETY: the ticket is held; the parent ends after its children.
         unsafe {
             cell.cold().turn = None;
-            write_to(parent, Letter::Kin(KinLetter::Started(cell, turn.number)));
+            write_to(parent, HasStarted(cell, turn.number));
         }
     }
 }
 
-/// A child that had its turn has started.
-///
-/// # Safety
-/// The ticket of `cell` is held; the child is one of its children, and not yet buried.
-pub(super) unsafe fn child_has_started(cell: CellPtr, child: CellPtr, number: u32) {
-    // SAFETY: the ticket is held.
-    unsafe {
-        let tally = tally_of(cell.cold(), child);
-        // Not if it is to be restarted once more.
-        if tally.told == number {
-            tally.in_procession = false;
-            let procession = &mut cell.cold().procession;
-            if procession.front() == Some(&child) {
-                procession.pop_front();
-                call_first(cell);
+/// A child that had its turn has started, after the restart of this number.
+struct HasStarted(CellPtr, u32);
+
+impl Letter for HasStarted {
+    unsafe fn read(self, cell: CellPtr) {
+        let Self(child, number) = self;
+        // SAFETY: the ticket is held, and a child that has written is not yet buried.
+        unsafe {
+            let tally = tally_of(cell.cold(), child);
+            // Not if it is to be restarted once more.
+            if tally.told == number {
+                tally.in_procession = false;
+                let procession = &mut cell.cold().procession;
+                if procession.front() == Some(&child) {
+                    procession.pop_front();
+                    call_first(cell);
+                }
             }
         }
     }
@@ -135,10 +139,15 @@ pub(super) unsafe fn child_has_started(cell: CellPtr, child: CellPtr, number: u3
 /// A child has ended: if it had its turn, the next one has.
 ///
 /// # Safety
-/// The ticket is held. The child's obituary is the caller's. Once.
-pub(super) unsafe fn bury(cell: CellPtr, child: CellPtr) {
+/// The ticket is held; `node` is a child's obituary, taken from the lane. Once.
+pub(super) unsafe fn read_obituary(
+    node: NonNull<SystemNode>,
+    cell: CellPtr,
+    _: Option<&mut Farewell>,
+) {
     // SAFETY: as the caller promises.
     unsafe {
+        let child = CellPtr::of_obituary(node);
         if !SUPERVISION {
             return cell.bury(child);
         }
@@ -239,7 +248,7 @@ pub(crate) unsafe fn restart_child(cell: CellPtr, index: MailboxIndex) -> bool {
             patience: patience.unwrap_or(Supervision::default().patience),
             in_turn,
         };
-        write_to(child, Letter::Kin(KinLetter::Restart(restart)));
+        write_to(child, restart);
         if in_turn {
             // Its turn may have come already, for the restart before.
             call_first(cell);
