@@ -298,10 +298,6 @@ impl Home {
             return Err(SpawnError::ShuttingDown);
         }
         let significant = options.significant;
-        // SAFETY: the caller is the parent's runner.
-        if parent.is_some_and(|parent| !unsafe { parent.make_cold() }) {
-            return Err(SpawnError::Capacity);
-        }
         let reserved = options.name.clone();
         if let Some(name) = &reserved {
             self.shared.reserve(name)?;
@@ -320,9 +316,9 @@ impl Home {
         if let Some(name) = &reserved {
             self.shared.publish(name, cell);
         }
-        if let Some(parent) = parent {
+        if let Some(kin) = cell.kin() {
             // SAFETY: the caller is the parent's runner.
-            unsafe { parent.adopt(cell, significant) };
+            unsafe { (kin.family.adopt)(kin.parent, cell, significant) };
         }
         cell.schedule();
         Ok(cell)

@@ -15,13 +15,14 @@ mod links;
 mod messages;
 mod reach;
 
-use self::end::{children_gone, close_mailbox, cut_short, end, vacate_slot, vacate_slot_for_hook};
+use self::end::{close_mailbox, cut_short, end, vacate_slot, vacate_slot_for_hook};
+pub(crate) use self::fate::{Restart, restart_later};
 use self::fate::{
-    begin_anew, drop_failed_future, fail, fail_with, fault, forgive, let_go, look_at_handler,
-    look_at_parent, look_at_restart, resume_after_failure, write_to,
+    begin_anew, drop_failed_future, fail, fail_with, fault, forgive, let_go, look_at_parent,
+    resume_after_failure, write_to,
 };
-use self::kin::{awaits_its_turn, pass_the_turn};
-pub(crate) use self::kin::{restart_child, stop_child, stop_itself};
+pub(crate) use self::kin::{Family, found_family, restart_child, stop_child, stop_itself};
+use self::kin::{awaits_its_turn, children_gone, pass_the_turn};
 pub(crate) use self::links::{link, unlink};
 use self::messages::messages;
 use self::reach::Reach;
@@ -681,11 +682,12 @@ unsafe fn attend(cell: CellPtr, activation: &mut Activation<'_>) {
     }
     // SAFETY: the ticket is held.
     unsafe {
-        if SUPERVISION && orders.has(Orders::RESTART) {
-            look_at_restart(cell);
-        }
-        if SUPERVISION && orders.has(Orders::HURRY) {
-            look_at_handler(cell);
+        let look = || cell.cold_if_any()?.look;
+        if SUPERVISION
+            && orders.has(Orders::RESTART.and(Orders::HURRY))
+            && let Some(look) = look()
+        {
+            look(cell, orders);
         }
     }
     // Last: the user's code runs here, whose panic must not lose the other orders.

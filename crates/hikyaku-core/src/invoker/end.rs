@@ -9,16 +9,13 @@
 //!
 //! A kill skips `Hook` and drops the future that is pending.
 
-use super::fate::{Hurry, forgive, write_to};
-use super::kin::read_obituary;
-use super::{Ending, drop_agenda};
+use super::drop_agenda;
+use super::fate::forgive;
 use crate::cell::CellPtr;
 use crate::dead_letter::DeadLetterReason;
 use crate::mailbox::{self, ByTable, Drain, Farewell, Life, Marks, SystemNode};
 use crate::middleware::{self, MessageOutcome};
 use crate::stash;
-use crate::state::Orders;
-use crate::supervision::{SUPERVISION, Supervision};
 use crate::suspension;
 use crate::sync;
 use alloc::vec::Vec;
@@ -52,52 +49,6 @@ pub(super) unsafe fn drop_live_future(cell: CellPtr) {
         // SAFETY: the ticket is held.
         unsafe { middleware::after(cell, MessageOutcome::Cancelled) };
     }
-}
-
-/// Tells the children to end, one after the other, the youngest first; all at once for a kill.
-/// True when none is left.
-///
-/// # Safety
-/// The ticket is held.
-pub(super) unsafe fn children_gone(cell: CellPtr) -> bool {
-    if cell.cold_if_any().is_none_or(|cold| cold.children == 0) {
-        return true;
-    }
-    let ending = match cell.mailbox().life.get() {
-        // Before a restart they are held, so they could not handle what they have.
-        Life::Clearing if SUPERVISION => Ending::Stop,
-        _ => cell.mailbox().ending.get(),
-    };
-    // SAFETY: the ticket is held; children stay until they are buried, which is done here only.
-    let cold = unsafe { cell.cold() };
-    if ending.is_kill() {
-        // Once: the cell itself, which is no child of its own, stands for all of them.
-        let mut child = cold.youngest.filter(|_| cold.leaving != Some(cell));
-        cold.leaving = Some(cell);
-        while let Some(next) = child {
-            next.order(ending.for_children(), true);
-            child = next.older_sibling();
-        }
-    } else if cold.leaving != cold.youngest
-        && let Some(youngest) = cold.youngest
-    {
-        cold.leaving = Some(youngest);
-        youngest.order(ending.for_children(), true);
-        let patience = if !SUPERVISION {
-            None
-        } else if cell.mailbox().life.get() == Life::Clearing {
-            let own = cold.supervision.as_ref().map(|by| by.patience);
-            Some(own.unwrap_or(Supervision::default().patience))
-        } else {
-            cold.patience
-        };
-        if let Some(patience) = patience {
-            // Its handler may be waiting for an answer from here.
-            // SAFETY: the ticket is held, so the child is not buried.
-            unsafe { write_to(youngest, Hurry(patience)) };
-        }
-    }
-    false
 }
 
 /// A hook before the restart needs the slot: a message that waits there goes to the queue, where it
@@ -166,15 +117,8 @@ pub(super) unsafe fn end(cell: CellPtr) {
         let once = Once;
         home.shared.unregister(cell);
         tell_watchers(cell);
-        match cell.parent() {
-            Some(parent) => {
-                // The parent may end and be freed as soon as it knows.
-                parent.retain();
-                let queued = parent.mailbox().system.push(cell.obituary(read_obituary));
-                debug_assert!(queued, "a parent ends after its children");
-                parent.order(Orders::LANE, false);
-                parent.release();
-            }
+        match cell.kin() {
+            Some(kin) => (kin.family.ended)(cell),
             None => {
                 let home: *const crate::dispatcher::Home = home;
                 cell.release();

@@ -18,7 +18,7 @@
 
 use super::Ending;
 use super::end::drop_live_future;
-use super::kin::{dismiss, line_up, tally_of, told};
+use super::kin::{dismiss, family_of, line_up, told};
 use crate::cell::{Awaited, CellPtr, Turn};
 use crate::failure::Failure;
 use crate::mailbox::{Letter, Life, Marks, rare};
@@ -100,20 +100,32 @@ unsafe fn tell_supervisor(cell: CellPtr, failure: &Failure) {
         }
         return;
     }
+    // SAFETY: the ticket is held.
+    unsafe {
+        match cell.kin() {
+            None => supervise_self(cell, failure),
+            Some(kin) => (kin.family.failed)(cell, failure),
+        }
+    }
+}
+
+/// A child has failed, and waits.
+///
+/// # Safety
+/// The ticket is held.
+pub(super) unsafe fn tell_parent(cell: CellPtr, failure: &Failure) {
+    let Some(parent) = cell.parent().filter(|_| SUPERVISION) else {
+        return;
+    };
     // SAFETY: the ticket is held; a parent ends after its children.
     unsafe {
-        match cell.parent() {
-            None => supervise_self(cell, failure),
-            Some(parent) => {
-                let failed = ChildFailed {
-                    child: cell,
-                    failure: failure.clone(),
-                    number: cell.cold().restarted,
-                };
-                let queued = write_to(parent, failed);
-                debug_assert!(queued, "a parent ends after its children");
-            }
-        }
+        let failed = ChildFailed {
+            child: cell,
+            failure: failure.clone(),
+            number: cell.cold().restarted,
+        };
+        let queued = write_to(parent, failed);
+        debug_assert!(queued, "a parent ends after its children");
     }
 }
 
@@ -181,10 +193,9 @@ unsafe fn hold_children(cell: CellPtr, hold: bool) {
     let task = &cell.mailbox().task;
     if SUPERVISION && task.is_holding() != hold {
         task.hold(hold);
-        let mut child = cell.cold_if_any().and_then(|cold| cold.youngest);
-        while let Some(next) = child {
-            child = next.older_sibling();
-            next.order(Orders::KIN, false);
+        if let Some(family) = family_of(cell) {
+            // SAFETY: the ticket is held.
+            unsafe { (family.tell_children)(cell) };
         }
     }
 }
@@ -199,11 +210,7 @@ pub(super) unsafe fn let_go(cell: CellPtr) {
         // SAFETY: the ticket is held.
         unsafe {
             hold_children(cell, false);
-            for tally in cell.cold().tallies.values_mut() {
-                if let Some(child) = tally.escalated.take() {
-                    child.order(Orders::STOP, true);
-                }
-            }
+            settle(cell, Orders::STOP);
         }
     }
 }
@@ -218,11 +225,18 @@ unsafe fn well_again(cell: CellPtr) {
         cell.cold().failure = None;
         hold_children(cell, cell.mailbox().rare.get() & rare::HELD != 0);
         // What is good enough for the parent is for the children whose failures it took over.
-        for tally in cell.cold().tallies.values_mut() {
-            if let Some(child) = tally.escalated.take() {
-                child.order(Orders::RESUME, false);
-            }
-        }
+        settle(cell, Orders::RESUME);
+    }
+}
+
+/// Gives an order to the children whose failures the actor has taken over.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn settle(cell: CellPtr, orders: Orders) {
+    if let Some(family) = family_of(cell) {
+        // SAFETY: the ticket is held.
+        unsafe { (family.settle)(cell, orders) };
     }
 }
 
@@ -267,7 +281,7 @@ impl Letter for ChildFailed {
 
 /// To begin anew. The supervisor has decided so.
 #[derive(Clone, Copy)]
-pub(super) struct Restart {
+pub(crate) struct Restart {
     /// Counts what the supervisor has told the child.
     pub(super) number: u32,
     pub(super) after: Duration,
@@ -288,7 +302,7 @@ impl Letter for Restart {
 ///
 /// # Safety
 /// The ticket is held.
-unsafe fn restart_later(cell: CellPtr, restart: Restart) {
+pub(crate) unsafe fn restart_later(cell: CellPtr, restart: Restart) {
     if cell.mailbox().life.get() >= Life::Stopping {
         return;
     }
@@ -306,7 +320,9 @@ unsafe fn restart_later(cell: CellPtr, restart: Restart) {
     let shared = &cell.home().shared;
     let at = shared.now().saturating_add(restart.after);
     // SAFETY: the ticket is held.
-    let awaited = unsafe { &mut cell.cold().restart };
+    let cold = unsafe { cell.cold() };
+    cold.look = Some(look);
+    let awaited = &mut cold.restart;
     *awaited = Some(Awaited {
         number: restart.number,
         at: awaited.map_or(at, |awaited| awaited.at.max(at)),
@@ -324,11 +340,27 @@ unsafe fn restart_later(cell: CellPtr, restart: Restart) {
     }
 }
 
+/// The time may have come that the actor waits for.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn look(cell: CellPtr, orders: Orders) {
+    // SAFETY: the ticket is held.
+    unsafe {
+        if orders.has(Orders::RESTART) {
+            look_at_restart(cell);
+        }
+        if orders.has(Orders::HURRY) {
+            look_at_handler(cell);
+        }
+    }
+}
+
 /// Has the time of a restart come?
 ///
 /// # Safety
 /// The ticket is held.
-pub(super) unsafe fn look_at_restart(cell: CellPtr) {
+unsafe fn look_at_restart(cell: CellPtr) {
     let state = cell.mailbox();
     // SAFETY: the ticket is held.
     let Some(awaited) = (unsafe { cell.cold() }).restart else {
@@ -359,7 +391,9 @@ unsafe fn hurry(cell: CellPtr, patience: Duration) {
     let set = !patience.is_zero() && shared.order_at(at, cell, Orders::HURRY);
     // SAFETY: the ticket is held.
     unsafe {
-        cell.cold().hurry = Some(if set { at } else { Duration::ZERO });
+        let cold = cell.cold();
+        cold.look = Some(look);
+        cold.hurry = Some(if set { at } else { Duration::ZERO });
         if !set {
             // Looked at once more, when the order that it belongs to has been read.
             cell.order(Orders::HURRY, false);
@@ -389,7 +423,7 @@ impl Letter for Hurry {
 ///
 /// # Safety
 /// The ticket is held.
-pub(super) unsafe fn look_at_handler(cell: CellPtr) {
+unsafe fn look_at_handler(cell: CellPtr) {
     let state = cell.mailbox();
     let life = state.life.get();
     // SAFETY: the ticket is held.
@@ -453,24 +487,23 @@ unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
         return;
     }
     // SAFETY: the ticket is held.
-    let cold = unsafe { cell.cold() };
-    let supervision = cold.supervision.clone().unwrap_or_default();
-    // Out of the box while the decider runs, which is the user's.
-    let mut tally = cold.tallies.remove(&child.index()).unwrap_or_default();
-    if tally.told != failed.number && !failure.is_fatal() {
+    let supervision = unsafe { cell.cold() }.supervision.clone();
+    let supervision = supervision.unwrap_or_default();
+    let Some(kin) = child.kin() else {
+        return;
+    };
+    if kin.recall(|tally| tally.told) != failed.number && !failure.is_fatal() {
         // It failed before it heard what becomes of it because of another one.
-        cold.tallies.insert(child.index(), tally);
         return;
     }
     let policy = child.policy();
     let shared = &cell.home().shared;
     let salt = u64::from(child.index().slot);
-    let verdict = supervision.judge(&mut tally, policy, failure, shared.now(), salt);
-    if verdict == Verdict::Escalate && !is_ill(cell) {
-        tally.escalated = Some(child);
-    }
-    // SAFETY: the ticket is held; the decider's borrows are over.
-    unsafe { cell.cold() }.tallies.insert(child.index(), tally);
+    let verdict = kin.note(|tally| {
+        let verdict = supervision.judge(tally, policy, failure, shared.now(), salt);
+        tally.escalated |= verdict == Verdict::Escalate && !is_ill(cell);
+        verdict
+    });
     // A temporary child comes and goes alone.
     let strategy = if policy == RestartPolicy::Temporary {
         SupervisionStrategy::OneForOne
@@ -484,12 +517,10 @@ unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
             restart_affected(cell, child, strategy, after, supervision.patience);
         },
         Verdict::Stop => for_affected(cell, child, strategy, |other| {
-            // SAFETY: the ticket is held.
-            unsafe {
-                told(cell, other);
-                if other != child {
-                    dismiss(cell.cold(), other);
-                }
+            told(other);
+            if other != child {
+                // SAFETY: the ticket is held.
+                dismiss(unsafe { cell.cold() }, other);
             }
             other.order(Orders::STOP, true);
         }),
@@ -521,7 +552,7 @@ unsafe fn restart_affected(
     for_affected(cell, child, strategy, |other| {
         // SAFETY: the ticket is held.
         unsafe {
-            let number = told(cell, other);
+            let number = told(other);
             if other.policy() == RestartPolicy::Temporary {
                 dismiss(cell.cold(), other);
                 other.order(Orders::STOP, true);
@@ -534,7 +565,9 @@ unsafe fn restart_affected(
                 in_turn,
             };
             write_to(other, restart);
-            tally_of(cell.cold(), other).in_procession |= in_turn;
+            if let Some(kin) = other.kin().filter(|_| in_turn) {
+                kin.note(|tally| tally.in_procession = true);
+            }
         }
     });
     if in_turn {
@@ -570,11 +603,11 @@ fn for_affected(
     if strategy == SupervisionStrategy::OneForOne {
         return each(failed);
     }
-    let mut child = cell.cold_if_any().and_then(|cold| cold.youngest);
-    while let Some(next) = child {
-        let last = strategy == SupervisionStrategy::RestForOne && next == failed;
-        child = next.older_sibling().filter(|_| !last);
-        each(next);
+    for child in cell.children() {
+        each(child);
+        if strategy == SupervisionStrategy::RestForOne && child == failed {
+            break;
+        }
     }
 }
 
@@ -585,30 +618,33 @@ fn for_affected(
 unsafe fn supervise_self(cell: CellPtr, failure: &Failure) {
     let shared = &cell.home().shared;
     // SAFETY: the ticket is held.
-    let tallies = unsafe { &mut cell.cold().tallies };
+    let tally = unsafe { &mut cell.cold().tally };
     // Out of the box while the decider runs, which is the user's.
-    let mut tally = tallies.remove(&cell.index()).unwrap_or_default();
+    let mut tally = tally.take().unwrap_or_default();
     let salt = u64::from(cell.index().slot);
     let verdict = shared
         .guardian
         .judge(&mut tally, cell.policy(), failure, shared.now(), salt);
     // SAFETY: the ticket is held; the decider's borrows are over.
-    unsafe { cell.cold() }.tallies.insert(cell.index(), tally);
+    unsafe { cell.cold() }.tally = Some(tally);
     match verdict {
         Verdict::Resume => {
             // SAFETY: the ticket is held.
             unsafe { resume_after_failure(cell) };
         }
-        Verdict::Restart(after) => {
-            let restart = Restart {
-                number: 0,
-                after,
-                patience: Duration::ZERO,
-                in_turn: false,
-            };
-            // SAFETY: the ticket is held.
-            unsafe { restart_later(cell, restart) };
-        }
+        Verdict::Restart(after) => match shared.guardian.later() {
+            None => cell.mailbox().marks.set(Marks::RESTART),
+            Some(later) => {
+                let restart = Restart {
+                    number: 0,
+                    after,
+                    patience: Duration::ZERO,
+                    in_turn: false,
+                };
+                // SAFETY: the ticket is held.
+                unsafe { later(cell, restart) };
+            }
+        },
         Verdict::Stop | Verdict::Escalate | Verdict::GiveUp => {
             stop_here(cell);
             if verdict != Verdict::Stop {
