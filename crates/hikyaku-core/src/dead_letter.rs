@@ -1,7 +1,7 @@
 //! Messages that nobody will handle.
 
 use crate::cell::CellPtr;
-use crate::event_stream::{Event, EventStream};
+use crate::event_stream::{EventStream, News};
 use crate::registry::MailboxIndex;
 use crate::sync::{self, Arc, AtomicUsize, Map, Mutex, Ordering};
 use crate::system::System;
@@ -50,13 +50,40 @@ type Listener = Box<dyn Fn(&DeadLetter<'_>) + Send + Sync>;
 /// Is this message, of a certain type, not worth a report?
 type IsTrivial = Box<dyn Fn(&dyn Any) -> bool + Send + Sync>;
 
+/// What messages are not worth a report. The first type of them brings it.
+trait Trifles: Send {
+    fn of(&self, message: TypeId) -> Option<Arc<IsTrivial>>;
+
+    /// What was there of the type before.
+    fn put(&mut self, message: TypeId, is_trivial: Arc<IsTrivial>) -> Option<Arc<IsTrivial>>;
+
+    /// Drops them, which are the user's.
+    fn end(self: Box<Self>);
+}
+
+impl Trifles for Map<TypeId, Arc<IsTrivial>> {
+    fn of(&self, message: TypeId) -> Option<Arc<IsTrivial>> {
+        self.get(&message).cloned()
+    }
+
+    fn put(&mut self, message: TypeId, is_trivial: Arc<IsTrivial>) -> Option<Arc<IsTrivial>> {
+        self.insert(message, is_trivial)
+    }
+
+    fn end(self: Box<Self>) {
+        for (_, is_trivial) in *self {
+            sync::quietly(|| drop(is_trivial));
+        }
+    }
+}
+
 /// Counts dead letters and shows them to those who listen.
 pub(crate) struct DeadLetters {
     count: AtomicUsize,
     listener: Option<Listener>,
     events: Arc<EventStream>,
-    /// By the type of the message; `None` once the system has stopped.
-    trivial: Mutex<Option<Map<TypeId, Arc<IsTrivial>>>>,
+    /// And whether the system has stopped, which ends them.
+    trivial: Mutex<(Option<Box<dyn Trifles>>, bool)>,
 }
 
 /// A message that becomes a dead letter, where it is.
@@ -80,7 +107,7 @@ impl DeadLetters {
             count: AtomicUsize::new(0),
             listener,
             events,
-            trivial: Mutex::new(Some(Map::new())),
+            trivial: Mutex::new((None, false)),
         }
     }
 
@@ -171,19 +198,14 @@ impl DeadLetters {
         if let Some(listener) = &self.listener {
             sync::quietly(|| listener(letter));
         }
-        self.events.publish(|| Event::DeadLetter {
-            target: letter.target,
-            message_type: letter.type_name,
-            reason: letter.reason,
-            sender: letter.sender,
-        });
+        self.events.publish(&News::DeadLetter(letter));
     }
 
     /// A panic of the user's code means: no.
     fn is_trivial(&self, message: &dyn Any) -> bool {
         let is_trivial = self
             .trivial
-            .with(|trivial| trivial.as_ref()?.get(&message.type_id()).cloned());
+            .with(|(trivial, _)| trivial.as_ref()?.of(message.type_id()));
         let mut answer = false;
         if let Some(is_trivial) = is_trivial {
             sync::quietly(|| {
@@ -201,9 +223,12 @@ impl DeadLetters {
 
     /// The system has stopped. The user's code may hold the system, so it must go.
     pub(crate) fn end(&self) {
-        let trivial = self.trivial.with(Option::take);
-        for (_, is_trivial) in trivial.into_iter().flatten() {
-            sync::quietly(|| drop(is_trivial));
+        let trivial = self.trivial.with(|(trivial, over)| {
+            *over = true;
+            trivial.take()
+        });
+        if let Some(trivial) = trivial {
+            trivial.end();
         }
     }
 }
@@ -241,9 +266,11 @@ impl System {
             Box::new(move |message| message.downcast_ref().is_some_and(&is_trivial));
         let erased = Arc::new(erased);
         let letters = &self.home().shared.dead_letters;
-        let before = letters.trivial.with(|trivial| {
-            let trivial = trivial.as_mut()?;
-            trivial.insert(TypeId::of::<M>(), Arc::clone(&erased))
+        let before = letters.trivial.with(|(trivial, over)| {
+            let erased = (!*over).then(|| Arc::clone(&erased))?;
+            trivial
+                .get_or_insert_with(|| Box::new(Map::new()))
+                .put(TypeId::of::<M>(), erased)
         });
         // Outside the lock, as `erased` is: they are the user's.
         drop(before);

@@ -29,7 +29,7 @@ use self::reach::Reach;
 pub(crate) use self::reach::{drop_future, has_late, poll, run_of};
 use crate::cell::CellPtr;
 use crate::dispatcher::Home;
-use crate::event_stream::{Event, name_of};
+use crate::event_stream::News;
 use crate::failure::{Failure, StopCause};
 use crate::flow::FLOW;
 use crate::mailbox::{self, Farewell, Known, Letter, Life, Marks, Notice, SystemNode, rare};
@@ -780,10 +780,7 @@ unsafe fn has_started(cell: CellPtr) {
         forgive(cell);
         pass_the_turn(cell);
     }
-    cell.home().shared.events.publish(|| Event::Started {
-        actor: cell.index(),
-        name: name_of(cell),
-    });
+    cell.home().shared.events.publish(&News::Started(cell));
     if cell
         .cold_if_any()
         .is_none_or(|cold| cold.watchers.is_empty())
