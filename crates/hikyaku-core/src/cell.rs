@@ -35,10 +35,10 @@ use crate::dead_letter::DeadLetterReason;
 use crate::dispatcher::Home;
 use crate::failure::{Failure, StopCause};
 use crate::flow::IfFlow;
-use crate::invoker::{self, Activation, Ending, Family, Outcome};
+use crate::invoker::{self, Activation, Ending, Family, Outcome, Watchers};
 use crate::mailbox::{
-    CellOptions, Gate, Kind, MailboxOptions, Notice, QueueMailbox, Read, Room, Stock, SystemNode,
-    Tail, rare,
+    CellOptions, Gate, Kind, MailboxOptions, QueueMailbox, Read, Room, Stock, SystemNode, Tail,
+    rare,
 };
 use crate::middleware::Chain;
 use crate::pool;
@@ -154,7 +154,7 @@ pub(crate) struct Cold {
     pub(crate) tally: Option<Box<Tally>>,
     /// Who is told when it ends, and tells it.
     pub(crate) links: Vec<Link>,
-    pub(crate) watchers: Vec<Arc<Notice>>,
+    pub(crate) watchers: Option<Box<dyn Watchers>>,
     /// Since its first child.
     pub(crate) family: Option<&'static Family>,
     pub(crate) youngest: Option<CellPtr>,

@@ -39,6 +39,8 @@ use crate::state::{Orders, Park, Release};
 use crate::supervision::SUPERVISION;
 use crate::suspension::{self, ResumeCondition, SuspendReason};
 use crate::sync::{self, Arc, Panic};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::task::{self, Poll};
 use core::time::Duration;
 
@@ -480,12 +482,13 @@ unsafe fn settle_extra(cell: CellPtr) {
         if !cell.mailbox().busy.get() {
             middleware::after(cell, MessageOutcome::Ok);
         }
-        let extra = cell.extra();
+        let Some(extra) = cell.known_extra() else {
+            return;
+        };
         if !extra.wants_room.is_empty() && (cell.has_room() || cell.mailbox().word.is_closed()) {
             // Dropped, they tell.
-            drop(core::mem::take(&mut extra.wants_room));
+            extra.wants_room = Vec::new();
         }
-        let extra = cell.extra();
         let has_next = extra.stash.as_ref().is_some_and(|stash| stash.has_next());
         if extra.middleware.is_none() && extra.wants_room.is_empty() && !has_next {
             let state = cell.mailbox();
@@ -746,6 +749,42 @@ pub(crate) unsafe fn watch(cell: CellPtr, notice: Arc<Notice>) -> bool {
     unsafe { write_to(cell, Watch(notice)) }
 }
 
+/// Those who wait for the start or the end of an actor. The first of them brings what tells them.
+pub(crate) trait Watchers {
+    fn add(&mut self, notice: Arc<Notice>);
+
+    /// Tells of the start.
+    fn started(&mut self);
+
+    /// Tells of the end.
+    fn ended(&mut self, cause: &StopCause);
+}
+
+impl Watchers for Vec<Arc<Notice>> {
+    fn add(&mut self, notice: Arc<Notice>) {
+        // A caller that asks again and again, and gives up each time, leaves nothing.
+        if self.len() == self.capacity() {
+            self.retain(|watcher| !watcher.is_left());
+        }
+        self.push(notice);
+    }
+
+    fn started(&mut self) {
+        self.retain(|watcher| {
+            if watcher.start {
+                watcher.tell(None);
+            }
+            !watcher.start
+        });
+    }
+
+    fn ended(&mut self, cause: &StopCause) {
+        for watcher in self {
+            watcher.tell(Some(cause.clone()));
+        }
+    }
+}
+
 /// Somebody waits for the start or the end.
 struct Watch(Arc<Notice>);
 
@@ -757,11 +796,9 @@ impl Letter for Watch {
         } else {
             // SAFETY: the ticket is held.
             let watchers = &mut unsafe { cell.cold() }.watchers;
-            // A caller that asks again and again, and gives up each time, leaves nothing.
-            if watchers.len() == watchers.capacity() {
-                watchers.retain(|watcher| !watcher.is_left());
-            }
-            watchers.push(notice);
+            watchers
+                .get_or_insert_with(|| Box::new(Vec::new()))
+                .add(notice);
         }
     }
 
@@ -783,18 +820,14 @@ unsafe fn has_started(cell: CellPtr) {
     cell.home().shared.events.publish(&News::Started(cell));
     if cell
         .cold_if_any()
-        .is_none_or(|cold| cold.watchers.is_empty())
+        .is_some_and(|cold| cold.watchers.is_some())
     {
-        return;
-    }
-    // SAFETY: the ticket is held.
-    let watchers = core::mem::take(unsafe { &mut cell.cold().watchers });
-    for watcher in watchers {
-        if watcher.start {
-            watcher.tell(None);
-        } else {
-            // SAFETY: the ticket is held.
-            unsafe { cell.cold() }.watchers.push(watcher);
+        // SAFETY: the ticket is held.
+        unsafe {
+            // Out of the box while they are told, which wakes foreign futures.
+            let mut watchers = cell.cold().watchers.take();
+            watchers.iter_mut().for_each(|those| those.started());
+            cell.cold().watchers = watchers;
         }
     }
 }

@@ -149,7 +149,7 @@ unsafe fn tell_watchers(cell: CellPtr) {
         cause: cell.cause(),
         links: Vec::new(),
     };
-    let mut watchers = Vec::new();
+    let mut watchers = None;
     if cell.cold_if_any().is_some() {
         // SAFETY: the ticket is held.
         let cold = unsafe { cell.cold() };
@@ -162,12 +162,12 @@ unsafe fn tell_watchers(cell: CellPtr) {
         // when the last reference goes.
         cold.failure = cold.failure.take().map(|failure| failure.text_only());
         farewell.links = mem::take(&mut cold.links);
-        watchers = mem::take(&mut cold.watchers);
+        watchers = cold.watchers.take();
     }
     // From here on anyone may read how it ended, so the lane ends after the last change.
     let late = cell.mailbox().system.finish();
-    for watcher in watchers {
-        watcher.tell(Some(farewell.cause.clone()));
+    if let Some(mut watchers) = watchers {
+        watchers.ended(&farewell.cause);
     }
     for node in late {
         // SAFETY: taken from the lane. Obituaries are all in: the children are gone.
