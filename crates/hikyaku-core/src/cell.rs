@@ -677,7 +677,8 @@ impl CellPtr {
         unsafe {
             self.0
                 .as_ptr()
-                .byte_add(size_of::<Header>().next_multiple_of(align))
+                // A power of two: that is less code than `next_multiple_of` where it is not known.
+                .byte_add((size_of::<Header>() + align - 1) & !(align - 1))
                 .cast()
         }
     }

@@ -784,6 +784,11 @@ impl<K: Known> Drain<K> {
     /// The first message of a cell that was idle, if there is one. To be asked once, first.
     #[inline(always)]
     pub(crate) fn first(&mut self) -> Option<K::Message> {
+        K::first(self)
+    }
+
+    #[inline(always)]
+    fn take_first(&mut self) -> Option<K::Message> {
         let mailbox = self.cell.mailbox();
         if !mailbox.first.get() {
             return None;
@@ -828,6 +833,11 @@ impl<K: Known> Drain<K> {
     /// As [`next`](Self::next), with the place that the message had in the queue.
     #[inline(always)]
     pub(crate) fn next_with_spot(&mut self) -> Option<(K::Message, Spot)> {
+        K::next(self)
+    }
+
+    #[inline(always)]
+    fn take_next(&mut self) -> Option<(K::Message, Spot)> {
         if !self.has_next() {
             return None;
         }
