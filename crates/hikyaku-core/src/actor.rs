@@ -226,15 +226,11 @@ impl<A: Actor> Context<'_, A> {
     /// heard of it.
     pub fn child_list(&self) -> Vec<Child> {
         let mut list = Vec::with_capacity(self.children());
-        let mut child = self.cell.cold_if_any().and_then(|cold| cold.youngest);
-        while let Some(next) = child {
-            list.push(Child {
-                index: next.index(),
-                message_type: next.message_name(),
-                restart: next.policy(),
-            });
-            child = next.older_sibling();
-        }
+        list.extend(self.cell.children().map(|child| Child {
+            index: child.index(),
+            message_type: child.message_name(),
+            restart: child.policy(),
+        }));
         list.reverse();
         list
     }
@@ -294,7 +290,10 @@ impl<A: Actor> Context<'_, A> {
         factory: impl FnMut() -> C + Send + 'static,
     ) -> Result<ActorRef<C::Msg>, SpawnError> {
         // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell.
-        unsafe { self.cell.home().spawn(Some(self.cell), options, factory) }
+        unsafe {
+            invoker::found_family(self.cell)?;
+            self.cell.home().spawn(Some(self.cell), options, factory)
+        }
     }
 
     /// Why the actor is being restarted, or was just now: in `restarting`, and in `started` afterwards.
@@ -606,6 +605,7 @@ impl<A: LocalActor> Context<'_, Local<A>> {
         // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell. A
         // local actor's runner is a worker that never leaves its thread.
         unsafe {
+            invoker::found_family(self.cell)?;
             self.cell
                 .home()
                 .spawn_bound(Some(self.cell), options, factory)

@@ -5,7 +5,7 @@ use crate::cell::CellPtr;
 use crate::failure::{StartError, StopCause};
 use crate::flow::FLOW;
 use crate::invoker;
-use crate::mailbox::{self, Gate, Letter, Marks, Notice, Overflow, Push, Waiter, Waiting};
+use crate::mailbox::{self, Gate, Marks, Notice, Overflow, Push, Waiter, Waiting};
 use crate::registry::MailboxIndex;
 use crate::state::Orders;
 use crate::sync::{Arc, UnsafeCell};
@@ -889,15 +889,11 @@ impl Watch {
     fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<StopCause>> {
         if self.notice.is_none() {
             let notice = Notice::new(self.start);
-            let node = Notice::node(&notice);
-            // SAFETY: the node is ours; the watch keeps the cell.
-            if !unsafe { self.cell.mailbox().system.push(node) } {
-                // SAFETY: refused, so the box is still ours.
-                drop(unsafe { Letter::open(node) });
+            // SAFETY: the watch keeps the cell.
+            if !unsafe { invoker::watch(self.cell, Arc::clone(&notice)) } {
                 let started = self.start && self.cell.mailbox().marks.has(Marks::STARTED);
                 return Poll::Ready((!started).then(|| self.cell.cause()));
             }
-            self.cell.order(Orders::LANE, false);
             self.notice = Some(notice);
         }
         match self

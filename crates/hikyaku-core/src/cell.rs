@@ -35,9 +35,9 @@ use crate::dead_letter::DeadLetterReason;
 use crate::dispatcher::Home;
 use crate::failure::{Failure, StopCause};
 use crate::flow::IfFlow;
-use crate::invoker::{self, Activation, Ending, Outcome};
+use crate::invoker::{self, Activation, Ending, Family, Outcome, Watchers};
 use crate::mailbox::{
-    CellOptions, Gate, Kind, MailboxOptions, Notice, QueueMailbox, Room, Stock, SystemNode, Tail,
+    CellOptions, Gate, Kind, MailboxOptions, QueueMailbox, Read, Room, Stock, SystemNode, Tail,
     rare,
 };
 use crate::middleware::Chain;
@@ -48,10 +48,9 @@ use crate::stash::Shelf;
 use crate::state::{Next, Orders};
 use crate::supervision::{RestartPolicy, SUPERVISION, Supervision, Tally};
 use crate::suspension::{Suspension, WantsRoom};
-use crate::sync::{self, Arc, AtomicCount, Count, Map, Ordering};
+use crate::sync::{self, Arc, AtomicCount, Count, Ordering};
 use crate::system::SpawnExtra;
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::any::TypeId;
@@ -99,11 +98,34 @@ struct Counts {
     memory: AtomicCount,
 }
 
-/// The parent, and the neighbours among its children. The neighbours: *the parent's runner.*
-struct Kin {
-    parent: CellPtr,
+/// The parent, and the neighbours among its children. All but the first two: *the parent's runner.*
+pub(crate) struct Kin {
+    pub(crate) parent: CellPtr,
+    pub(crate) family: &'static Family,
     previous: Cell<Option<CellPtr>>,
     next: Cell<Option<CellPtr>>,
+    /// What the parent remembers of this child. Gone when it is buried.
+    tally: Cell<Option<Box<Tally>>>,
+}
+
+impl Kin {
+    /// Notes something of the child. *The parent's runner.*
+    pub(crate) fn note<R>(&self, note: impl FnOnce(&mut Tally) -> R) -> R {
+        let mut tally = self.tally.take().unwrap_or_default();
+        let noted = note(&mut tally);
+        self.tally.set(Some(tally));
+        noted
+    }
+
+    /// As [`note`](Self::note), if anything is known of the child.
+    pub(crate) fn recall<R: Default>(&self, note: impl FnOnce(&mut Tally) -> R) -> R {
+        let tally = self.tally.take();
+        if tally.is_none() {
+            return R::default();
+        }
+        self.tally.set(tally);
+        self.note(note)
+    }
 }
 
 /// What only some actors have. Made when first used.
@@ -121,21 +143,24 @@ pub(crate) struct Cold {
     pub(crate) restarted: u32,
     /// Its turn, if it is restarted with others and has not started yet.
     pub(crate) turn: Option<Turn>,
-    /// Children that are restarted together and have not started yet, in the order of their first start. The
-    /// first one has its turn.
-    pub(crate) procession: VecDeque<CellPtr>,
+    /// The first of the children that are restarted together and have not started yet: it has its turn.
+    pub(crate) procession: Option<CellPtr>,
     /// It was told to stop by a supervisor that is restarted: so long has each handler in flight, of its
     /// descendants too.
     pub(crate) patience: Option<Duration>,
     /// When the handler in flight is dropped that a restart or a stop waits for.
     pub(crate) hurry: Option<Duration>,
+    /// Looks whether the time of either has come.
+    pub(crate) look: Option<unsafe fn(CellPtr, Orders)>,
     /// How it supervises its children.
     pub(crate) supervision: Option<Box<Supervision>>,
-    /// What is remembered of children that failed; of the actor itself, if it has no parent.
-    pub(crate) tallies: Map<MailboxIndex, Tally>,
+    /// What the system's supervision remembers of it, if it has no parent.
+    pub(crate) tally: Option<Box<Tally>>,
     /// Who is told when it ends, and tells it.
     pub(crate) links: Vec<Link>,
-    pub(crate) watchers: Vec<Arc<Notice>>,
+    pub(crate) watchers: Option<Box<dyn Watchers>>,
+    /// Since its first child.
+    pub(crate) family: Option<&'static Family>,
     pub(crate) youngest: Option<CellPtr>,
     pub(crate) children: usize,
     /// How many of them are significant.
@@ -369,18 +394,21 @@ impl VTable {
     }
 }
 
-/// The part that only a child has; null without a parent, `None` without memory.
+/// The part that only a child has; null without a parent, `None` without memory. *The parent's runner.*
 fn make_kin(parent: Option<CellPtr>) -> Option<*mut Kin> {
     let Some(parent) = parent else {
         return Some(ptr::null_mut());
     };
+    let family = parent.cold_if_any()?.family?;
     let kin = pool::try_take(Layout::new::<Kin>())?.cast::<Kin>();
     // SAFETY: fresh memory of the layout.
     unsafe {
         kin.write(Kin {
             parent,
+            family,
             previous: Cell::new(None),
             next: Cell::new(None),
+            tally: Cell::new(None),
         });
     }
     Some(kin.as_ptr())
@@ -651,7 +679,8 @@ impl CellPtr {
         unsafe {
             self.0
                 .as_ptr()
-                .byte_add(size_of::<Header>().next_multiple_of(align))
+                // A power of two: that is less code than `next_multiple_of` where it is not known.
+                .byte_add((size_of::<Header>() + align - 1) & !(align - 1))
                 .cast()
         }
     }
@@ -750,7 +779,8 @@ impl CellPtr {
         (self.kind().name)()
     }
 
-    fn kin(&self) -> Option<&Kin> {
+    /// What it has to do with its parent, if it has one.
+    pub(crate) fn kin(&self) -> Option<&Kin> {
         // SAFETY: made with the cell and freed with it; only its cells change.
         unsafe { self.header().kin.as_ref() }
     }
@@ -872,9 +902,10 @@ impl CellPtr {
     pub(crate) unsafe fn adopt(self, child: CellPtr, significant: bool) {
         // SAFETY: as the caller promises.
         let cold = unsafe { self.cold() };
-        if let Some(kin) = child.kin() {
-            kin.previous.set(cold.youngest);
-        }
+        let Some(kin) = child.kin() else {
+            return;
+        };
+        kin.previous.set(cold.youngest);
         if let Some(kin) = cold.youngest.as_ref().and_then(CellPtr::kin) {
             kin.next.set(Some(child));
         }
@@ -882,7 +913,7 @@ impl CellPtr {
         cold.children += 1;
         if SUPERVISION && significant {
             cold.significant += 1;
-            cold.tallies.entry(child.index()).or_default().significant = true;
+            kin.note(|tally| tally.significant = true);
         }
         if SUPERVISION && self.mailbox().task.is_holding() {
             child.order(Orders::KIN, false);
@@ -908,13 +939,8 @@ impl CellPtr {
             None => cold.youngest = previous,
         }
         cold.children -= 1;
-        if SUPERVISION && let Some(tally) = cold.tallies.remove(&child.index()) {
+        if SUPERVISION && let Some(tally) = kin.tally.take() {
             cold.significant -= usize::from(tally.significant);
-            if tally.in_procession {
-                // From the back: the youngest end first.
-                let place = cold.procession.iter().rposition(|next| *next == child);
-                place.map(|place| cold.procession.remove(place));
-            }
         }
         if cold.leaving == Some(child) {
             cold.leaving = None;
@@ -927,15 +953,26 @@ impl CellPtr {
         self.kin()?.previous.get()
     }
 
+    /// The next younger sibling. *The parent's runner.*
+    pub(crate) fn younger_sibling(self) -> Option<CellPtr> {
+        self.kin()?.next.get()
+    }
+
+    /// The children, the youngest first. *The runner.*
+    pub(crate) fn children(self) -> impl Iterator<Item = CellPtr> {
+        let youngest = self.cold_if_any().and_then(|cold| cold.youngest);
+        core::iter::successors(youngest, |child| child.older_sibling())
+    }
+
     /// The node that tells the parent of the end. It lies where the chain was.
     ///
     /// # Safety
     /// The caller is the runner, and the mailbox is closed.
-    pub(crate) unsafe fn obituary(self) -> NonNull<SystemNode> {
+    pub(crate) unsafe fn obituary(self, read: Read) -> NonNull<SystemNode> {
         // SAFETY: inside the header, so not null; large enough (asserted above) and used no more.
         unsafe {
             let node = (&raw mut (*self.0.as_ptr()).mailbox.chain).cast::<SystemNode>();
-            node.write(SystemNode::new(crate::mailbox::SystemMessage::ChildEnded));
+            node.write(SystemNode::new(read));
             NonNull::new_unchecked(node)
         }
     }

@@ -1,7 +1,7 @@
 //! Messages that nobody will handle.
 
 use crate::cell::CellPtr;
-use crate::event_stream::{Event, EventStream};
+use crate::event_stream::{EventStream, News};
 use crate::late::{ByType, Late};
 use crate::registry::MailboxIndex;
 use crate::sync::{self, Arc, AtomicUsize, Mutex, Ordering};
@@ -172,12 +172,7 @@ impl DeadLetters {
         if let Some(listener) = &self.listener {
             sync::quietly(|| listener(letter));
         }
-        self.events.publish(|| Event::DeadLetter {
-            target: letter.target,
-            message_type: letter.type_name,
-            reason: letter.reason,
-            sender: letter.sender,
-        });
+        self.events.publish(&News::DeadLetter(letter));
     }
 
     /// A panic of the user's code means: no.

@@ -298,10 +298,6 @@ impl Home {
             return Err(SpawnError::ShuttingDown);
         }
         let significant = options.significant;
-        // SAFETY: the caller is the parent's runner.
-        if parent.is_some_and(|parent| !unsafe { parent.make_cold() }) {
-            return Err(SpawnError::Capacity);
-        }
         let reserved = options.name.clone();
         if let Some(name) = &reserved {
             self.shared.reserve(name)?;
@@ -320,9 +316,9 @@ impl Home {
         if let Some(name) = &reserved {
             self.shared.publish(name, cell);
         }
-        if let Some(parent) = parent {
+        if let Some(kin) = cell.kin() {
             // SAFETY: the caller is the parent's runner.
-            unsafe { parent.adopt(cell, significant) };
+            unsafe { (kin.family.adopt)(kin.parent, cell, significant) };
         }
         cell.schedule();
         Ok(cell)
@@ -534,7 +530,9 @@ impl Home {
     /// Has an activation taken longer than it may?
     pub(crate) fn is_too_long(&self, time: Duration) -> bool {
         let limit = self.limit();
-        limit != UNLIMITED && time.as_micros() >= limit.into()
+        // In 64 bits, which are 584 years.
+        let nanos = time.as_secs().wrapping_mul(1_000_000_000) + u64::from(time.subsec_nanos());
+        limit != UNLIMITED && nanos >= u64::from(limit) * 1000
     }
 
     /// Counts a worker that was hired; false if none is left, and the actors have been ended.

@@ -1,11 +1,11 @@
 //! The event stream: what happens in a system, for whoever wants to know.
 //!
-//! With nobody listening, an event costs one load and is not even made. Otherwise the list of those who
+//! With nobody listening, news cost one load, and no event is made of them. Otherwise the list of those who
 //! listen is taken, an immutable one, and each of them gets the event outside the lock. Publishing never waits.
 
 use crate::actor_ref::{ActorRef, Recipient, SendError};
 use crate::cell::CellPtr;
-use crate::dead_letter::DeadLetterReason;
+use crate::dead_letter::{DeadLetter, DeadLetterReason};
 use crate::failure::{Failure, StopCause};
 use crate::late::Late;
 use crate::registry::MailboxIndex;
@@ -144,9 +144,68 @@ impl Event {
     }
 }
 
-/// The name of an actor, for an event. *Runner.*
-pub(crate) fn name_of(cell: CellPtr) -> Option<Box<str>> {
-    cell.name().map(Box::from)
+/// What has happened. An [`Event`] is made of it where somebody listens. But for dead letters and pressure, *the
+/// runner* tells it.
+pub(crate) enum News<'a> {
+    DeadLetter(&'a DeadLetter<'a>),
+    Started(CellPtr),
+    Failed(CellPtr, &'a Failure),
+    Restarted(CellPtr),
+    Suspended(CellPtr, SuspendReason),
+    /// After so long.
+    Resumed(CellPtr, Duration),
+    /// With the name of the actor, and how many messages were queued.
+    Pressure(MailboxIndex, Option<&'a str>, Pressure, usize),
+    Stopped(CellPtr),
+}
+
+impl From<&News<'_>> for Event {
+    fn from(news: &News<'_>) -> Self {
+        let index = CellPtr::index;
+        let name = |cell: CellPtr| cell.name().map(Box::from);
+        match *news {
+            News::DeadLetter(letter) => Self::DeadLetter {
+                target: letter.target,
+                message_type: letter.type_name,
+                reason: letter.reason,
+                sender: letter.sender,
+            },
+            News::Started(cell) => Self::Started {
+                actor: index(cell),
+                name: name(cell),
+            },
+            News::Failed(cell, failure) => Self::Failed {
+                actor: index(cell),
+                name: name(cell),
+                failure: failure.clone(),
+            },
+            News::Restarted(cell) => Self::Restarted {
+                actor: index(cell),
+                name: name(cell),
+            },
+            News::Suspended(cell, reason) => Self::Suspended {
+                actor: index(cell),
+                name: name(cell),
+                reason,
+            },
+            News::Resumed(cell, after) => Self::Resumed {
+                actor: index(cell),
+                name: name(cell),
+                after,
+            },
+            News::Pressure(actor, name, pressure, depth) => Self::Pressure {
+                actor,
+                name: name.map(Box::from),
+                pressure,
+                depth,
+            },
+            News::Stopped(cell) => Self::Stopped {
+                actor: index(cell),
+                name: name(cell),
+                cause: cell.cause(),
+            },
+        }
+    }
 }
 
 /// Names a subscription, to end it: see [`Events::unsubscribe`].
@@ -198,7 +257,7 @@ struct State {
 /// What is done where somebody listens.
 #[derive(Clone, Copy)]
 struct Voice {
-    publish: fn(&EventStream, &Event),
+    publish: fn(&EventStream, &News<'_>),
     forget: fn(&EventStream, MailboxIndex),
 }
 
@@ -233,11 +292,16 @@ impl EventStream {
 
     /// Gives an event to all who listen. *Any thread, holding no lock.* Panics of listeners end here.
     #[inline]
-    pub(crate) fn publish(&self, event: impl FnOnce() -> Event) {
-        if self.is_listening()
-            && let Some(voice) = self.voice()
-        {
-            (voice.publish)(self, &event());
+    pub(crate) fn publish(&self, news: &News<'_>) {
+        if self.is_listening() {
+            self.tell(news);
+        }
+    }
+
+    #[cold]
+    fn tell(&self, news: &News<'_>) {
+        if let Some(voice) = self.voice() {
+            (voice.publish)(self, news);
         }
     }
 
@@ -246,10 +310,11 @@ impl EventStream {
         self.state.with(|state| state.voice)
     }
 
-    fn publish_now(&self, event: &Event) {
+    fn publish_now(&self, news: &News<'_>) {
         let Some(listeners) = self.listeners() else {
             return;
         };
+        let event = &Event::from(news);
         // What one subscriber loses is not told to another, which might lose it as well, and so on.
         let of_subscriber = matches!(event, Event::DeadLetter { target, .. }
             if listeners.iter().any(|listener| listener.actor == Some(*target)));

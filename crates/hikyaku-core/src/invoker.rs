@@ -11,35 +11,36 @@
 mod end;
 mod fate;
 mod kin;
+mod links;
 mod messages;
 mod reach;
 
-use self::end::{children_gone, close_mailbox, cut_short, end, vacate_slot, vacate_slot_for_hook};
+use self::end::{close_mailbox, cut_short, end, vacate_slot, vacate_slot_for_hook};
+pub(crate) use self::fate::{Restart, restart_later};
 use self::fate::{
-    begin_anew, drop_failed_future, fail, fail_with, fault, forgive, hurry, let_go,
-    look_at_handler, look_at_parent, look_at_restart, restart_later, resume_after_failure,
-    supervise, take_link, write_to,
+    begin_anew, drop_failed_future, fail, fail_with, fault, forgive, let_go, look_at_parent,
+    resume_after_failure, write_to,
 };
-pub(crate) use self::fate::{link, unlink};
-use self::kin::{awaits_its_turn, bury, child_has_started, pass_the_turn, turn_has_come};
-pub(crate) use self::kin::{restart_child, stop_child, stop_itself};
+pub(crate) use self::kin::{Family, found_family, restart_child, stop_child, stop_itself};
+use self::kin::{awaits_its_turn, children_gone, pass_the_turn};
+pub(crate) use self::links::{link, unlink};
 use self::messages::messages;
 use self::reach::Reach;
 pub(crate) use self::reach::{drop_future, has_late, poll, run_of};
 use crate::cell::CellPtr;
 use crate::dispatcher::Home;
-use crate::event_stream::{Event, name_of};
+use crate::event_stream::News;
 use crate::failure::{Failure, StopCause};
 use crate::flow::FLOW;
-use crate::mailbox::{self, Call, KinLetter, Known, Letter, Life, Marks, SystemMessage, rare};
+use crate::mailbox::{self, Farewell, Known, Letter, Life, Marks, Notice, SystemNode, rare};
 use crate::middleware::{self, MessageOutcome};
 use crate::ready::Lane;
 use crate::state::{Orders, Park, Release};
 use crate::supervision::SUPERVISION;
 use crate::suspension::{self, ResumeCondition, SuspendReason};
-use crate::sync::{self, Panic};
+use crate::sync::{self, Arc, Panic};
 use alloc::boxed::Box;
-use core::ptr::NonNull;
+use alloc::vec::Vec;
 use core::task::{self, Poll};
 use core::time::Duration;
 
@@ -481,12 +482,13 @@ unsafe fn settle_extra(cell: CellPtr) {
         if !cell.mailbox().busy.get() {
             middleware::after(cell, MessageOutcome::Ok);
         }
-        let extra = cell.extra();
+        let Some(extra) = cell.known_extra() else {
+            return;
+        };
         if !extra.wants_room.is_empty() && (cell.has_room() || cell.mailbox().word.is_closed()) {
             // Dropped, they tell.
-            drop(core::mem::take(&mut extra.wants_room));
+            extra.wants_room = Vec::new();
         }
-        let extra = cell.extra();
         let has_next = extra.stash.as_ref().is_some_and(|stash| stash.has_next());
         if extra.middleware.is_none() && extra.wants_room.is_empty() && !has_next {
             let state = cell.mailbox();
@@ -668,8 +670,8 @@ unsafe fn attend(cell: CellPtr, activation: &mut Activation<'_>) {
     }
     if orders.has(Orders::LANE) {
         for node in state.system.take() {
-            // SAFETY: the ticket is held, and a taken node is ours.
-            unsafe { system_message(cell, node) };
+            // SAFETY: the ticket is held, and the node was taken.
+            unsafe { SystemNode::read(node, cell, None) };
         }
     }
     let ending = Ending::of(orders);
@@ -683,11 +685,12 @@ unsafe fn attend(cell: CellPtr, activation: &mut Activation<'_>) {
     }
     // SAFETY: the ticket is held.
     unsafe {
-        if SUPERVISION && orders.has(Orders::RESTART) {
-            look_at_restart(cell);
-        }
-        if SUPERVISION && orders.has(Orders::HURRY) {
-            look_at_handler(cell);
+        let look = || cell.cold_if_any()?.look;
+        if SUPERVISION
+            && orders.has(Orders::RESTART.and(Orders::HURRY))
+            && let Some(look) = look()
+        {
+            look(cell, orders);
         }
     }
     // Last: the user's code runs here, whose panic must not lose the other orders.
@@ -719,81 +722,90 @@ unsafe fn attend_agenda(cell: CellPtr, activation: &mut Activation<'_>) {
     }
 }
 
-/// # Safety
-/// The ticket of `cell` is held; `node` was taken from its lane.
-unsafe fn system_message(cell: CellPtr, node: NonNull<mailbox::SystemNode>) {
-    // SAFETY: the node is ours. A letter's node is its envelope; an obituary is part of its cell.
-    unsafe {
-        if node.as_ref().message == SystemMessage::ChildEnded {
-            return bury(cell, CellPtr::of_obituary(node));
-        }
-        match Letter::open(node) {
-            Letter::Kin(letter) => kin_letter(cell, letter),
-            Letter::Link(other) => {
-                let links = &mut cell.cold().links;
-                if links.iter().all(|linked| linked.cell() != other.cell()) {
-                    links.push(other);
-                }
-            }
-            Letter::Unlink(other) => drop(take_link(cell, other)),
-            Letter::Call(Call(call)) => call(cell),
-            Letter::LinkEnded(other, failure) => {
-                // Not, if the link was taken back meanwhile.
-                let linked = take_link(cell, other).is_some();
-                if let Some(failure) = failure.filter(|_| linked) {
-                    fail_with(cell, failure);
-                }
-            }
-            Letter::Watch(notice) => {
-                if notice.start && cell.mailbox().marks.has(Marks::STARTED) {
-                    notice.tell(None);
-                } else {
-                    let watchers = &mut cell.cold().watchers;
-                    // A caller that asks again and again, and gives up each time, leaves nothing.
-                    if watchers.len() == watchers.capacity() {
-                        watchers.retain(|watcher| !watcher.is_left());
-                    }
-                    watchers.push(notice);
-                }
-            }
-        }
-    }
-}
-
-/// # Safety
-/// The ticket of `cell` is held; a child that has written is not yet buried.
-unsafe fn kin_letter(cell: CellPtr, letter: KinLetter) {
-    if !SUPERVISION {
-        // Nobody writes any.
-        return;
-    }
-    // SAFETY: as the caller promises.
-    unsafe {
-        match letter {
-            KinLetter::ChildFailed(failed) => supervise(cell, &failed),
-            KinLetter::Restart(restart) => restart_later(cell, restart),
-            KinLetter::Turn(number) => turn_has_come(cell, number),
-            KinLetter::Started(child, number) => child_has_started(cell, child, number),
-            KinLetter::Hurry(patience) => {
-                let cold = cell.cold();
-                cold.patience = Some(patience);
-                // The child that is leaving hears it too.
-                cold.leaving = None;
-                if cell.mailbox().life.get() < Life::Stopping {
-                    hurry(cell, patience);
-                }
-            }
-        }
-    }
-}
-
 /// Has something done by the runner of a cell. False if it has ended; then `call` is dropped.
 ///
 /// # Safety
 /// The caller keeps the memory of `cell`.
 pub(crate) unsafe fn call(cell: CellPtr, call: impl FnOnce(CellPtr) + Send + 'static) -> bool {
     // SAFETY: as the caller promises.
-    unsafe { write_to(cell, Letter::Call(Call(Box::new(call)))) }
+    unsafe { write_to(cell, Errand(call)) }
+}
+
+/// Something to do for the runner. Dropped, if there is none any more.
+struct Errand<F>(F);
+
+impl<F: FnOnce(CellPtr) + 'static> Letter for Errand<F> {
+    unsafe fn read(self, cell: CellPtr) {
+        (self.0)(cell);
+    }
+}
+
+/// Has somebody told of the start or the end. False if the actor has ended.
+///
+/// # Safety
+/// The caller keeps the memory of `cell`.
+pub(crate) unsafe fn watch(cell: CellPtr, notice: Arc<Notice>) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe { write_to(cell, Watch(notice)) }
+}
+
+/// Those who wait for the start or the end of an actor. The first of them brings what tells them.
+pub(crate) trait Watchers {
+    fn add(&mut self, notice: Arc<Notice>);
+
+    /// Tells of the start.
+    fn started(&mut self);
+
+    /// Tells of the end.
+    fn ended(&mut self, cause: &StopCause);
+}
+
+impl Watchers for Vec<Arc<Notice>> {
+    fn add(&mut self, notice: Arc<Notice>) {
+        // A caller that asks again and again, and gives up each time, leaves nothing.
+        if self.len() == self.capacity() {
+            self.retain(|watcher| !watcher.is_left());
+        }
+        self.push(notice);
+    }
+
+    fn started(&mut self) {
+        self.retain(|watcher| {
+            if watcher.start {
+                watcher.tell(None);
+            }
+            !watcher.start
+        });
+    }
+
+    fn ended(&mut self, cause: &StopCause) {
+        for watcher in self {
+            watcher.tell(Some(cause.clone()));
+        }
+    }
+}
+
+/// Somebody waits for the start or the end.
+struct Watch(Arc<Notice>);
+
+impl Letter for Watch {
+    unsafe fn read(self, cell: CellPtr) {
+        let notice = self.0;
+        if notice.start && cell.mailbox().marks.has(Marks::STARTED) {
+            notice.tell(None);
+        } else {
+            // SAFETY: the ticket is held.
+            let watchers = &mut unsafe { cell.cold() }.watchers;
+            watchers
+                .get_or_insert_with(|| Box::new(Vec::new()))
+                .add(notice);
+        }
+    }
+
+    fn read_late(self, cell: CellPtr, farewell: &mut Farewell) {
+        let started = self.0.start && cell.mailbox().marks.has(Marks::STARTED);
+        self.0.tell((!started).then(|| farewell.cause.clone()));
+    }
 }
 
 /// # Safety
@@ -805,24 +817,17 @@ unsafe fn has_started(cell: CellPtr) {
         forgive(cell);
         pass_the_turn(cell);
     }
-    cell.home().shared.events.publish(|| Event::Started {
-        actor: cell.index(),
-        name: name_of(cell),
-    });
+    cell.home().shared.events.publish(&News::Started(cell));
     if cell
         .cold_if_any()
-        .is_none_or(|cold| cold.watchers.is_empty())
+        .is_some_and(|cold| cold.watchers.is_some())
     {
-        return;
-    }
-    // SAFETY: the ticket is held.
-    let watchers = core::mem::take(unsafe { &mut cell.cold().watchers });
-    for watcher in watchers {
-        if watcher.start {
-            watcher.tell(None);
-        } else {
-            // SAFETY: the ticket is held.
-            unsafe { cell.cold() }.watchers.push(watcher);
+        // SAFETY: the ticket is held.
+        unsafe {
+            // Out of the box while they are told, which wakes foreign futures.
+            let mut watchers = cell.cold().watchers.take();
+            watchers.iter_mut().for_each(|those| those.started());
+            cell.cold().watchers = watchers;
         }
     }
 }

@@ -51,9 +51,7 @@ pub(crate) use self::mark::{Mark, Spot};
 pub(crate) use self::options::CellOptions;
 pub use self::options::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
 pub use self::order::Priority;
-pub(crate) use self::system::{
-    Call, ChildFailed, KinLetter, Letter, Notice, Restart, SystemLane, SystemMessage, SystemNode,
-};
+pub(crate) use self::system::{Farewell, Letter, Notice, Read, SystemLane, SystemNode};
 pub(crate) use self::waiting::{Gate, Waiter, Waiting};
 
 use crate::cell::CellPtr;
@@ -790,6 +788,11 @@ impl<K: Known> Drain<K> {
     /// The first message of a cell that was idle, if there is one. To be asked once, first.
     #[inline(always)]
     pub(crate) fn first(&mut self) -> Option<K::Message> {
+        K::first(self)
+    }
+
+    #[inline(always)]
+    fn take_first(&mut self) -> Option<K::Message> {
         let mailbox = self.cell.mailbox();
         if !mailbox.first.get() {
             return None;
@@ -834,6 +837,11 @@ impl<K: Known> Drain<K> {
     /// As [`next`](Self::next), with the place that the message had in the queue.
     #[inline(always)]
     pub(crate) fn next_with_spot(&mut self) -> Option<(K::Message, Spot)> {
+        K::next(self)
+    }
+
+    #[inline(always)]
+    fn take_next(&mut self) -> Option<(K::Message, Spot)> {
         if !self.has_next() {
             return None;
         }

@@ -11,9 +11,10 @@
 
 use crate::cell::CellPtr;
 use crate::failure::Failure;
+use crate::invoker::{Restart, restart_later};
 use crate::sync::{self, Arc};
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
@@ -137,6 +138,19 @@ impl Backoff {
         self
     }
 
+    /// How long to wait before the restart that comes now.
+    fn wait(&self, tally: &mut Tally, now: Duration, salt: u64) -> Duration {
+        if now.saturating_sub(tally.last) >= self.reset_after {
+            tally.delayed = 0;
+        }
+        tally.drawn = tally.drawn.wrapping_add(1);
+        let delay = self.delay(tally.delayed, mix(salt ^ tally.drawn));
+        tally.delayed = tally.delayed.saturating_add(1);
+        // Quiet time is counted from the restart.
+        tally.last = now.saturating_add(delay);
+        delay
+    }
+
     /// The delay before the restart that follows `before` others.
     pub(crate) fn delay(&self, before: u32, random: u64) -> Duration {
         let factor = 1_u32.checked_shl(before).unwrap_or(u32::MAX);
@@ -179,10 +193,24 @@ pub struct Supervision {
     decider: Option<Decider>,
     max_restarts: Option<u32>,
     window: Duration,
-    backoff: Option<Backoff>,
+    backoff: Option<Waiting>,
     pub(crate) patience: Duration,
     pub(crate) auto_shutdown: AutoShutdown,
 }
+
+/// Waiting before restarts. What does it comes with the backoff, so a program without does not link it.
+#[derive(Clone, Copy)]
+struct Waiting {
+    backoff: Backoff,
+    wait: fn(&Backoff, &mut Tally, Duration, u64) -> Duration,
+    later: Later,
+}
+
+/// Has an actor made anew.
+///
+/// # Safety
+/// The ticket is held.
+type Later = unsafe fn(CellPtr, Restart);
 
 /// What a supervisor has decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,8 +228,10 @@ pub(crate) enum Verdict {
 /// What a supervisor remembers of one child.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// When it was restarted, within the window.
-    recent: VecDeque<Duration>,
+    /// So long the latest restarts count. As many as there may be within the window; then the oldest one is
+    /// replaced.
+    recent: Vec<Duration>,
+    oldest: usize,
     /// Restarts with growing delays so far.
     delayed: u32,
     last: Duration,
@@ -214,7 +244,27 @@ pub(crate) struct Tally {
     /// It is restarted with others, and has not started yet.
     pub(crate) in_procession: bool,
     /// It waits for the fate of its supervisor, which has taken its failure over.
-    pub(crate) escalated: Option<CellPtr>,
+    pub(crate) escalated: bool,
+}
+
+impl Tally {
+    /// One restart more. False if there were as many as there may be.
+    fn count(&mut self, most: u32, window: Duration, now: Duration) -> bool {
+        let until = now.saturating_add(window);
+        if self.recent.len() < most as usize {
+            self.recent.push(until);
+            return true;
+        }
+        match self.recent.get_mut(self.oldest) {
+            Some(oldest) if *oldest < now => *oldest = until,
+            _ => return false,
+        }
+        self.oldest += 1;
+        if self.oldest == self.recent.len() {
+            self.oldest = 0;
+        }
+        true
+    }
 }
 
 impl Supervision {
@@ -275,7 +325,11 @@ impl Supervision {
     /// Waits before each restart. The child takes messages meanwhile and handles none. In a system
     /// without timers there is no waiting.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.backoff = Some(backoff);
+        self.backoff = Some(Waiting {
+            backoff,
+            wait: Backoff::wait,
+            later: restart_later,
+        });
         self
     }
 
@@ -329,34 +383,19 @@ impl Supervision {
             SupervisionDirective::Escalate => Verdict::Escalate,
             SupervisionDirective::Restart if policy == RestartPolicy::Temporary => Verdict::Stop,
             SupervisionDirective::Restart => {
-                let start = now.saturating_sub(self.window);
-                while tally.recent.front().is_some_and(|at| *at < start) {
-                    tally.recent.pop_front();
+                let most = self.max_restarts;
+                if most.is_some_and(|most| !tally.count(most, self.window, now)) {
+                    return Verdict::GiveUp;
                 }
-                if let Some(most) = self.max_restarts {
-                    if tally.recent.len() >= most as usize {
-                        return Verdict::GiveUp;
-                    }
-                    tally.recent.push_back(now);
-                }
-                Verdict::Restart(self.wait(tally, now, salt))
+                let wait = |by: &Waiting| (by.wait)(&by.backoff, tally, now, salt);
+                Verdict::Restart(self.backoff.as_ref().map_or(Duration::ZERO, wait))
             }
         }
     }
 
-    fn wait(&self, tally: &mut Tally, now: Duration, salt: u64) -> Duration {
-        let Some(backoff) = &self.backoff else {
-            return Duration::ZERO;
-        };
-        if now.saturating_sub(tally.last) >= backoff.reset_after {
-            tally.delayed = 0;
-        }
-        tally.drawn = tally.drawn.wrapping_add(1);
-        let delay = backoff.delay(tally.delayed, mix(salt ^ tally.drawn));
-        tally.delayed = tally.delayed.saturating_add(1);
-        // Quiet time is counted from the restart.
-        tally.last = now.saturating_add(delay);
-        delay
+    /// What has an actor made anew when it is time; none if that is always at once.
+    pub(crate) fn later(&self) -> Option<Later> {
+        self.backoff.as_ref().map(|by| by.later)
     }
 }
 
@@ -380,7 +419,7 @@ impl fmt::Debug for Supervision {
             .field("strategy", &self.strategy)
             .field("max_restarts", &self.max_restarts)
             .field("window", &self.window)
-            .field("backoff", &self.backoff)
+            .field("backoff", &self.backoff.map(|by| by.backoff))
             .field("auto_shutdown", &self.auto_shutdown)
             .finish_non_exhaustive()
     }

@@ -23,7 +23,7 @@ use crate::actor::{Actor, Context};
 use crate::actor_ref::{ActorRef, SendError};
 use crate::ask::Ask;
 use crate::cell::{CellPtr, WeakCell};
-use crate::event_stream::{Event, name_of};
+use crate::event_stream::News;
 use crate::invoker::{self, Ending};
 use crate::mailbox::{Life, rare};
 use crate::registry::MailboxIndex;
@@ -214,11 +214,7 @@ pub(crate) unsafe fn begin(
         known.since = shared.now();
         cell.mailbox().note(rare::SUSPENDED);
         shared.one_suspended();
-        shared.events.publish(|| Event::Suspended {
-            actor: cell.index(),
-            name: name_of(cell),
-            reason,
-        });
+        shared.events.publish(&News::Suspended(cell, reason));
     }
     if let ResumeCondition::WhenCapacityAvailable(target) = until {
         ask_for_room(cell, target);
@@ -279,11 +275,7 @@ unsafe fn end_entries(cell: CellPtr, over: &mut dyn FnMut(&Entry) -> bool) -> us
         let state = cell.mailbox();
         state.rare.set(state.rare.get() & !rare::SUSPENDED);
         shared.one_resumed();
-        shared.events.publish(|| Event::Resumed {
-            actor: cell.index(),
-            name: name_of(cell),
-            after: lasted,
-        });
+        shared.events.publish(&News::Resumed(cell, lasted));
     }
     ended
 }
@@ -367,21 +359,26 @@ pub(crate) unsafe fn end(cell: CellPtr) {
 pub(crate) struct WantsRoom {
     waiting: Option<WeakCell>,
     target: MailboxIndex,
+    /// Tells it. Only who waits for room links it.
+    tell: fn(WeakCell, MailboxIndex),
 }
 
 impl Drop for WantsRoom {
     fn drop(&mut self) {
         if let Some(waiting) = self.waiting.take() {
-            let target = self.target;
-            // SAFETY: kept by `waiting`; a letter is opened by the runner.
-            unsafe {
-                invoker::call(waiting.cell(), move |cell| {
-                    end_those(cell, &mut |entry| {
-                        entry.until == ResumeCondition::WhenCapacityAvailable(target)
-                    });
-                });
-            }
+            (self.tell)(waiting, self.target);
         }
+    }
+}
+
+fn there_is_room(waiting: WeakCell, target: MailboxIndex) {
+    // SAFETY: kept by `waiting`; a letter is opened by the runner.
+    unsafe {
+        invoker::call(waiting.cell(), move |cell| {
+            end_those(cell, &mut |entry| {
+                entry.until == ResumeCondition::WhenCapacityAvailable(target)
+            });
+        });
     }
 }
 
@@ -390,6 +387,7 @@ fn ask_for_room(cell: CellPtr, target: MailboxIndex) {
     let wants = WantsRoom {
         waiting: Some(WeakCell::new(cell)),
         target,
+        tell: there_is_room,
     };
     let registry = &cell.home().shared.registry;
     let Some(other) = registry.resolve(target, WeakCell::new) else {

@@ -7,7 +7,7 @@ use crate::cell::{CellPtr, WeakCell};
 use crate::clock::Clock;
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::dispatcher::{Dispatcher, DispatcherBuilder, Home, HomePlan};
-use crate::event_stream::{Event, EventStream, name_of};
+use crate::event_stream::{EventStream, News};
 use crate::extension::Extensions;
 use crate::failure::{Failure, FailureReport};
 use crate::flow::IfFlow;
@@ -193,11 +193,7 @@ impl Shared {
             self.events.forget(cell.index());
             self.directory.forget(cell.index());
         }
-        self.events.publish(|| Event::Stopped {
-            actor: cell.index(),
-            name: name_of(cell),
-            cause: cell.cause(),
-        });
+        self.events.publish(&News::Stopped(cell));
     }
 
     /// An actor has failed. *Its runner.* Panics of the listener end here.
@@ -213,11 +209,7 @@ impl Shared {
                 });
             });
         }
-        self.events.publish(|| Event::Failed {
-            actor: cell.index(),
-            name: name_of(cell),
-            failure: failure.clone(),
-        });
+        self.events.publish(&News::Failed(cell, failure));
     }
 
     /// An actor has ended.
@@ -290,10 +282,7 @@ impl Shared {
     pub(crate) fn one_restarted(&self, cell: CellPtr) {
         // Relaxed: a statistic.
         self.restarts.fetch_add(1, Ordering::Relaxed);
-        self.events.publish(|| Event::Restarted {
-            actor: cell.index(),
-            name: name_of(cell),
-        });
+        self.events.publish(&News::Restarted(cell));
     }
 
     /// Gives an order when the clock shows `at`. False if there is no timer for it. The caller keeps the

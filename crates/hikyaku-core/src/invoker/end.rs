@@ -9,19 +9,17 @@
 //!
 //! A kill skips `Hook` and drops the future that is pending.
 
-use super::fate::{forgive, write_to};
-use super::{Ending, drop_agenda};
-use crate::cell::{CellPtr, Link};
+use super::drop_agenda;
+use super::fate::forgive;
+use crate::cell::CellPtr;
 use crate::dead_letter::DeadLetterReason;
-use crate::failure::StopCause;
-use crate::mailbox::{self, ByTable, Drain, KinLetter, Letter, Life, Marks};
+use crate::mailbox::{self, ByTable, Drain, Farewell, Life, Marks, SystemNode};
 use crate::middleware::{self, MessageOutcome};
-use crate::pipe::broken_link;
 use crate::stash;
-use crate::state::Orders;
-use crate::supervision::{SUPERVISION, Supervision};
 use crate::suspension;
 use crate::sync;
+use alloc::vec::Vec;
+use core::mem;
 
 /// A kill came: what is pending is dropped.
 ///
@@ -51,52 +49,6 @@ pub(super) unsafe fn drop_live_future(cell: CellPtr) {
         // SAFETY: the ticket is held.
         unsafe { middleware::after(cell, MessageOutcome::Cancelled) };
     }
-}
-
-/// Tells the children to end, one after the other, the youngest first; all at once for a kill.
-/// True when none is left.
-///
-/// # Safety
-/// The ticket is held.
-pub(super) unsafe fn children_gone(cell: CellPtr) -> bool {
-    if cell.cold_if_any().is_none_or(|cold| cold.children == 0) {
-        return true;
-    }
-    let ending = match cell.mailbox().life.get() {
-        // Before a restart they are held, so they could not handle what they have.
-        Life::Clearing if SUPERVISION => Ending::Stop,
-        _ => cell.mailbox().ending.get(),
-    };
-    // SAFETY: the ticket is held; children stay until they are buried, which is done here only.
-    let cold = unsafe { cell.cold() };
-    if ending.is_kill() {
-        // Once: the cell itself, which is no child of its own, stands for all of them.
-        let mut child = cold.youngest.filter(|_| cold.leaving != Some(cell));
-        cold.leaving = Some(cell);
-        while let Some(next) = child {
-            next.order(ending.for_children(), true);
-            child = next.older_sibling();
-        }
-    } else if cold.leaving != cold.youngest
-        && let Some(youngest) = cold.youngest
-    {
-        cold.leaving = Some(youngest);
-        youngest.order(ending.for_children(), true);
-        let patience = if !SUPERVISION {
-            None
-        } else if cell.mailbox().life.get() == Life::Clearing {
-            let own = cold.supervision.as_ref().map(|by| by.patience);
-            Some(own.unwrap_or(Supervision::default().patience))
-        } else {
-            cold.patience
-        };
-        if let Some(patience) = patience {
-            // Its handler may be waiting for an answer from here.
-            // SAFETY: the ticket is held, so the child is not buried.
-            unsafe { write_to(youngest, Letter::Kin(KinLetter::Hurry(patience))) };
-        }
-    }
-    false
 }
 
 /// A hook before the restart needs the slot: a message that waits there goes to the queue, where it
@@ -164,28 +116,20 @@ pub(super) unsafe fn end(cell: CellPtr) {
         // would touch freed memory: better to end the program.
         let once = Once;
         home.shared.unregister(cell);
-        let cause = cell.cause();
-        tell_watchers(cell, &cause);
-        match cell.parent() {
-            Some(parent) => {
-                // The parent may end and be freed as soon as it knows.
-                parent.retain();
-                let queued = parent.mailbox().system.push(cell.obituary());
-                debug_assert!(queued, "a parent ends after its children");
-                parent.order(Orders::LANE, false);
-                parent.release();
-            }
+        tell_watchers(cell);
+        match cell.kin() {
+            Some(kin) => (kin.family.ended)(cell),
             None => {
                 let home: *const crate::dispatcher::Home = home;
                 cell.release();
                 // The worker that runs this keeps its dispatcher alive.
                 (*home).one_less();
-                core::mem::forget(once);
+                mem::forget(once);
                 return;
             }
         }
         home.one_less();
-        core::mem::forget(once);
+        mem::forget(once);
     }
 }
 
@@ -198,19 +142,15 @@ impl Drop for Once {
     }
 }
 
-/// Those whom the actor is linked to are told; some of them fail with it.
-pub(super) fn end_links(cell: CellPtr, links: &[Link], cause: &StopCause) {
-    let failure = broken_link(cell.index(), cause);
-    for linked in links {
-        // SAFETY: the link keeps the cell.
-        unsafe { write_to(linked.cell(), Letter::LinkEnded(cell, failure.clone())) };
-    }
-}
-
 /// # Safety
 /// The ticket is held.
-unsafe fn tell_watchers(cell: CellPtr, cause: &StopCause) {
-    let (watchers, mut links) = if cell.cold_if_any().is_some() {
+unsafe fn tell_watchers(cell: CellPtr) {
+    let mut farewell = Farewell {
+        cause: cell.cause(),
+        links: Vec::new(),
+    };
+    let mut watchers = None;
+    if cell.cold_if_any().is_some() {
         // SAFETY: the ticket is held.
         let cold = unsafe { cell.cold() };
         // The user's, so not to be left to the last reference.
@@ -221,29 +161,19 @@ unsafe fn tell_watchers(cell: CellPtr, cause: &StopCause) {
         // What stays for those who ask later is text only, so that no destructor of the user runs
         // when the last reference goes.
         cold.failure = cold.failure.take().map(|failure| failure.text_only());
-        let links = core::mem::take(&mut cold.links);
-        (core::mem::take(&mut cold.watchers), links)
-    } else {
-        (alloc::vec::Vec::new(), alloc::vec::Vec::new())
-    };
+        farewell.links = mem::take(&mut cold.links);
+        watchers = cold.watchers.take();
+    }
     // From here on anyone may read how it ended, so the lane ends after the last change.
     let late = cell.mailbox().system.finish();
-    for watcher in watchers {
-        watcher.tell(Some(cause.clone()));
+    if let Some(mut watchers) = watchers {
+        watchers.ended(&farewell.cause);
     }
     for node in late {
-        // SAFETY: a taken node is ours. Obituaries are all in: the children are gone.
-        match unsafe { Letter::open(node) } {
-            Letter::Watch(notice) => {
-                let started = notice.start && cell.mailbox().marks.has(Marks::STARTED);
-                notice.tell((!started).then(|| cause.clone()));
-            }
-            Letter::Link(other) => links.push(other),
-            Letter::Unlink(other) => links.retain(|linked| linked.cell() != other),
-            _ => {}
-        }
+        // SAFETY: taken from the lane. Obituaries are all in: the children are gone.
+        unsafe { SystemNode::read(node, cell, Some(&mut farewell)) };
     }
-    if let Some(link) = links.first() {
-        (link.tell)(cell, &links, cause);
+    if let Some(link) = farewell.links.first() {
+        (link.tell)(cell, &farewell.links, &farewell.cause);
     }
 }

@@ -17,13 +17,12 @@
 //! those of one incarnation.
 
 use super::Ending;
-use super::end::{drop_live_future, end_links};
-use super::kin::{dismiss, line_up, tally_of, told};
-use crate::cell::{Awaited, CellPtr, Link, Turn};
+use super::end::drop_live_future;
+use super::kin::{dismiss, family_of, line_up, told};
+use crate::cell::{Awaited, CellPtr, Turn};
 use crate::failure::Failure;
-use crate::mailbox::{ChildFailed, KinLetter, Letter, Life, Marks, Restart, rare};
+use crate::mailbox::{Letter, Life, Marks, rare};
 use crate::middleware::{self, MessageOutcome};
-use crate::pipe::broken_link;
 use crate::state::Orders;
 use crate::supervision::{RestartPolicy, SUPERVISION, SupervisionStrategy, Verdict};
 use crate::sync;
@@ -101,20 +100,32 @@ unsafe fn tell_supervisor(cell: CellPtr, failure: &Failure) {
         }
         return;
     }
+    // SAFETY: the ticket is held.
+    unsafe {
+        match cell.kin() {
+            None => supervise_self(cell, failure),
+            Some(kin) => (kin.family.failed)(cell, failure),
+        }
+    }
+}
+
+/// A child has failed, and waits.
+///
+/// # Safety
+/// The ticket is held.
+pub(super) unsafe fn tell_parent(cell: CellPtr, failure: &Failure) {
+    let Some(parent) = cell.parent().filter(|_| SUPERVISION) else {
+        return;
+    };
     // SAFETY: the ticket is held; a parent ends after its children.
     unsafe {
-        match cell.parent() {
-            None => supervise_self(cell, failure),
-            Some(parent) => {
-                let failed = ChildFailed {
-                    child: cell,
-                    failure: failure.clone(),
-                    number: cell.cold().restarted,
-                };
-                let queued = write_to(parent, Letter::Kin(KinLetter::ChildFailed(failed)));
-                debug_assert!(queued, "a parent ends after its children");
-            }
-        }
+        let failed = ChildFailed {
+            child: cell,
+            failure: failure.clone(),
+            number: cell.cold().restarted,
+        };
+        let queued = write_to(parent, failed);
+        debug_assert!(queued, "a parent ends after its children");
     }
 }
 
@@ -182,10 +193,9 @@ unsafe fn hold_children(cell: CellPtr, hold: bool) {
     let task = &cell.mailbox().task;
     if SUPERVISION && task.is_holding() != hold {
         task.hold(hold);
-        let mut child = cell.cold_if_any().and_then(|cold| cold.youngest);
-        while let Some(next) = child {
-            child = next.older_sibling();
-            next.order(Orders::KIN, false);
+        if let Some(family) = family_of(cell) {
+            // SAFETY: the ticket is held.
+            unsafe { (family.tell_children)(cell) };
         }
     }
 }
@@ -200,11 +210,7 @@ pub(super) unsafe fn let_go(cell: CellPtr) {
         // SAFETY: the ticket is held.
         unsafe {
             hold_children(cell, false);
-            for tally in cell.cold().tallies.values_mut() {
-                if let Some(child) = tally.escalated.take() {
-                    child.order(Orders::STOP, true);
-                }
-            }
+            settle(cell, Orders::STOP);
         }
     }
 }
@@ -219,11 +225,18 @@ unsafe fn well_again(cell: CellPtr) {
         cell.cold().failure = None;
         hold_children(cell, cell.mailbox().rare.get() & rare::HELD != 0);
         // What is good enough for the parent is for the children whose failures it took over.
-        for tally in cell.cold().tallies.values_mut() {
-            if let Some(child) = tally.escalated.take() {
-                child.order(Orders::RESUME, false);
-            }
-        }
+        settle(cell, Orders::RESUME);
+    }
+}
+
+/// Gives an order to the children whose failures the actor has taken over.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn settle(cell: CellPtr, orders: Orders) {
+    if let Some(family) = family_of(cell) {
+        // SAFETY: the ticket is held.
+        unsafe { (family.settle)(cell, orders) };
     }
 }
 
@@ -251,11 +264,45 @@ fn stop_here(cell: CellPtr) {
     let _noted = state.word.signal(true);
 }
 
+/// A child has failed, and waits for its supervisor.
+pub(super) struct ChildFailed {
+    child: CellPtr,
+    failure: Failure,
+    /// The number of the last restart that it has been through.
+    number: u32,
+}
+
+impl Letter for ChildFailed {
+    unsafe fn read(self, cell: CellPtr) {
+        // SAFETY: the ticket is held, and a child that has written is not yet buried.
+        unsafe { supervise(cell, &self) };
+    }
+}
+
+/// To begin anew. The supervisor has decided so.
+#[derive(Clone, Copy)]
+pub(crate) struct Restart {
+    /// Counts what the supervisor has told the child.
+    pub(super) number: u32,
+    pub(super) after: Duration,
+    /// How long the handler in flight has by then.
+    pub(super) patience: Duration,
+    /// Others are restarted with it: it starts when it is told that it may.
+    pub(super) in_turn: bool,
+}
+
+impl Letter for Restart {
+    unsafe fn read(self, cell: CellPtr) {
+        // SAFETY: the ticket is held.
+        unsafe { restart_later(cell, self) };
+    }
+}
+
 /// A restart was decided on. One that is awaited already is meant as well, and the later moment counts.
 ///
 /// # Safety
 /// The ticket is held.
-pub(super) unsafe fn restart_later(cell: CellPtr, restart: Restart) {
+pub(crate) unsafe fn restart_later(cell: CellPtr, restart: Restart) {
     if cell.mailbox().life.get() >= Life::Stopping {
         return;
     }
@@ -273,7 +320,9 @@ pub(super) unsafe fn restart_later(cell: CellPtr, restart: Restart) {
     let shared = &cell.home().shared;
     let at = shared.now().saturating_add(restart.after);
     // SAFETY: the ticket is held.
-    let awaited = unsafe { &mut cell.cold().restart };
+    let cold = unsafe { cell.cold() };
+    cold.look = Some(look);
+    let awaited = &mut cold.restart;
     *awaited = Some(Awaited {
         number: restart.number,
         at: awaited.map_or(at, |awaited| awaited.at.max(at)),
@@ -291,11 +340,27 @@ pub(super) unsafe fn restart_later(cell: CellPtr, restart: Restart) {
     }
 }
 
+/// The time may have come that the actor waits for.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn look(cell: CellPtr, orders: Orders) {
+    // SAFETY: the ticket is held.
+    unsafe {
+        if orders.has(Orders::RESTART) {
+            look_at_restart(cell);
+        }
+        if orders.has(Orders::HURRY) {
+            look_at_handler(cell);
+        }
+    }
+}
+
 /// Has the time of a restart come?
 ///
 /// # Safety
 /// The ticket is held.
-pub(super) unsafe fn look_at_restart(cell: CellPtr) {
+unsafe fn look_at_restart(cell: CellPtr) {
     let state = cell.mailbox();
     // SAFETY: the ticket is held.
     let Some(awaited) = (unsafe { cell.cold() }).restart else {
@@ -317,7 +382,7 @@ pub(super) unsafe fn look_at_restart(cell: CellPtr) {
 ///
 /// # Safety
 /// The ticket is held.
-pub(super) unsafe fn hurry(cell: CellPtr, patience: Duration) {
+unsafe fn hurry(cell: CellPtr, patience: Duration) {
     if !cell.mailbox().busy.get() {
         return;
     }
@@ -326,10 +391,30 @@ pub(super) unsafe fn hurry(cell: CellPtr, patience: Duration) {
     let set = !patience.is_zero() && shared.order_at(at, cell, Orders::HURRY);
     // SAFETY: the ticket is held.
     unsafe {
-        cell.cold().hurry = Some(if set { at } else { Duration::ZERO });
+        let cold = cell.cold();
+        cold.look = Some(look);
+        cold.hurry = Some(if set { at } else { Duration::ZERO });
         if !set {
             // Looked at once more, when the order that it belongs to has been read.
             cell.order(Orders::HURRY, false);
+        }
+    }
+}
+
+/// The supervisor has ordered a stop: the handler in flight has so long.
+pub(super) struct Hurry(pub(super) Duration);
+
+impl Letter for Hurry {
+    unsafe fn read(self, cell: CellPtr) {
+        // SAFETY: the ticket is held.
+        unsafe {
+            let cold = cell.cold();
+            cold.patience = Some(self.0);
+            // The child that is leaving hears it too.
+            cold.leaving = None;
+            if cell.mailbox().life.get() < Life::Stopping {
+                hurry(cell, self.0);
+            }
         }
     }
 }
@@ -338,7 +423,7 @@ pub(super) unsafe fn hurry(cell: CellPtr, patience: Duration) {
 ///
 /// # Safety
 /// The ticket is held.
-pub(super) unsafe fn look_at_handler(cell: CellPtr) {
+unsafe fn look_at_handler(cell: CellPtr) {
     let state = cell.mailbox();
     let life = state.life.get();
     // SAFETY: the ticket is held.
@@ -351,53 +436,6 @@ pub(super) unsafe fn look_at_handler(cell: CellPtr) {
             state.life.set(Life::Faulted);
         }
     }
-}
-
-/// Links two actors: each lists the other.
-///
-/// # Safety
-/// The ticket of `cell` is held; the caller keeps the memory of `other`.
-pub(crate) unsafe fn link(cell: CellPtr, other: CellPtr) {
-    // SAFETY: as the caller promises.
-    unsafe {
-        let links = &mut cell.cold().links;
-        if links.iter().any(|linked| linked.cell() == other) {
-            return;
-        }
-        links.push(Link::new(other, end_links));
-        if !write_to(other, Letter::Link(Link::new(cell, end_links))) {
-            // It has ended already: as if it had told so just now.
-            let failure = broken_link(other.index(), &other.cause());
-            write_to(cell, Letter::LinkEnded(other, failure));
-        }
-    }
-}
-
-/// Takes a link back. False if there is none.
-///
-/// # Safety
-/// As [`link`].
-pub(crate) unsafe fn unlink(cell: CellPtr, other: CellPtr) -> bool {
-    // SAFETY: as the caller promises.
-    unsafe {
-        let linked = take_link(cell, other);
-        if linked.is_some() {
-            write_to(other, Letter::Unlink(cell));
-        }
-        linked.is_some()
-    }
-}
-
-/// Takes a link out of the list.
-///
-/// # Safety
-/// The ticket is held.
-pub(super) unsafe fn take_link(cell: CellPtr, other: CellPtr) -> Option<Link> {
-    cell.cold_if_any()?;
-    // SAFETY: the ticket is held.
-    let links = unsafe { &mut cell.cold().links };
-    let place = links.iter().position(|linked| linked.cell() == other)?;
-    Some(links.swap_remove(place))
 }
 
 /// The old actor goes; the next step makes the new one.
@@ -435,7 +473,7 @@ pub(super) unsafe fn begin_anew(cell: CellPtr) {
 ///
 /// # Safety
 /// The ticket of `cell` is held; the child is one of its children, and not yet buried.
-pub(super) unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
+unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
     let state = cell.mailbox();
     let ChildFailed { child, failure, .. } = failed;
     let child = *child;
@@ -449,24 +487,23 @@ pub(super) unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
         return;
     }
     // SAFETY: the ticket is held.
-    let cold = unsafe { cell.cold() };
-    let supervision = cold.supervision.clone().unwrap_or_default();
-    // Out of the box while the decider runs, which is the user's.
-    let mut tally = cold.tallies.remove(&child.index()).unwrap_or_default();
-    if tally.told != failed.number && !failure.is_fatal() {
+    let supervision = unsafe { cell.cold() }.supervision.clone();
+    let supervision = supervision.unwrap_or_default();
+    let Some(kin) = child.kin() else {
+        return;
+    };
+    if kin.recall(|tally| tally.told) != failed.number && !failure.is_fatal() {
         // It failed before it heard what becomes of it because of another one.
-        cold.tallies.insert(child.index(), tally);
         return;
     }
     let policy = child.policy();
     let shared = &cell.home().shared;
     let salt = u64::from(child.index().slot);
-    let verdict = supervision.judge(&mut tally, policy, failure, shared.now(), salt);
-    if verdict == Verdict::Escalate && !is_ill(cell) {
-        tally.escalated = Some(child);
-    }
-    // SAFETY: the ticket is held; the decider's borrows are over.
-    unsafe { cell.cold() }.tallies.insert(child.index(), tally);
+    let verdict = kin.note(|tally| {
+        let verdict = supervision.judge(tally, policy, failure, shared.now(), salt);
+        tally.escalated |= verdict == Verdict::Escalate && !is_ill(cell);
+        verdict
+    });
     // A temporary child comes and goes alone.
     let strategy = if policy == RestartPolicy::Temporary {
         SupervisionStrategy::OneForOne
@@ -480,12 +517,10 @@ pub(super) unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
             restart_affected(cell, child, strategy, after, supervision.patience);
         },
         Verdict::Stop => for_affected(cell, child, strategy, |other| {
-            // SAFETY: the ticket is held.
-            unsafe {
-                told(cell, other);
-                if other != child {
-                    dismiss(cell.cold(), other);
-                }
+            told(other);
+            if other != child {
+                // SAFETY: the ticket is held.
+                dismiss(unsafe { cell.cold() }, other);
             }
             other.order(Orders::STOP, true);
         }),
@@ -517,7 +552,7 @@ unsafe fn restart_affected(
     for_affected(cell, child, strategy, |other| {
         // SAFETY: the ticket is held.
         unsafe {
-            let number = told(cell, other);
+            let number = told(other);
             if other.policy() == RestartPolicy::Temporary {
                 dismiss(cell.cold(), other);
                 other.order(Orders::STOP, true);
@@ -529,8 +564,10 @@ unsafe fn restart_affected(
                 patience,
                 in_turn,
             };
-            write_to(other, Letter::Kin(KinLetter::Restart(restart)));
-            tally_of(cell.cold(), other).in_procession |= in_turn;
+            write_to(other, restart);
+            if let Some(kin) = other.kin().filter(|_| in_turn) {
+                kin.note(|tally| tally.in_procession = true);
+            }
         }
     });
     if in_turn {
@@ -543,7 +580,7 @@ unsafe fn restart_affected(
 ///
 /// # Safety
 /// The caller keeps the memory of `cell`.
-pub(super) unsafe fn write_to(cell: CellPtr, letter: Letter) -> bool {
+pub(super) unsafe fn write_to<L: Letter>(cell: CellPtr, letter: L) -> bool {
     let letter = letter.seal();
     // SAFETY: the letter is ours until it is queued.
     let queued = unsafe { cell.mailbox().system.push(letter) };
@@ -551,7 +588,7 @@ pub(super) unsafe fn write_to(cell: CellPtr, letter: Letter) -> bool {
         cell.order(Orders::LANE, false);
     } else {
         // SAFETY: refused, so it is still ours.
-        drop(unsafe { Letter::open(letter) });
+        drop(unsafe { L::open(letter) });
     }
     queued
 }
@@ -566,11 +603,11 @@ fn for_affected(
     if strategy == SupervisionStrategy::OneForOne {
         return each(failed);
     }
-    let mut child = cell.cold_if_any().and_then(|cold| cold.youngest);
-    while let Some(next) = child {
-        let last = strategy == SupervisionStrategy::RestForOne && next == failed;
-        child = next.older_sibling().filter(|_| !last);
-        each(next);
+    for child in cell.children() {
+        each(child);
+        if strategy == SupervisionStrategy::RestForOne && child == failed {
+            break;
+        }
     }
 }
 
@@ -581,30 +618,33 @@ fn for_affected(
 unsafe fn supervise_self(cell: CellPtr, failure: &Failure) {
     let shared = &cell.home().shared;
     // SAFETY: the ticket is held.
-    let tallies = unsafe { &mut cell.cold().tallies };
+    let tally = unsafe { &mut cell.cold().tally };
     // Out of the box while the decider runs, which is the user's.
-    let mut tally = tallies.remove(&cell.index()).unwrap_or_default();
+    let mut tally = tally.take().unwrap_or_default();
     let salt = u64::from(cell.index().slot);
     let verdict = shared
         .guardian
         .judge(&mut tally, cell.policy(), failure, shared.now(), salt);
     // SAFETY: the ticket is held; the decider's borrows are over.
-    unsafe { cell.cold() }.tallies.insert(cell.index(), tally);
+    unsafe { cell.cold() }.tally = Some(tally);
     match verdict {
         Verdict::Resume => {
             // SAFETY: the ticket is held.
             unsafe { resume_after_failure(cell) };
         }
-        Verdict::Restart(after) => {
-            let restart = Restart {
-                number: 0,
-                after,
-                patience: Duration::ZERO,
-                in_turn: false,
-            };
-            // SAFETY: the ticket is held.
-            unsafe { restart_later(cell, restart) };
-        }
+        Verdict::Restart(after) => match shared.guardian.later() {
+            None => cell.mailbox().marks.set(Marks::RESTART),
+            Some(later) => {
+                let restart = Restart {
+                    number: 0,
+                    after,
+                    patience: Duration::ZERO,
+                    in_turn: false,
+                };
+                // SAFETY: the ticket is held.
+                unsafe { later(cell, restart) };
+            }
+        },
         Verdict::Stop | Verdict::Escalate | Verdict::GiveUp => {
             stop_here(cell);
             if verdict != Verdict::Stop {

@@ -13,28 +13,158 @@
 //! All of it is done by the runner of the supervisor, or of the child, as each function says.
 
 use super::Ending;
-use super::fate::write_to;
-use crate::cell::{CellPtr, Cold};
-use crate::mailbox::{KinLetter, Letter, Life, Marks, Restart};
+use super::fate::{Hurry, Restart, tell_parent, write_to};
+use crate::cell::{CellPtr, Cold, Kin};
+use crate::failure::Failure;
+use crate::mailbox::{Farewell, Letter, Life, Marks, SystemNode};
 use crate::registry::MailboxIndex;
 use crate::state::Orders;
 use crate::supervision::{AutoShutdown, RestartPolicy, SUPERVISION, Supervision, Tally};
+use crate::system::SpawnError;
+use core::mem;
+use core::ptr::NonNull;
 use core::time::Duration;
 
-/// The number of what a child is told now.
-///
-/// # Safety
-/// The ticket of `cell`, the parent, is held.
-pub(super) unsafe fn told(cell: CellPtr, child: CellPtr) -> u32 {
-    // SAFETY: the ticket is held.
-    let tally = tally_of(unsafe { cell.cold() }, child);
-    tally.told = tally.told.wrapping_add(1);
-    tally.told
+/// What parents and children have to do with each other. The first child of an actor brings it, so a program without
+/// children does not link it. All of it is for the holder of the ticket of the first cell.
+pub(crate) struct Family {
+    /// Takes in a new child; is its end of importance to the parent?
+    pub(crate) adopt: unsafe fn(CellPtr, CellPtr, bool),
+    /// Has the children look whether the parent holds them.
+    pub(super) tell_children: unsafe fn(CellPtr),
+    /// Gives an order to the children whose failures the parent has taken over.
+    pub(super) settle: unsafe fn(CellPtr, Orders),
+    /// Has the children end; true when none is left.
+    pub(super) part: unsafe fn(CellPtr) -> bool,
+    /// Tells the parent that this child has failed.
+    pub(super) failed: unsafe fn(CellPtr, &Failure),
+    /// Tells the parent that this child, which had its turn, has started.
+    pub(super) started: unsafe fn(CellPtr),
+    /// Tells the parent that this child has ended.
+    pub(super) ended: unsafe fn(CellPtr),
 }
 
-/// What is remembered of a child.
-pub(super) fn tally_of(cold: &mut Cold, child: CellPtr) -> &mut Tally {
-    cold.tallies.entry(child.index()).or_default()
+static FAMILY: Family = Family {
+    adopt: CellPtr::adopt,
+    tell_children,
+    settle,
+    part,
+    failed: tell_parent,
+    started,
+    ended,
+};
+
+/// The actor is to have a child. Fails without memory.
+///
+/// # Safety
+/// The ticket is held.
+pub(crate) unsafe fn found_family(cell: CellPtr) -> Result<(), SpawnError> {
+    // SAFETY: the ticket is held.
+    unsafe {
+        if !cell.make_cold() {
+            return Err(SpawnError::Capacity);
+        }
+        cell.cold().family = Some(&FAMILY);
+    }
+    Ok(())
+}
+
+/// What the actor does as a parent, if it is one. *Runner.*
+pub(super) fn family_of(cell: CellPtr) -> Option<&'static Family> {
+    cell.cold_if_any()?.family
+}
+
+/// # Safety
+/// The ticket is held.
+unsafe fn tell_children(cell: CellPtr) {
+    cell.children()
+        .for_each(|child| child.order(Orders::KIN, false));
+}
+
+/// # Safety
+/// The ticket is held.
+unsafe fn settle(cell: CellPtr, orders: Orders) {
+    for child in cell.children() {
+        let note = |kin: &Kin| kin.recall(|tally| mem::take(&mut tally.escalated));
+        if child.kin().is_some_and(note) {
+            child.order(orders, orders.has(Orders::STOP));
+        }
+    }
+}
+
+/// True when the actor has no children any more; those that it has are told to end.
+///
+/// # Safety
+/// The ticket is held.
+pub(super) unsafe fn children_gone(cell: CellPtr) -> bool {
+    // SAFETY: as the caller promises.
+    family_of(cell).is_none_or(|family| unsafe { (family.part)(cell) })
+}
+
+/// Tells the children to end, one after the other, the youngest first; all at once for a kill.
+/// True when none is left.
+///
+/// # Safety
+/// The ticket is held.
+unsafe fn part(cell: CellPtr) -> bool {
+    if cell.cold_if_any().is_none_or(|cold| cold.children == 0) {
+        return true;
+    }
+    let ending = match cell.mailbox().life.get() {
+        // Before a restart they are held, so they could not handle what they have.
+        Life::Clearing if SUPERVISION => Ending::Stop,
+        _ => cell.mailbox().ending.get(),
+    };
+    // SAFETY: the ticket is held; children stay until they are buried, which is done here only.
+    let cold = unsafe { cell.cold() };
+    if ending.is_kill() {
+        // Once: the cell itself, which is no child of its own, stands for all of them.
+        if cold.leaving.replace(cell) != Some(cell) {
+            cell.children()
+                .for_each(|child| child.order(ending.for_children(), true));
+        }
+    } else if cold.leaving != cold.youngest
+        && let Some(youngest) = cold.youngest
+    {
+        cold.leaving = Some(youngest);
+        youngest.order(ending.for_children(), true);
+        let patience = if !SUPERVISION {
+            None
+        } else if cell.mailbox().life.get() == Life::Clearing {
+            Some(patience_of(cell))
+        } else {
+            cold.patience
+        };
+        if let Some(patience) = patience {
+            // Its handler may be waiting for an answer from here.
+            // SAFETY: the ticket is held, so the child is not buried.
+            unsafe { write_to(youngest, Hurry(patience)) };
+        }
+    }
+    false
+}
+
+/// The number of what a child is told now. *The parent's runner.*
+pub(super) fn told(child: CellPtr) -> u32 {
+    let told = |tally: &mut Tally| {
+        tally.told = tally.told.wrapping_add(1);
+        tally.told
+    };
+    child.kin().map_or(0, |kin| kin.note(told))
+}
+
+/// Is it restarted with others, and has not started yet? *The parent's runner.*
+fn is_in_procession(child: CellPtr) -> bool {
+    child
+        .kin()
+        .is_some_and(|kin| kin.recall(|tally| tally.in_procession))
+}
+
+/// The next one in the procession. *The parent's runner.*
+fn next_in_procession(child: CellPtr) -> Option<CellPtr> {
+    let mut younger =
+        core::iter::successors(child.younger_sibling(), |next| next.younger_sibling());
+    younger.find(|next| is_in_procession(*next))
 }
 
 /// Children that are restarted together start one after the other, in the order of their first start. Those of
@@ -45,16 +175,10 @@ pub(super) fn tally_of(cold: &mut Cold, child: CellPtr) -> &mut Tally {
 pub(super) unsafe fn line_up(cell: CellPtr) {
     // SAFETY: the ticket is held; children stay until they are buried.
     unsafe {
-        let cold = cell.cold();
-        cold.procession.clear();
-        let mut child = cold.youngest;
-        while let Some(next) = child {
-            child = next.older_sibling();
-            let tally = cold.tallies.get(&next.index());
-            if tally.is_some_and(|tally| tally.in_procession) {
-                cold.procession.push_front(next);
-            }
-        }
+        cell.cold().procession = cell
+            .children()
+            .filter(|child| is_in_procession(*child))
+            .last();
         call_first(cell);
     }
 }
@@ -66,23 +190,23 @@ pub(super) unsafe fn line_up(cell: CellPtr) {
 unsafe fn call_first(cell: CellPtr) {
     // SAFETY: the ticket is held; children stay until they are buried.
     unsafe {
-        let first = cell.cold_if_any().and_then(|cold| cold.procession.front());
-        if let Some(first) = first.copied() {
-            let number = tally_of(cell.cold(), first).told;
-            write_to(first, Letter::Kin(KinLetter::Turn(number)));
+        if let Some(first) = cell.cold_if_any().and_then(|cold| cold.procession) {
+            let number = first.kin().map_or(0, |kin| kin.recall(|tally| tally.told));
+            write_to(first, TurnHasCome(number));
         }
     }
 }
 
-/// The supervisor says that it is this one's turn to start.
-///
-/// # Safety
-/// The ticket is held.
-pub(super) unsafe fn turn_has_come(cell: CellPtr, number: u32) {
-    // SAFETY: the ticket is held.
-    if let Some(turn) = unsafe { &mut cell.cold().turn } {
-        // Another restart may have come in between, with a turn of its own.
-        turn.has_come |= turn.number == number;
+/// The supervisor says that it is this one's turn to start, after the restart of this number.
+struct TurnHasCome(u32);
+
+impl Letter for TurnHasCome {
+    unsafe fn read(self, cell: CellPtr) {
+        // SAFETY: the ticket is held.
+        if let Some(turn) = unsafe { &mut cell.cold().turn } {
+            // Another restart may have come in between, with a turn of its own.
+            turn.has_come |= turn.number == self.0;
+        }
     }
 }
 
@@ -97,59 +221,97 @@ pub(super) fn awaits_its_turn(cell: CellPtr) -> bool {
 /// # Safety
 /// The ticket is held.
 pub(super) unsafe fn pass_the_turn(cell: CellPtr) {
-    let Some(cold) = cell.cold_if_any().filter(|_| SUPERVISION) else {
-        return;
-    };
-    // Not if this was the start before the restart.
-    if let (Some(turn), Some(parent)) = (cold.turn, cell.parent())
-        && turn.number == cold.restarted
+    let has_turn = || cell.cold_if_any().is_some_and(|cold| cold.turn.is_some());
+    if SUPERVISION
+        && has_turn()
+        && let Some(kin) = cell.kin()
     {
-        // SAFETY: the ticket is held; the parent ends after its children.
-        unsafe {
-            cell.cold().turn = None;
-            write_to(parent, Letter::Kin(KinLetter::Started(cell, turn.number)));
+        // SAFETY: the ticket is held.
+        unsafe { (kin.family.started)(cell) };
+    }
+}
+
+/// # Safety
+/// The ticket is held.
+unsafe fn started(cell: CellPtr) {
+    // SAFETY: the ticket is held; the parent ends after its children.
+    unsafe {
+        let cold = cell.cold();
+        // Not if this was the start before the restart.
+        if let (Some(turn), Some(parent)) = (cold.turn, cell.parent())
+            && turn.number == cold.restarted
+        {
+            cold.turn = None;
+            write_to(parent, HasStarted(cell, turn.number));
         }
     }
 }
 
-/// A child that had its turn has started.
-///
-/// # Safety
-/// The ticket of `cell` is held; the child is one of its children, and not yet buried.
-pub(super) unsafe fn child_has_started(cell: CellPtr, child: CellPtr, number: u32) {
-    // SAFETY: the ticket is held.
-    unsafe {
-        let tally = tally_of(cell.cold(), child);
-        // Not if it is to be restarted once more.
-        if tally.told == number {
-            tally.in_procession = false;
-            let procession = &mut cell.cold().procession;
-            if procession.front() == Some(&child) {
-                procession.pop_front();
-                call_first(cell);
+/// A child that had its turn has started, after the restart of this number.
+struct HasStarted(CellPtr, u32);
+
+impl Letter for HasStarted {
+    unsafe fn read(self, cell: CellPtr) {
+        let Self(child, number) = self;
+        // SAFETY: the ticket is held, and a child that has written is not yet buried.
+        unsafe {
+            let Some(kin) = child.kin() else {
+                return;
+            };
+            // Not if it is to be restarted once more.
+            if kin.recall(|tally| tally.told) == number {
+                kin.note(|tally| tally.in_procession = false);
+                pass_on(cell, child);
             }
         }
     }
 }
 
-/// A child has ended: if it had its turn, the next one has.
+/// A child is in the procession no longer: if it had its turn, the next one has.
 ///
 /// # Safety
-/// The ticket is held. The child's obituary is the caller's. Once.
-pub(super) unsafe fn bury(cell: CellPtr, child: CellPtr) {
+/// The ticket of `cell`, the parent, is held.
+unsafe fn pass_on(cell: CellPtr, child: CellPtr) {
+    // SAFETY: the ticket is held.
+    unsafe {
+        if cell.cold().procession == Some(child) {
+            cell.cold().procession = next_in_procession(child);
+            call_first(cell);
+        }
+    }
+}
+
+/// # Safety
+/// The ticket is held.
+unsafe fn ended(cell: CellPtr) {
+    // SAFETY: the actor has ended, so the node is not used. The parent ends after its children; it may end and
+    // be freed as soon as it knows.
+    unsafe {
+        if let Some(parent) = cell.parent() {
+            parent.retain();
+            let queued = parent.mailbox().system.push(cell.obituary(read_obituary));
+            debug_assert!(queued, "a parent ends after its children");
+            parent.order(Orders::LANE, false);
+            parent.release();
+        }
+    }
+}
+
+/// A child has ended.
+///
+/// # Safety
+/// The ticket is held; `node` is a child's obituary, taken from the lane. Once.
+unsafe fn read_obituary(node: NonNull<SystemNode>, cell: CellPtr, _: Option<&mut Farewell>) {
     // SAFETY: as the caller promises.
     unsafe {
+        let child = CellPtr::of_obituary(node);
         if !SUPERVISION {
             return cell.bury(child);
         }
-        let cold = cell.cold();
-        let was_first = cold.procession.front() == Some(&child);
-        let tally = cold.tallies.get(&child.index());
-        let significant = tally.is_some_and(|tally| tally.significant);
+        pass_on(cell, child);
+        let significant = |kin: &Kin| kin.recall(|tally| tally.significant);
+        let significant = child.kin().is_some_and(significant);
         cell.bury(child);
-        if was_first {
-            call_first(cell);
-        }
         if significant {
             look_at_significant(cell);
         }
@@ -175,10 +337,18 @@ unsafe fn look_at_significant(cell: CellPtr) {
     }
 }
 
+/// How long the handlers of its children have. *Runner.*
+fn patience_of(cell: CellPtr) -> Duration {
+    let by = cell
+        .cold_if_any()
+        .and_then(|cold| cold.supervision.as_ref());
+    by.map_or(Supervision::one_for_one().patience, |by| by.patience)
+}
+
 /// The supervisor ends this child itself: that is nothing to react to.
 pub(super) fn dismiss(cold: &mut Cold, child: CellPtr) {
-    if SUPERVISION && let Some(tally) = cold.tallies.get_mut(&child.index()) {
-        let was_significant = core::mem::take(&mut tally.significant);
+    if SUPERVISION && let Some(kin) = child.kin() {
+        let was_significant = kin.recall(|tally| mem::take(&mut tally.significant));
         cold.significant -= usize::from(was_significant);
     }
 }
@@ -229,17 +399,14 @@ pub(crate) unsafe fn restart_child(cell: CellPtr, index: MailboxIndex) -> bool {
         let Some(child) = child_of(cell, index).filter(|_| SUPERVISION) else {
             return false;
         };
-        let number = told(cell, child);
-        let cold = cell.cold();
-        let in_turn = tally_of(cold, child).in_procession;
-        let patience = cold.supervision.as_ref().map(|by| by.patience);
+        let in_turn = is_in_procession(child);
         let restart = Restart {
-            number,
+            number: told(child),
             after: Duration::ZERO,
-            patience: patience.unwrap_or(Supervision::default().patience),
+            patience: patience_of(cell),
             in_turn,
         };
-        write_to(child, Letter::Kin(KinLetter::Restart(restart)));
+        write_to(child, restart);
         if in_turn {
             // Its turn may have come already, for the restart before.
             call_first(cell);

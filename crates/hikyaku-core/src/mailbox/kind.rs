@@ -7,7 +7,7 @@
 use super::annex::{Annex, Lanes, drop_newcomer};
 use super::bounded::{Room, Slot, Tail};
 use super::waiting::Waiter;
-use super::{MailboxOptions, Node, Overflow, Push};
+use super::{Drain, MailboxOptions, Node, Overflow, Push, Spot};
 use crate::cell::CellPtr;
 use crate::dead_letter::{DeadLetterReason, Lost};
 use crate::flow::{FLOW, IfFlow};
@@ -169,7 +169,7 @@ impl Parcel for Lent {
 }
 
 /// How a runner knows the messages of its cell.
-pub(crate) trait Known {
+pub(crate) trait Known: Sized {
     /// A message that was moved out of its place.
     type Message: Send + 'static;
 
@@ -180,6 +180,12 @@ pub(crate) trait Known {
     /// # Safety
     /// The caller is the runner of `cell`, and no message of it is out. `place` holds one.
     unsafe fn take(cell: CellPtr, place: *mut ()) -> Self::Message;
+
+    /// What [`Drain::first`] does: in line, or once for all.
+    fn first(drain: &mut Drain<Self>) -> Option<Self::Message>;
+
+    /// What [`Drain::next_with_spot`] does, likewise.
+    fn next(drain: &mut Drain<Self>) -> Option<(Self::Message, Spot)>;
 
     /// Moves a message to another place.
     ///
@@ -212,6 +218,16 @@ impl<M: Send + 'static> Known for Typed<M> {
     unsafe fn take(_: CellPtr, place: *mut ()) -> M {
         // SAFETY: as the caller promises.
         unsafe { place.cast::<M>().read() }
+    }
+
+    #[inline(always)]
+    fn first(drain: &mut Drain<Self>) -> Option<M> {
+        drain.take_first()
+    }
+
+    #[inline(always)]
+    fn next(drain: &mut Drain<Self>) -> Option<(M, Spot)> {
+        drain.take_next()
     }
 
     #[inline(always)]
@@ -280,6 +296,16 @@ impl Known for ByTable {
             unsafe { slot.copy_from_nonoverlapping(place.cast(), size) };
         }
         InSlot(cell)
+    }
+
+    #[inline(never)]
+    fn first(drain: &mut Drain<Self>) -> Option<InSlot> {
+        drain.take_first()
+    }
+
+    #[inline(never)]
+    fn next(drain: &mut Drain<Self>) -> Option<(InSlot, Spot)> {
+        drain.take_next()
     }
 
     unsafe fn put(message: InSlot, place: *mut ()) {

@@ -9,7 +9,7 @@
 //! Any thread. A message is counted before it is queued.
 
 use crate::cell::CellPtr;
-use crate::event_stream::{Event, Pressure};
+use crate::event_stream::{News, Pressure};
 use crate::sync::{AtomicUsize, Ordering};
 use alloc::boxed::Box;
 
@@ -75,12 +75,8 @@ impl Gauge {
                     } else {
                         Pressure::High
                     };
-                    cell.home().shared.events.publish(|| Event::Pressure {
-                        actor: cell.index(),
-                        name: self.name.clone(),
-                        pressure,
-                        depth,
-                    });
+                    let news = News::Pressure(cell.index(), self.name.as_deref(), pressure, depth);
+                    cell.home().shared.events.publish(&news);
                     // Release: pairs with the Acquire above.
                     let before = self.state.fetch_and(!PUBLISHING, Ordering::Release);
                     seen = before & !PUBLISHING;

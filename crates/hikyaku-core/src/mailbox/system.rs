@@ -10,123 +10,96 @@
 //! `push`: any thread. `take`, `finish`: the runner.
 
 use crate::cell::{CellPtr, Link};
-use crate::failure::{Failure, StopCause};
+use crate::failure::StopCause;
 use crate::sync::{self, Arc, AtomicPtr, Mutex, Ordering};
 use alloc::boxed::Box;
-use core::fmt;
+use alloc::vec::Vec;
 use core::ptr::{self, NonNull};
 use core::task::Waker;
-use core::time::Duration;
 
-/// What the runtime tells a cell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SystemMessage {
-    /// The node is the head of a [`Letter`].
-    Letter,
-    /// The child whose cell this node is part of has ended.
-    ChildEnded,
-}
+/// What the runtime tells a cell, in a box of its own. Who writes it brings what is done with it: what nobody writes
+/// is not linked.
+pub(crate) trait Letter: Sized + 'static {
+    /// It has come.
+    ///
+    /// # Safety
+    /// The ticket of `cell` is held, to which it was written.
+    unsafe fn read(self, cell: CellPtr);
 
-/// What the runtime tells a cell that needs a box of its own.
-#[derive(Debug)]
-pub(crate) enum Letter {
-    /// Somebody waits for the start or the end.
-    Watch(Arc<Notice>),
-    /// From the supervisor, or from a child.
-    Kin(KinLetter),
-    /// The actor of this cell has linked itself to this one.
-    Link(Link),
-    /// It has taken that back.
-    Unlink(CellPtr),
-    /// It has ended; with this failure, if that breaks the link.
-    LinkEnded(CellPtr, Option<Failure>),
-    /// Something to do for the runner. Dropped, if there is none any more.
-    Call(Call),
-}
+    /// It has come too late: the actor has ended.
+    fn read_late(self, _cell: CellPtr, _farewell: &mut Farewell) {}
 
-/// What supervisors and their children write to each other.
-#[derive(Debug)]
-pub(crate) enum KinLetter {
-    /// A child has failed, and waits.
-    ChildFailed(ChildFailed),
-    /// The supervisor has decided on a restart.
-    Restart(Restart),
-    /// It may start: the older ones that are restarted with it have.
-    Turn(u32),
-    /// A child that had its turn has started, after the restart of this number.
-    Started(CellPtr, u32),
-    /// The supervisor has ordered a stop: the handler in flight has so long.
-    Hurry(Duration),
-}
-
-/// What is linked only by those who use it comes as a function.
-pub(crate) struct Call(pub(crate) Box<dyn FnOnce(CellPtr) + Send>);
-
-impl fmt::Debug for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Call")
-    }
-}
-
-/// A child has failed.
-#[derive(Debug)]
-pub(crate) struct ChildFailed {
-    pub(crate) child: CellPtr,
-    pub(crate) failure: Failure,
-    /// The number of the last restart that it has been through.
-    pub(crate) number: u32,
-}
-
-/// To begin anew.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Restart {
-    /// Counts what the supervisor has told the child.
-    pub(crate) number: u32,
-    pub(crate) after: Duration,
-    /// How long the handler in flight has by then.
-    pub(crate) patience: Duration,
-    /// Others are restarted with it: it starts when it is told that it may.
-    pub(crate) in_turn: bool,
-}
-
-#[repr(C)]
-struct Envelope {
-    node: SystemNode,
-    letter: Letter,
-}
-
-impl Letter {
     /// Boxed for the lane.
-    pub(crate) fn seal(self) -> NonNull<SystemNode> {
+    fn seal(self) -> NonNull<SystemNode> {
         let envelope = Box::new(Envelope {
-            node: SystemNode::new(SystemMessage::Letter),
+            node: SystemNode::new(Envelope::<Self>::read),
             letter: self,
         });
         NonNull::from(Box::leak(envelope)).cast()
     }
 
     /// # Safety
-    /// The node came from [`Letter::seal`] and is the caller's. Once.
-    pub(crate) unsafe fn open(node: NonNull<SystemNode>) -> Self {
+    /// The node came from [`seal`](Self::seal) of this type, and is the caller's. Once.
+    unsafe fn open(node: NonNull<SystemNode>) -> Self {
         // SAFETY: as the caller promises; the node is the envelope's first part, and its pointer was made
         // from the whole.
-        unsafe { Box::from_raw(node.cast::<Envelope>().as_ptr()) }.letter
+        unsafe { Box::from_raw(node.cast::<Envelope<Self>>().as_ptr()) }.letter
     }
 }
+
+#[repr(C)]
+struct Envelope<L> {
+    node: SystemNode,
+    letter: L,
+}
+
+impl<L: Letter> Envelope<L> {
+    /// # Safety
+    /// As [`SystemNode::read`]; the node came from a letter of this type.
+    unsafe fn read(node: NonNull<SystemNode>, cell: CellPtr, farewell: Option<&mut Farewell>) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let letter = L::open(node);
+            match farewell {
+                None => letter.read(cell),
+                Some(farewell) => letter.read_late(cell, farewell),
+            }
+        }
+    }
+}
+
+/// What an actor leaves that has ended.
+pub(crate) struct Farewell {
+    pub(crate) cause: StopCause,
+    /// Who is told.
+    pub(crate) links: Vec<Link>,
+}
+
+/// Does what a message is about.
+pub(crate) type Read = unsafe fn(NonNull<SystemNode>, CellPtr, Option<&mut Farewell>);
 
 /// A message in the lane.
 #[derive(Debug)]
 pub(crate) struct SystemNode {
     next: *mut SystemNode,
-    pub(crate) message: SystemMessage,
+    read: Read,
 }
 
 impl SystemNode {
-    pub(crate) fn new(message: SystemMessage) -> Self {
+    pub(crate) fn new(read: Read) -> Self {
         Self {
             next: ptr::null_mut(),
-            message,
+            read,
         }
+    }
+
+    /// Does what the message is about; with a farewell, if the actor has ended.
+    ///
+    /// # Safety
+    /// The ticket of `cell` is held; the node was taken from its lane. Once.
+    pub(crate) unsafe fn read(node: NonNull<Self>, cell: CellPtr, farewell: Option<&mut Farewell>) {
+        // SAFETY: as the caller promises.
+        unsafe { (node.as_ref().read)(node, cell, farewell) }
     }
 }
 
@@ -241,11 +214,6 @@ impl Notice {
             start,
             state: Mutex::new(NoticeState::Waiting(None)),
         })
-    }
-
-    /// Boxed as a message for the lane.
-    pub(crate) fn node(notice: &Arc<Self>) -> NonNull<SystemNode> {
-        Letter::Watch(Arc::clone(notice)).seal()
     }
 
     /// Tells the one who waits: started (`None`), or ended.

@@ -4,8 +4,9 @@
 //! that do not see what the last one wrote, fail. So do a lost wake-up, and memory that is freed
 //! twice or not at all.
 
-use super::super::system::{SystemLane, SystemMessage, SystemNode};
+use super::super::system::{Farewell, SystemLane, SystemNode};
 use super::super::{Node, push_link};
+use crate::cell::CellPtr;
 use crate::sync::{Arc, Mutex, UnsafeCell};
 use crate::{
     Actor, ActorRef, AskError, Context, Event, Failure, MailboxOptions, Pressure, Reply,
@@ -870,11 +871,8 @@ type LaneNode = (SystemNode, u32, Track<()>);
 
 impl Lane {
     fn push(&self, number: u32) -> bool {
-        let node = (
-            SystemNode::new(SystemMessage::ChildEnded),
-            number,
-            Track::new(()),
-        );
+        unsafe fn unread(_: NonNull<SystemNode>, _: CellPtr, _: Option<&mut Farewell>) {}
+        let node = (SystemNode::new(unread), number, Track::new(()));
         let node = NonNull::from(Box::leak(Box::new(node)));
         // SAFETY: the node is ours.
         let pushed = unsafe { self.0.push(NonNull::from(&mut (*node.as_ptr()).0)) };

@@ -4,7 +4,7 @@
 //! what the invoker calls. So it sees each scheduling, and that there is never one too many.
 
 use super::super::options::CellOptions;
-use super::super::system::{SystemLane, SystemMessage, SystemNode};
+use super::super::system::{Farewell, SystemLane, SystemNode};
 use super::super::{Drain, Notice, Overflow, Push, Typed, leave, push, push_all};
 use crate::cell::CellPtr;
 use crate::state::Release;
@@ -615,9 +615,8 @@ fn a_waker_is_exchanged_while_waiting() {
 // === system lane ===
 
 fn lane_node() -> NonNull<SystemNode> {
-    NonNull::from(Box::leak(Box::new(SystemNode::new(
-        SystemMessage::ChildEnded,
-    ))))
+    unsafe fn unread(_: NonNull<SystemNode>, _: CellPtr, _: Option<&mut Farewell>) {}
+    NonNull::from(Box::leak(Box::new(SystemNode::new(unread))))
 }
 
 #[test]
