@@ -1,4 +1,4 @@
-//! Time: one wheel for each system, and what waits in it.
+//! Time: one wheel for each system, and what waits in it. A list without `std`.
 //!
 //! ```text
 //!   cx.timer, sleep, within ──insert──► wheel ◄──turn── TickDriver (a thread, Tokio, an interrupt, a test)
@@ -15,15 +15,19 @@
 //! Everything is behind one lock, held for a few instructions. What is woken is woken outside.
 
 mod driver;
+#[allow(dead_code, reason = "with `std` it is the wheel")]
+mod list;
 mod sleep;
+#[allow(dead_code, reason = "without `std` it is the list")]
 mod wheel;
 
 pub use self::driver::{ManualDriver, NextTick, StopToken, TickDriver, TickHandle};
 pub(crate) use self::sleep::Alarm;
 pub use self::sleep::{Sleep, SleepError};
-pub(crate) use self::wheel::TimerId;
+pub(crate) use self::timers::TimerId;
 
-use self::wheel::{Advance, Refused, Wheel};
+use self::timers::Timers;
+use self::wheel::{Advance, Refused};
 use crate::agenda::{Item, Mail};
 use crate::cell::WeakCell;
 use crate::clock::Clock;
@@ -34,6 +38,16 @@ use alloc::collections::TryReserveError;
 use core::fmt;
 use core::task::Waker;
 use core::time::Duration;
+
+/// What is due when. With `std` there may be a million timers; without, the program is to be small.
+#[cfg(any(loom, feature = "std"))]
+mod timers {
+    pub(crate) use super::wheel::{TimerId, Wheel as Timers};
+}
+#[cfg(not(any(loom, feature = "std")))]
+mod timers {
+    pub(crate) use super::list::{List as Timers, TimerId};
+}
 
 /// The timers of one system.
 pub(crate) struct Time {
@@ -54,7 +68,7 @@ struct Verbs {
 }
 
 struct Turning {
-    wheel: Wheel<Target>,
+    timers: Timers<Target>,
     /// The driver's.
     waker: Option<Waker>,
     /// The tick at which the driver will be back by itself.
@@ -123,7 +137,7 @@ impl Time {
             clock,
             resolution: nanos(resolution).max(1),
             turning: Mutex::new(Turning {
-                wheel: Wheel::new(),
+                timers: Timers::new(),
                 waker: None,
                 back_at: u64::MAX,
                 stopped: false,
@@ -139,7 +153,7 @@ impl Time {
     ) -> Result<Arc<Self>, TryReserveError> {
         let time = Arc::new(Self::new(clock, resolution));
         if let Some(most) = most {
-            time.turning.with(|turning| turning.wheel.limit_to(most))?;
+            time.turning.with(|turning| turning.timers.limit_to(most))?;
         }
         Ok(time)
     }
@@ -173,7 +187,7 @@ impl Time {
             let Some(new) = target.take() else {
                 return (Err(NotSet::Stopped), None);
             };
-            match turning.wheel.insert(due, new) {
+            match turning.timers.insert(due, new) {
                 Ok(id) if due < turning.back_at => {
                     // Once is enough, until it is back.
                     turning.back_at = 0;
@@ -200,7 +214,7 @@ impl Time {
 
     fn will_wake_now(&self, id: TimerId, waker: &Waker) -> bool {
         self.turning.with(|turning| {
-            let target = turning.wheel.get(id);
+            let target = turning.timers.get(id);
             matches!(target, Some(Target::Waker(set)) if set.will_wake(waker))
         })
     }
@@ -211,7 +225,7 @@ impl Time {
     }
 
     fn cancel_now(&self, id: TimerId) {
-        let target = self.turning.with(|turning| turning.wheel.cancel(id));
+        let target = self.turning.with(|turning| turning.timers.cancel(id));
         drop(target);
     }
 
@@ -223,7 +237,7 @@ impl Time {
         loop {
             let next = self.turning.with(|turning| {
                 for place in &mut due {
-                    match turning.wheel.advance(now) {
+                    match turning.timers.advance(now) {
                         Advance::Fired(target) => *place = Some(target),
                         Advance::Busy => return None,
                         Advance::Done => break,
@@ -232,7 +246,7 @@ impl Time {
                 if due[PORTION - 1].is_some() {
                     return None;
                 }
-                let next = turning.wheel.next_due();
+                let next = turning.timers.next_due();
                 turning.back_at = next.unwrap_or(u64::MAX);
                 if !turning.stopped {
                     core::mem::swap(&mut turning.waker, &mut waker);
@@ -277,8 +291,11 @@ impl Time {
             sync::wake(waker);
         }
         loop {
-            // One at a time: the wheel is large for a small stack, and this happens once.
-            match self.turning.with(|turning| turning.wheel.advance(u64::MAX)) {
+            // One at a time: this happens once.
+            match self
+                .turning
+                .with(|turning| turning.timers.advance(u64::MAX))
+            {
                 Advance::Fired(target) => target.fire(),
                 Advance::Busy => {}
                 Advance::Done => return,
@@ -292,7 +309,7 @@ impl fmt::Debug for Time {
         f.debug_struct("Time")
             .field("now", &self.now())
             .field("resolution", &Duration::from_nanos(self.resolution))
-            .field("timers", &self.turning.with(|turning| turning.wheel.len()))
+            .field("timers", &self.turning.with(|turning| turning.timers.len()))
             .finish_non_exhaustive()
     }
 }
