@@ -28,7 +28,7 @@ pub(crate) use self::timers::TimerId;
 
 use self::timers::Timers;
 use self::wheel::{Advance, Refused};
-use crate::agenda::{Item, Mail};
+use crate::agenda::{Mail, Place};
 use crate::cell::WeakCell;
 use crate::clock::Clock;
 use crate::dispatcher::Home;
@@ -61,7 +61,7 @@ pub(crate) struct Time {
 }
 
 struct Verbs {
-    insert: fn(&Time, Duration, Target) -> Result<TimerId, NotSet>,
+    insert: fn(&Time, u64, Target) -> Result<TimerId, NotSet>,
     cancel: fn(&Time, TimerId),
     will_wake: fn(&Time, TimerId, &Waker) -> bool,
     stop: fn(&Time),
@@ -81,7 +81,7 @@ pub(crate) enum Target {
     Waker(Waker),
     Actor {
         mail: Arc<Mail>,
-        item: Item,
+        item: Place,
     },
     /// Gives an order.
     Order(WeakCell, Orders),
@@ -113,9 +113,18 @@ pub(crate) enum NotSet {
     Stopped,
 }
 
-/// In nanoseconds, which 64 bits count for five centuries.
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+/// In nanoseconds, which 64 bits count for five centuries. Inside the runtime times are reckoned with in these.
+pub(crate) fn nanos(time: Duration) -> u64 {
+    const SECOND: u64 = 1_000_000_000;
+    if time.as_secs() >= u64::MAX / SECOND {
+        return u64::MAX;
+    }
+    time.as_secs() * SECOND + u64::from(time.subsec_nanos())
+}
+
+/// How often one number is in another, and what is left.
+pub(crate) fn divide(number: u64, by: u64) -> (u64, u64) {
+    (number / by, number % by)
 }
 
 /// So many are fired between two locks; they lie on the stack meanwhile.
@@ -162,23 +171,25 @@ impl Time {
         self.clock.now()
     }
 
-    /// The first tick that is not before `due`.
-    fn tick_at(&self, due: Duration) -> u64 {
-        nanos(due).div_ceil(self.resolution)
-    }
-
-    /// The last tick that is not after `now`.
-    fn tick_before(&self, now: Duration) -> u64 {
-        nanos(now) / self.resolution
+    /// What the clock shows, in nanoseconds.
+    pub(crate) fn nanos(&self) -> u64 {
+        nanos(self.clock.now())
     }
 
     /// Wakes `target` when the clock shows `due`, or a little later.
     pub(crate) fn insert(&self, due: Duration, target: Target) -> Result<TimerId, NotSet> {
+        self.insert_at(nanos(due), target)
+    }
+
+    /// As [`insert`](Self::insert), in nanoseconds.
+    pub(crate) fn insert_at(&self, due: u64, target: Target) -> Result<TimerId, NotSet> {
         (self.verbs.insert)(self, due, target)
     }
 
-    fn insert_now(&self, due: Duration, target: Target) -> Result<TimerId, NotSet> {
-        let due = self.tick_at(due);
+    fn insert_now(&self, due: u64, target: Target) -> Result<TimerId, NotSet> {
+        // The first tick that is not before it.
+        let (tick, beyond) = divide(due, self.resolution);
+        let due = tick + u64::from(beyond > 0);
         let mut target = Some(target);
         let (inserted, waker) = self.turning.with(|turning| {
             if turning.stopped {
@@ -231,7 +242,8 @@ impl Time {
 
     /// Fires what is due.
     pub(crate) fn turn(&self, waker: &Waker) -> NextTick {
-        let now = self.tick_before(self.now());
+        // The last tick that is not after it.
+        let (now, _) = divide(self.nanos(), self.resolution);
         let mut waker = Some(waker.clone());
         let mut due = [const { None }; PORTION];
         loop {
