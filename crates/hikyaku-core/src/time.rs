@@ -57,6 +57,8 @@ pub(crate) struct Time {
     clock: Arc<dyn Clock>,
     /// In nanoseconds, not zero.
     resolution: u64,
+    /// The last tick whose time fits into 64 bits.
+    last: u64,
     turning: Mutex<Turning>,
 }
 
@@ -113,29 +115,54 @@ pub(crate) enum NotSet {
     Stopped,
 }
 
+pub(crate) const SECOND: u64 = 1_000_000_000;
+
 /// In nanoseconds, which 64 bits count for five centuries. Inside the runtime times are reckoned with in these.
 pub(crate) fn nanos(time: Duration) -> u64 {
-    const SECOND: u64 = 1_000_000_000;
     if time.as_secs() >= u64::MAX / SECOND {
         return u64::MAX;
     }
     time.as_secs() * SECOND + u64::from(time.subsec_nanos())
 }
 
-/// How often one number is in another, and what is left.
+fn duration(nanos: u64) -> Duration {
+    let (seconds, rest) = divide(nanos, SECOND);
+    // Fits: it is less than a second.
+    Duration::new(seconds, rest as u32)
+}
+
+/// How often one number is in another, and what is left. `by` is not zero.
 pub(crate) fn divide(number: u64, by: u64) -> (u64, u64) {
-    (number / by, number % by)
+    if !sync::SMALL {
+        return (number / by, number % by);
+    }
+    // As on paper, in base two: what the compiler has for it is a kilobyte where the machine does not divide.
+    let (mut quotient, mut rest, mut part, mut places) = (0, number, by, 0);
+    while part <= number >> 1 {
+        part <<= 1;
+        places += 1;
+    }
+    loop {
+        quotient <<= 1;
+        if rest >= part {
+            rest -= part;
+            quotient |= 1;
+        }
+        if places == 0 {
+            return (quotient, rest);
+        }
+        part >>= 1;
+        places -= 1;
+    }
 }
 
 /// So many are fired between two locks; they lie on the stack meanwhile.
-const PORTION: usize = if cfg!(target_pointer_width = "64") {
-    32
-} else {
-    4
-};
+const PORTION: usize = if sync::SMALL { 1 } else { 32 };
 
 impl Time {
     pub(crate) fn new(clock: Arc<dyn Clock>, resolution: Duration) -> Self {
+        let resolution = nanos(resolution).max(1);
+        let (last, _) = divide(u64::MAX, resolution);
         Self {
             verbs: &Verbs {
                 insert: Self::insert_now,
@@ -144,7 +171,8 @@ impl Time {
                 stop: Self::stop_now,
             },
             clock,
-            resolution: nanos(resolution).max(1),
+            resolution,
+            last,
             turning: Mutex::new(Turning {
                 timers: Timers::new(),
                 waker: None,
@@ -172,6 +200,7 @@ impl Time {
     }
 
     /// What the clock shows, in nanoseconds.
+    #[inline(never)]
     pub(crate) fn nanos(&self) -> u64 {
         nanos(self.clock.now())
     }
@@ -282,7 +311,7 @@ impl Time {
     }
 
     fn time_of(&self, tick: u64) -> Duration {
-        Duration::from_nanos(tick.saturating_mul(self.resolution))
+        duration(tick.min(self.last) * self.resolution)
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
