@@ -18,11 +18,13 @@
 //!
 //! `Mail`: any thread. `Agenda`: the runner.
 
+mod names;
 mod signals;
 mod task;
 
 pub(crate) use self::task::{Given, More, Task};
 
+use self::names::Names;
 use self::signals::Line;
 use self::task::Job;
 use crate::cell::CellPtr;
@@ -30,7 +32,7 @@ use crate::failure::Failure;
 use crate::invoker::Ending;
 use crate::mailbox::{Mark, Spot, rare};
 use crate::state::Orders;
-use crate::sync::{self, Arc, Map, Mutex};
+use crate::sync::{self, Arc, Mutex};
 use crate::time::{self, NotSet, Target, Time, TimerId};
 use crate::timer::{PileUp, Plan, Rhythm, TimerError, TimerKey};
 use alloc::boxed::Box;
@@ -410,7 +412,7 @@ impl Desk {
 pub(crate) struct Agenda {
     desk: Desk,
     entries: Slots,
-    names: Map<TimerKey, Place>,
+    names: Names,
     /// The receive timeout.
     idle: Option<Place>,
     items: Vec<Place>,
@@ -477,7 +479,7 @@ impl Agenda {
                 slots: Vec::new(),
                 free: Slots::NONE,
             },
-            names: Map::new(),
+            names: Names::new(),
             idle: None,
             items: Vec::new(),
         }
@@ -559,7 +561,7 @@ impl Agenda {
 
     /// Takes an entry back, with what has not been handed over of it. False if there is none.
     pub(crate) fn cancel(&mut self, name: TimerKey) -> bool {
-        let place = self.names.get(&name).copied();
+        let place = self.names.find(name, &self.entries);
         place.is_some_and(|place| {
             self.remove(place);
             true
@@ -568,7 +570,7 @@ impl Agenda {
 
     fn remove(&mut self, place: Place) {
         if let Some(entry) = self.entries.take(place) {
-            if let Some(name) = &entry.name {
+            if let Some(name) = entry.name {
                 self.names.remove(name);
             }
             self.desk.unset(&entry);
@@ -576,7 +578,7 @@ impl Agenda {
     }
 
     pub(crate) fn is_running(&self, key: TimerKey) -> bool {
-        self.names.contains_key(&key)
+        self.names.find(key, &self.entries).is_some()
     }
 
     pub(crate) fn set_receive_timeout(

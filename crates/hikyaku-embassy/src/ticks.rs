@@ -72,6 +72,9 @@ const NANOS: u64 = 1_000_000_000;
 
 /// The first tick at which the clock shows `due` or more.
 fn tick_of(due: Duration) -> u64 {
+    if due.as_secs() >= u64::MAX / TICK_HZ {
+        return u64::MAX;
+    }
     let nanos = due.subsec_nanos();
     let ticks = if NANOS.is_multiple_of(TICK_HZ) {
         // The usual case, in 32 bits.
@@ -79,7 +82,7 @@ fn tick_of(due: Duration) -> u64 {
     } else {
         (u64::from(nanos) * TICK_HZ).div_ceil(NANOS)
     };
-    due.as_secs().saturating_mul(TICK_HZ).saturating_add(ticks)
+    due.as_secs() * TICK_HZ + ticks
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 
 /// Names one timer of one list, for ever. At a billion timers a second, 64 bits last for centuries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TimerId(u64);
 
 #[derive(Debug)]
@@ -22,7 +22,7 @@ struct Node<T> {
 #[derive(Debug)]
 pub(crate) struct List<T> {
     now: u64,
-    /// In no order.
+    /// In the order in which they were set.
     nodes: Vec<Node<T>>,
     /// Most nodes there may be.
     limit: usize,
@@ -75,24 +75,29 @@ impl<T> List<T> {
     }
 
     pub(crate) fn cancel(&mut self, id: TimerId) -> Option<T> {
-        self.find(id).map(|at| self.nodes.swap_remove(at).payload)
+        self.find(id).map(|at| self.nodes.remove(at).payload)
     }
 
-    /// Where the next timer is. Of those that are due at once, the one that was set first.
-    fn first(&self) -> Option<usize> {
-        let nodes = self.nodes.iter().enumerate();
-        let first = nodes.min_by_key(|(_, node)| (node.due, node.id));
-        first.map(|(at, _)| at)
+    /// Where the next timer is, if there is one. Of those that are due at once, the one that was set first.
+    fn first(&self) -> usize {
+        let (mut first, mut due) = (0, u64::MAX);
+        for (at, node) in self.nodes.iter().enumerate() {
+            if node.due < due {
+                (first, due) = (at, node.due);
+            }
+        }
+        first
     }
 
     pub(crate) fn next_due(&self) -> Option<u64> {
-        self.first().map(|at| self.nodes[at].due)
+        self.nodes.get(self.first()).map(|node| node.due)
     }
 
     pub(crate) fn advance(&mut self, tick: u64) -> Advance<T> {
-        match self.first() {
-            Some(at) if self.nodes[at].due <= tick => {
-                let node = self.nodes.swap_remove(at);
+        let at = self.first();
+        match self.nodes.get(at) {
+            Some(node) if node.due <= tick => {
+                let node = self.nodes.remove(at);
                 self.now = node.due;
                 Advance::Fired(node.payload)
             }
