@@ -1,7 +1,7 @@
 //! What a user writes: an actor, and what it finds in its hands while it runs.
 
 use crate::actor_ref::ActorRef;
-use crate::agenda::Agenda;
+use crate::agenda::{Agenda, Given, Idle};
 use crate::ask::{AskError, Reply};
 use crate::blocking::Blocking;
 use crate::cell::CellPtr;
@@ -21,7 +21,6 @@ use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
 use core::pin::Pin;
-use core::ptr;
 use core::task::{self, Poll};
 use core::time::Duration;
 use futures_core::Stream;
@@ -313,25 +312,14 @@ impl<A: Actor> Context<'_, A> {
 
     // === time ===
 
-    fn agenda(&mut self) -> Result<&mut Agenda<A::Msg>, TimerError> {
-        let state = self.cell.mailbox();
-        if state.is_winding_down() {
-            return Err(TimerError::Stopping);
-        }
-        state.note(rare::AGENDA);
+    fn agenda(&mut self) -> Result<&mut Agenda, TimerError> {
         // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell.
-        let agenda = unsafe { self.cell.cold() }
-            .agenda
-            .get_or_insert_with(|| Box::new(Agenda::<A::Msg>::new(self.cell)));
-        // SAFETY: it was made just so, for this actor's messages.
-        Ok(unsafe { &mut *ptr::from_mut(&mut **agenda).cast::<Agenda<A::Msg>>() })
+        unsafe { Agenda::of(self.cell) }
     }
 
-    fn agenda_if_any(&mut self) -> Option<&mut Agenda<A::Msg>> {
-        // SAFETY: a context is used by its actor's handlers only, so by the runner of the cell.
-        let agenda = unsafe { self.cell.diary() }?;
-        // SAFETY: made by `agenda`, for this actor's messages.
-        Some(unsafe { &mut *ptr::from_mut(agenda).cast::<Agenda<A::Msg>>() })
+    fn agenda_if_any(&mut self) -> Option<&mut Agenda> {
+        // SAFETY: as in `agenda`.
+        unsafe { Agenda::if_any(self.cell) }
     }
 
     /// Starts a timer. One of the same key is cancelled, with the ticks that it has waiting.
@@ -344,7 +332,8 @@ impl<A: Actor> Context<'_, A> {
         key: impl Into<TimerKey>,
         timer: Timer<A::Msg>,
     ) -> Result<(), TimerError> {
-        self.agenda()?.start(key.into(), timer)
+        let Timer { plan, make } = timer;
+        self.agenda()?.start(key.into(), &plan, Box::pin(make))
     }
 
     /// Cancels a timer; none of its ticks is handled any more. False if there is none.
@@ -376,7 +365,7 @@ impl<A: Actor> Context<'_, A> {
         make: impl FnMut() -> A::Msg + Send + 'static,
     ) -> Result<(), TimerError> {
         self.agenda()?
-            .set_receive_timeout(after, Box::new(make), |_| false)
+            .set_receive_timeout(after, Box::pin(Idle::new(make, |_| false)))
     }
 
     /// As [`set_receive_timeout`](Self::set_receive_timeout); messages marked by
@@ -394,7 +383,7 @@ impl<A: Actor> Context<'_, A> {
     {
         let ignores = A::Msg::does_not_influence;
         self.agenda()?
-            .set_receive_timeout(after, Box::new(make), ignores)
+            .set_receive_timeout(after, Box::pin(Idle::new(make, ignores)))
     }
 
     /// Turns the receive timeout off, also one that is due already. False if there was none.
@@ -445,11 +434,12 @@ impl<A: Actor> Context<'_, A> {
         F: Future + Send + 'static,
     {
         let keeps = self.me();
-        self.agenda()?.give(Box::pin(Pipe {
+        let task = Pipe {
             future,
             map: Some(map),
             _keeps: keeps,
-        }));
+        };
+        self.agenda()?.give(Box::pin(Given::new(task)));
         Ok(())
     }
 
@@ -485,12 +475,13 @@ impl<A: Actor> Context<'_, A> {
         S: Stream + Send + 'static,
     {
         let keeps = self.me();
-        self.agenda()?.give(Box::pin(Attached {
+        let task = Attached {
             stream,
             map,
             end: Some(end),
             _keeps: keeps,
-        }));
+        };
+        self.agenda()?.give(Box::pin(Given::new(task)));
         Ok(())
     }
 
@@ -531,7 +522,7 @@ impl<A: Actor> Context<'_, A> {
             of,
             map: Some(map),
         };
-        self.agenda()?.watch(of, Box::pin(task));
+        self.agenda()?.watch(of, Box::pin(Given::new(task)));
         Ok(())
     }
 

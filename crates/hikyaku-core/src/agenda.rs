@@ -10,47 +10,50 @@
 //! ```
 //!
 //! An actor has an agenda once it uses one. Everything here is reached through the pointer that is
-//! made then, so a program that uses no timer does not link them.
+//! made then, so a program that uses no timer does not link them. It is there once for all actors: what makes their
+//! messages is an entry's [`Source`], which alone knows their type. What an entry does on its turn is in its table
+//! ([`Duty`]), so timers bring neither futures nor signals along.
 //!
 //! # Concurrency
 //!
 //! `Mail`: any thread. `Agenda`: the runner.
 
+mod names;
+mod signals;
+mod task;
+
+pub(crate) use self::task::{Given, More, Task};
+
+use self::names::Names;
+use self::signals::Line;
+use self::task::Job;
 use crate::cell::CellPtr;
 use crate::failure::Failure;
 use crate::invoker::Ending;
 use crate::mailbox::{Mark, Spot, rare};
-use crate::registry::MailboxIndex;
 use crate::state::Orders;
-use crate::sync::{self, Arc, Map, Mutex, Wakes, Waking};
-use crate::time::{NotSet, Target, Time, TimerId};
-use crate::timer::{Make, PileUp, Rhythm, Timer, TimerError, TimerKey};
+use crate::sync::{self, Arc, Mutex};
+use crate::time::{self, NotSet, Target, Time, TimerId};
+use crate::timer::{PileUp, Plan, Rhythm, TimerError, TimerKey};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::marker::PhantomData;
 use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::ptr;
 use core::time::Duration;
 
-/// What comes in from elsewhere: whose time it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Item {
-    Timer(Place),
-    Timeout(u32),
-    Task(Place),
-}
-
-/// A place in a list, and how often it has been used. A stale one finds nothing.
+/// The place of an entry, and how often it has been used. A stale one finds nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     slot: u32,
     generation: u32,
 }
 
-/// Where items are left for the runner. Keeps the memory of the cell.
+/// Where it is left for the runner whose time it is. Keeps the memory of the cell.
 pub(crate) struct Mail {
     cell: CellPtr,
-    items: Mutex<Vec<Item>>,
+    items: Mutex<Vec<Place>>,
 }
 
 impl Mail {
@@ -63,7 +66,7 @@ impl Mail {
     }
 
     /// Leaves an item and sees to it that the actor looks. *Any thread.*
-    pub(crate) fn deliver(&self, item: Item) {
+    pub(crate) fn deliver(&self, item: Place) {
         let first = self.items.with(|items| {
             items.push(item);
             items.len() == 1
@@ -75,15 +78,11 @@ impl Mail {
 
     /// Makes room for so many items, so that `deliver` allocates only if stale ones are among them.
     fn reserve(&self, count: usize) {
-        self.items.with(|items| {
-            let missing = count.saturating_sub(items.capacity());
-            if missing > 0 {
-                items.reserve(count - items.len());
-            }
-        });
+        self.items
+            .with(|items| items.reserve(count.saturating_sub(items.len())));
     }
 
-    fn take(&self, into: &mut Vec<Item>) {
+    fn take(&self, into: &mut Vec<Place>) {
         self.items.with(|items| core::mem::swap(items, into));
     }
 }
@@ -94,159 +93,329 @@ impl Drop for Mail {
     }
 }
 
-/// The waker of a future on an agenda.
-struct TaskWaker {
-    mail: Arc<Mail>,
-    place: Place,
-    /// Is an item on its way?
-    woken: Mutex<bool>,
-}
+/// Makes an actor's messages, for an agenda that does not know them.
+pub(crate) trait Source {
+    /// Writes the next message. False if there is none.
+    ///
+    /// # Safety
+    /// `out` has room for a message of the actor.
+    unsafe fn make(self: Pin<&mut Self>, out: *mut ()) -> bool;
 
-impl Wakes for TaskWaker {
-    fn wake(&self) {
-        let before = self.woken.with(|woken| core::mem::replace(woken, true));
-        if !before {
-            self.mail.deliver(Item::Task(self.place));
-        }
+    /// Does a message not count for the receive timeout that this is?
+    ///
+    /// # Safety
+    /// It is a message of the actor.
+    unsafe fn ignores(&self, _message: *const ()) -> bool {
+        false
+    }
+
+    /// The future that the messages come from.
+    fn job(self: Pin<&mut Self>) -> Option<Pin<&mut dyn Job>> {
+        None
     }
 }
 
-/// A future that makes messages.
-pub(crate) trait Task<M> {
-    /// The next message, if there is one, and whether there may be more.
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(Option<M>, More)>;
+/// The message of a receive timeout.
+pub(crate) struct Idle<F, M> {
+    make: F,
+    ignores: fn(&M) -> bool,
+    made: PhantomData<fn() -> M>,
 }
 
-/// What a task does after a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum More {
-    /// It is polled again when the message has been handled.
-    Later,
-    Over,
-}
+// Nothing in it is pinned.
+impl<F, M> Unpin for Idle<F, M> {}
 
-/// Something with a place that can be taken back.
-struct Slots<T> {
-    slots: Vec<(u32, Option<T>)>,
-    free: Vec<u32>,
-}
-
-impl<T> Slots<T> {
-    const fn new() -> Self {
+impl<F: FnMut() -> M, M> Idle<F, M> {
+    pub(crate) fn new(make: F, ignores: fn(&M) -> bool) -> Self {
         Self {
-            slots: Vec::new(),
-            free: Vec::new(),
+            make,
+            ignores,
+            made: PhantomData,
         }
     }
+}
+
+impl<F: FnMut() -> M, M> Source for Idle<F, M> {
+    unsafe fn make(self: Pin<&mut Self>, out: *mut ()) -> bool {
+        let message = (self.get_mut().make)();
+        // SAFETY: as the caller promises; a context makes it for its actor's messages.
+        unsafe { out.cast::<M>().write(message) };
+        true
+    }
+
+    unsafe fn ignores(&self, message: *const ()) -> bool {
+        // SAFETY: as the caller promises; likewise.
+        (self.ignores)(unsafe { &*message.cast::<M>() })
+    }
+}
+
+/// Something on an agenda: a timer, the receive timeout, or a future.
+///
+/// A future is like a timer that goes on when its message has been handled, until its last one.
+struct Entry {
+    name: Option<TimerKey>,
+    duty: &'static Duty,
+    source: Pin<Box<dyn Source>>,
+    rhythm: Rhythm,
+    /// All times are in nanoseconds: what is reckoned with them takes a third of the code on a small machine.
+    period: u64,
+    /// When the tick is due that the wheel knows of, or that is in `due`; or the timeout.
+    at: u64,
+    set: Option<TimerId>,
+    /// Ticks that are to be handed over at once, besides the one in `due`.
+    backlog: u64,
+    /// The last message of the future has not been handled yet.
+    waits: bool,
+}
+
+/// What is done with an entry.
+struct Duty {
+    /// Its time has come, or it was woken. False if it is over.
+    arrive: fn(&mut Entry, &mut Desk, Place) -> bool,
+    /// It has its turn, and writes its message.
+    ///
+    /// # Safety
+    /// As [`Source::make`].
+    turn: unsafe fn(&mut Entry, &mut Desk, Place, *mut ()) -> Turn,
+    /// The message has been handled after which it goes on.
+    handled: fn(&mut Entry, &mut Desk, Place),
+    /// Does it end with the order to end?
+    ends: bool,
+}
+
+/// What came of a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Nothing,
+    Message,
+    /// A message, and there will be no other one.
+    Last,
+}
+
+const TIMER: &Duty = &Duty {
+    arrive: is_due,
+    turn: tick,
+    handled: go_on,
+    ends: true,
+};
+
+const TIMEOUT: &Duty = &Duty {
+    arrive: is_due,
+    turn: timeout,
+    handled: |_, _, _| {},
+    ends: true,
+};
+
+fn is_due(_: &mut Entry, desk: &mut Desk, place: Place) -> bool {
+    desk.due.push_back(place);
+    true
+}
+
+/// A tick's turn has come: its message, and the next due time.
+///
+/// # Safety
+/// As [`Source::make`].
+unsafe fn tick(entry: &mut Entry, desk: &mut Desk, place: Place, out: *mut ()) -> Turn {
+    // SAFETY: as the caller promises.
+    if !unsafe { entry.source.as_mut().make(out) } {
+        return Turn::Nothing;
+    }
+    match entry.rhythm {
+        Rhythm::Once => return Turn::Last,
+        Rhythm::Delay => {
+            desk.in_hand = Some(place);
+            return Turn::Message;
+        }
+        Rhythm::Rate(_) if entry.backlog > 0 => entry.backlog -= 1,
+        Rhythm::Rate(pile_up) => {
+            let now = desk.now();
+            let late = now.saturating_sub(entry.at);
+            let (missed, beyond) = time::divide(late, entry.period);
+            // The next one that lies in the future.
+            let left = entry.period - beyond;
+            entry.at = now.max(entry.at).saturating_add(left);
+            entry.backlog = match pile_up {
+                PileUp::Burst => missed,
+                PileUp::Coalesce => missed.min(1),
+                PileUp::Skip => 0,
+            };
+        }
+    }
+    if entry.backlog > 0 {
+        // Behind what else is due by now.
+        desk.due.push_back(place);
+    } else {
+        entry.rearm(desk, place);
+    }
+    Turn::Message
+}
+
+/// The delay of a timer begins.
+fn go_on(entry: &mut Entry, desk: &mut Desk, place: Place) {
+    entry.at = desk.now().saturating_add(entry.period);
+    entry.rearm(desk, place);
+}
+
+/// The wheel says that the time is over. It knows nothing of the messages since.
+///
+/// # Safety
+/// As [`Source::make`].
+unsafe fn timeout(entry: &mut Entry, desk: &mut Desk, place: Place, out: *mut ()) -> Turn {
+    let now = desk.now();
+    entry.put_off(desk, now);
+    // SAFETY: as the caller promises.
+    let over = now >= entry.at && unsafe { entry.source.as_mut().make(out) };
+    if over {
+        // Counted from the end of its handler, so that the messages that wait have their turn.
+        entry.at = now.saturating_add(entry.period);
+        desk.meets = true;
+    }
+    entry.rearm(desk, place);
+    if over { Turn::Message } else { Turn::Nothing }
+}
+
+impl Entry {
+    /// Sets the timer anew.
+    fn rearm(&mut self, desk: &Desk, place: Place) {
+        // If there is no room left the timer ends: its entry was free a moment ago.
+        self.set = desk.set(self.at, place).ok();
+    }
+
+    /// The receive timeout begins again if a message was handled that counts.
+    fn put_off(&mut self, desk: &mut Desk, now: u64) {
+        if core::mem::take(&mut desk.touched) {
+            self.at = now.saturating_add(self.period);
+        }
+    }
+}
+
+/// Entries, at places that can be taken back.
+struct Slots {
+    slots: Vec<Slot>,
+    /// The first free one, if it is one.
+    free: u32,
+}
+
+struct Slot {
+    generation: u32,
+    content: Content,
+}
+
+enum Content {
+    Entry(Entry),
+    /// The next free slot.
+    Free(u32),
+}
+
+impl Slots {
+    /// No slot.
+    const NONE: u32 = u32::MAX;
 
     /// The place that `put` fills next.
     fn next(&mut self) -> Place {
-        let slot = match self.free.last() {
-            Some(slot) => *slot,
-            None => {
-                let slot = u32::try_from(self.slots.len()).expect("fewer than 2^32 at a time");
-                self.slots.push((0, None));
-                self.free.push(slot);
-                slot
-            }
-        };
-        let (generation, _) = self.slots[slot as usize];
+        if self.free == Self::NONE {
+            // Fits: there is memory for fewer.
+            self.free = self.slots.len() as u32;
+            self.slots.push(Slot {
+                generation: 0,
+                content: Content::Free(Self::NONE),
+            });
+        }
+        let slot = self.free;
+        let generation = self.slots[slot as usize].generation;
         Place { slot, generation }
     }
 
-    fn put(&mut self, value: T) {
+    fn put(&mut self, entry: Entry) -> Place {
         let place = self.next();
-        self.free.pop();
-        self.slots[place.slot as usize].1 = Some(value);
+        let content = &mut self.slots[place.slot as usize].content;
+        if let Content::Free(next) = *content {
+            self.free = next;
+        }
+        *content = Content::Entry(entry);
+        place
     }
 
-    fn get(&mut self, place: Place) -> Option<&mut T> {
-        match self.slots.get_mut(place.slot as usize) {
-            Some((generation, value)) if *generation == place.generation => value.as_mut(),
+    fn get(&mut self, place: Place) -> Option<&mut Entry> {
+        match self.slots.get_mut(place.slot as usize)? {
+            Slot {
+                generation,
+                content: Content::Entry(entry),
+            } if *generation == place.generation => Some(entry),
             _ => None,
         }
     }
 
-    fn take(&mut self, place: Place) -> Option<T> {
-        let (generation, value) = self.slots.get_mut(place.slot as usize)?;
-        if *generation != place.generation {
-            return None;
+    fn take(&mut self, place: Place) -> Option<Entry> {
+        self.get(place)?;
+        let slot = &mut self.slots[place.slot as usize];
+        slot.generation = slot.generation.wrapping_add(1);
+        let free = Content::Free(core::mem::replace(&mut self.free, place.slot));
+        match core::mem::replace(&mut slot.content, free) {
+            Content::Entry(entry) => Some(entry),
+            Content::Free(_) => None,
         }
-        let value = value.take()?;
-        *generation = generation.wrapping_add(1);
-        self.free.push(place.slot);
-        Some(value)
-    }
-
-    fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
     }
 }
 
-struct Running<M> {
-    key: TimerKey,
-    rhythm: Rhythm,
-    make: Make<M>,
-    /// When the tick is due that the wheel knows of, or that is in `due`.
-    at: Duration,
-    set: Option<TimerId>,
-    /// Ticks that are to be handed over at once, besides the one in `due`.
-    backlog: u64,
-}
-
-struct IdleWatch<M> {
-    after: Duration,
-    make: Box<dyn FnMut() -> M + Send>,
-    ignores: fn(&M) -> bool,
-    /// When the last influencing message had been handled.
-    since: Duration,
-    generation: u32,
-    set: Option<TimerId>,
-}
-
-struct Given<M> {
-    task: Pin<Box<dyn Task<M>>>,
-    waker: Arc<Waking<TaskWaker>>,
-    /// Its last message has not been handled yet.
-    waits: bool,
-    /// What it brings has its turn behind the messages that are queued by then. The actor it tells of.
-    signal: Option<MailboxIndex>,
-}
-
-/// The end of another actor, which has its turn like a message.
-struct Signal<M> {
-    of: MailboxIndex,
-    /// Which messages come before; to be found out.
-    behind: Option<Mark>,
-    what: M,
-}
-
-enum Due<M> {
-    Tick(Place),
-    Timeout(u32),
-    Message(M, Option<Place>),
-}
-
-/// The agenda of one actor.
-pub(crate) struct Agenda<M> {
+/// What all entries have in common.
+struct Desk {
     mail: Arc<Mail>,
-    items: Vec<Item>,
-    due: VecDeque<Due<M>>,
-    timers: Slots<Running<M>>,
-    keys: Map<TimerKey, Place>,
-    tasks: Slots<Given<M>>,
-    signals: VecDeque<Signal<M>>,
-    watches: Map<MailboxIndex, Place>,
-    idle: Option<IdleWatch<M>>,
-    idle_generation: u32,
+    due: VecDeque<Place>,
+    /// Ends of other actors, which have their turns like messages. There is a line once one is watched.
+    signals: Option<Box<dyn Line>>,
     /// An influencing message was handled and the clock has not been read since.
     touched: bool,
     /// Such a message is being handled, or that of the timeout.
     meets: bool,
-    /// What was handed over last: a tick with a fixed delay, or the message of a task.
-    in_hand: Option<Item>,
-    /// What a future of it panicked with.
+    /// What was handed over last, if it goes on when that has been handled.
+    in_hand: Option<Place>,
+    /// How many futures were polled.
+    polls: u32,
+    /// What one of them panicked with.
     broken: Option<Failure>,
+}
+
+impl Desk {
+    fn time(&self) -> Option<&Time> {
+        self.mail.cell.home().shared.time.as_deref()
+    }
+
+    fn now(&self) -> u64 {
+        self.time().map_or(0, Time::nanos)
+    }
+
+    fn set(&self, at: u64, item: Place) -> Result<TimerId, TimerError> {
+        let mail = Arc::clone(&self.mail);
+        let time = self.time().ok_or(TimerError::NoTime)?;
+        time.insert_at(at, Target::Actor { mail, item })
+            .map_err(|not_set| match not_set {
+                NotSet::Capacity => TimerError::Capacity,
+                NotSet::Stopped => TimerError::Stopping,
+            })
+    }
+
+    fn unset(&self, entry: &Entry) {
+        if let (Some(id), Some(time)) = (entry.set, self.time()) {
+            time.cancel(id);
+        }
+    }
+
+    /// A future panicked. The actor fails when the rest of the mail is in, so that nothing of it is lost.
+    #[cold]
+    fn breaks(&mut self, panic: sync::Panic) {
+        self.broken.get_or_insert_with(|| Failure::panic(panic));
+    }
+}
+
+/// The agenda of one actor.
+pub(crate) struct Agenda {
+    desk: Desk,
+    entries: Slots,
+    names: Names,
+    /// The receive timeout.
+    idle: Option<Place>,
+    items: Vec<Place>,
 }
 
 /// What [`Diary::collect`] did.
@@ -259,7 +428,7 @@ pub(crate) struct Collected {
     pub(crate) broken: Option<Failure>,
 }
 
-/// The agenda as the invoker knows it, which knows no message type.
+/// The agenda as the invoker knows it, which brings nothing of it along.
 pub(crate) trait Diary {
     /// Takes the mail in and polls what was woken. What wakes itself meanwhile is left for the next time.
     fn collect(&mut self) -> Collected;
@@ -293,351 +462,198 @@ pub(crate) trait Diary {
     fn settle(&mut self);
 }
 
-impl<M: 'static> Agenda<M> {
+impl Agenda {
     pub(crate) fn new(cell: CellPtr) -> Self {
         Self {
-            mail: Mail::new(cell),
-            items: Vec::new(),
-            due: VecDeque::new(),
-            timers: Slots::new(),
-            keys: Map::new(),
-            tasks: Slots::new(),
-            signals: VecDeque::new(),
-            watches: Map::new(),
+            desk: Desk {
+                mail: Mail::new(cell),
+                due: VecDeque::new(),
+                signals: None,
+                touched: false,
+                meets: false,
+                in_hand: None,
+                polls: 0,
+                broken: None,
+            },
+            entries: Slots {
+                slots: Vec::new(),
+                free: Slots::NONE,
+            },
+            names: Names::new(),
             idle: None,
-            idle_generation: 0,
-            touched: false,
-            meets: false,
-            in_hand: None,
-            broken: None,
+            items: Vec::new(),
         }
     }
 
-    fn time(&self) -> Result<&Time, TimerError> {
-        let time = self.mail.cell.home().shared.time.as_deref();
-        time.ok_or(TimerError::NoTime)
+    /// The agenda of an actor, which is made if there is none.
+    ///
+    /// # Safety
+    /// The caller is the runner of the cell, and uses the agenda in its handler.
+    pub(crate) unsafe fn of<'a>(cell: CellPtr) -> Result<&'a mut Self, TimerError> {
+        let state = cell.mailbox();
+        if state.is_winding_down() {
+            return Err(TimerError::Stopping);
+        }
+        state.note(rare::AGENDA);
+        // SAFETY: as the caller promises.
+        let cold = unsafe { cell.cold() };
+        let diary = cold.agenda.get_or_insert_with(|| Box::new(Self::new(cell)));
+        // SAFETY: made here, as one of these; and as the caller promises.
+        Ok(unsafe { &mut *ptr::from_mut(&mut **diary).cast() })
+    }
+
+    /// The agenda, if there is one.
+    ///
+    /// # Safety
+    /// As [`of`](Self::of).
+    pub(crate) unsafe fn if_any<'a>(cell: CellPtr) -> Option<&'a mut Self> {
+        // SAFETY: as the caller promises.
+        let diary = unsafe { cell.diary() }?;
+        // SAFETY: made by `of`.
+        Some(unsafe { &mut *ptr::from_mut(diary).cast() })
     }
 
     // === timers ===
 
-    pub(crate) fn start(&mut self, key: TimerKey, timer: Timer<M>) -> Result<(), TimerError> {
-        timer.check()?;
-        let at = self.time()?.now().saturating_add(timer.first);
-        self.cancel(key);
-        let place = self.timers.next();
+    pub(crate) fn start(
+        &mut self,
+        key: TimerKey,
+        plan: &Plan,
+        source: Pin<Box<dyn Source>>,
+    ) -> Result<(), TimerError> {
+        self.set(key, plan, TIMER, source).map(drop)
+    }
+
+    fn set(
+        &mut self,
+        name: TimerKey,
+        plan: &Plan,
+        duty: &'static Duty,
+        source: Pin<Box<dyn Source>>,
+    ) -> Result<Place, TimerError> {
+        let (first, period) = plan.check()?;
+        let now = self.desk.time().ok_or(TimerError::NoTime)?.nanos();
+        self.cancel(name);
+        let at = now.saturating_add(first);
+        let place = self.entries.next();
         self.make_room();
-        let set = self.set(at, Item::Timer(place))?;
-        self.timers.put(Running {
-            key,
-            rhythm: timer.rhythm,
-            make: timer.make,
+        let set = self.desk.set(at, place)?;
+        self.names.insert(name, place);
+        Ok(self.entries.put(Entry {
+            name: Some(name),
+            duty,
+            source,
+            rhythm: plan.rhythm,
+            period,
             at,
             set: Some(set),
             backlog: 0,
-        });
-        self.keys.insert(key, place);
-        Ok(())
+            waits: false,
+        }))
     }
 
-    /// Room for one item of each timer and task, and for the timeout.
+    /// Room for one item of each entry.
     fn make_room(&mut self) {
-        let count = self.timers.len() + self.tasks.len() + 2;
-        self.mail.reserve(count);
-        self.items.reserve(count.saturating_sub(self.items.len()));
+        let count = self.entries.slots.len();
+        self.desk.mail.reserve(count);
+        self.items.reserve(count);
     }
 
-    fn set(&self, at: Duration, item: Item) -> Result<TimerId, TimerError> {
-        let mail = Arc::clone(&self.mail);
-        let target = Target::Actor { mail, item };
-        self.time()?
-            .insert(at, target)
-            .map_err(|not_set| match not_set {
-                NotSet::Capacity => TimerError::Capacity,
-                NotSet::Stopped => TimerError::Stopping,
-            })
+    /// Takes an entry back, with what has not been handed over of it. False if there is none.
+    pub(crate) fn cancel(&mut self, name: TimerKey) -> bool {
+        let place = self.names.find(name, &self.entries);
+        place.is_some_and(|place| {
+            self.remove(place);
+            true
+        })
     }
 
-    /// Takes a timer back, with the ticks that have not been handed over. False if there is none.
-    pub(crate) fn cancel(&mut self, key: TimerKey) -> bool {
-        let Some(place) = self.keys.remove(&key) else {
-            return false;
-        };
-        let Some(running) = self.timers.take(place) else {
-            return false;
-        };
-        if let (Some(id), Ok(time)) = (running.set, self.time()) {
-            time.cancel(id);
+    fn remove(&mut self, place: Place) {
+        if let Some(entry) = self.entries.take(place) {
+            if let Some(name) = entry.name {
+                self.names.remove(name);
+            }
+            self.desk.unset(&entry);
         }
-        if self.in_hand == Some(Item::Timer(place)) {
-            self.in_hand = None;
-        }
-        true
     }
 
     pub(crate) fn is_running(&self, key: TimerKey) -> bool {
-        self.keys.contains_key(&key)
+        self.names.find(key, &self.entries).is_some()
     }
-
-    /// A tick's turn has come: its message, and the next due time.
-    fn tick(&mut self, place: Place) -> Option<M> {
-        let now = self.time().ok()?.now();
-        let running = self.timers.get(place)?;
-        let message = running.make.make();
-        match running.rhythm {
-            Rhythm::Once => {
-                let key = running.key;
-                self.keys.remove(&key);
-                self.timers.take(place);
-                return message;
-            }
-            Rhythm::Delay(_) => {
-                self.in_hand = Some(Item::Timer(place));
-                return message;
-            }
-            Rhythm::Rate(..) if running.backlog > 0 => running.backlog -= 1,
-            Rhythm::Rate(period, pile_up) => {
-                let late = now.saturating_sub(running.at);
-                let missed = late.as_nanos() / period.as_nanos();
-                let beyond = late.as_nanos() % period.as_nanos();
-                // The next one that lies in the future. What is left of a period fits into 64 bits: at
-                // most a hundred years.
-                let left = Duration::from_nanos((period.as_nanos() - beyond) as u64);
-                running.at = now.max(running.at).saturating_add(left);
-                let missed = u64::try_from(missed).unwrap_or(u64::MAX);
-                running.backlog = match pile_up {
-                    PileUp::Burst => missed,
-                    PileUp::Coalesce => missed.min(1),
-                    PileUp::Skip => 0,
-                };
-            }
-        }
-        if running.backlog > 0 {
-            // Behind what else is due by now.
-            self.due.push_back(Due::Tick(place));
-        } else {
-            let at = running.at;
-            self.rearm(place, at);
-        }
-        message
-    }
-
-    fn rearm(&mut self, place: Place, at: Duration) {
-        // If there is no room left the timer ends: its entry was free a moment ago.
-        let set = self.set(at, Item::Timer(place)).ok();
-        if let Some(running) = self.timers.get(place) {
-            running.at = at;
-            running.set = set;
-        }
-    }
-
-    // === receive timeout ===
 
     pub(crate) fn set_receive_timeout(
         &mut self,
         after: Duration,
-        make: Box<dyn FnMut() -> M + Send>,
-        ignores: fn(&M) -> bool,
+        source: Pin<Box<dyn Source>>,
     ) -> Result<(), TimerError> {
-        if after.is_zero() {
-            return Err(TimerError::Zero);
-        }
-        if after > crate::timer::TOO_FAR {
-            return Err(TimerError::TooFar);
-        }
-        let since = self.time()?.now();
-        self.cancel_receive_timeout();
-        self.make_room();
-        let generation = self.idle_generation;
-        let set = self.set(since.saturating_add(after), Item::Timeout(generation))?;
-        self.idle = Some(IdleWatch {
-            after,
-            make,
-            ignores,
-            since,
-            generation,
-            set: Some(set),
-        });
-        self.touched = true;
+        let plan = Plan::with_delay(after);
+        self.idle = Some(self.set(TimerKey::TIMEOUT, &plan, TIMEOUT, source)?);
+        self.desk.touched = true;
         Ok(())
     }
 
     pub(crate) fn cancel_receive_timeout(&mut self) -> bool {
-        let Some(idle) = self.idle.take() else {
+        self.cancel(TimerKey::TIMEOUT)
+    }
+
+    fn idle(&mut self) -> Option<&mut Entry> {
+        self.entries.get(self.idle?)
+    }
+
+    /// The turn of what is at a place. True if it has written a message.
+    ///
+    /// # Safety
+    /// As [`Diary::next`].
+    unsafe fn turn(&mut self, place: Place, out: *mut ()) -> bool {
+        let Some(entry) = self.entries.get(place) else {
             return false;
         };
-        self.idle_generation = self.idle_generation.wrapping_add(1);
-        if let (Some(id), Ok(time)) = (idle.set, self.time()) {
-            time.cancel(id);
-        }
-        true
-    }
-
-    /// The wheel says that the time is over. It knows nothing of the messages since.
-    fn timeout(&mut self, generation: u32) -> Option<M> {
-        self.settle();
-        let now = self.time().ok()?.now();
-        let idle = self
-            .idle
-            .as_mut()
-            .filter(|idle| idle.generation == generation)?;
-        let over = now >= idle.since.saturating_add(idle.after);
-        let message = over.then(|| (idle.make)());
-        if over {
-            // Counted from the end of its handler, so that the messages that wait have their turn.
-            idle.since = now;
-            self.meets = true;
-        }
-        let next = idle.since.saturating_add(idle.after);
-        let set = self.set(next, Item::Timeout(generation)).ok();
-        if let Some(idle) = &mut self.idle {
-            idle.set = set;
-        }
-        message
-    }
-
-    // === tasks ===
-
-    /// Takes a future that makes messages. It is polled first when the handler in hand is over.
-    pub(crate) fn give(&mut self, task: Pin<Box<dyn Task<M>>>) {
-        self.run_task(task, None);
-    }
-
-    /// Takes a task that tells of the end of another actor. One that is there already is replaced.
-    pub(crate) fn watch(&mut self, of: MailboxIndex, task: Pin<Box<dyn Task<M>>>) {
-        self.unwatch(of);
-        let place = self.run_task(task, Some(of));
-        self.watches.insert(of, place);
-    }
-
-    /// Takes a watch back, also if the end is known already and was not handed over.
-    pub(crate) fn unwatch(&mut self, of: MailboxIndex) -> bool {
-        let Some(place) = self.watches.remove(&of) else {
+        // An actor that ends when its queue is empty does not wait for a pile of ticks.
+        let mailbox = self.desk.mail.cell.mailbox();
+        if entry.duty.ends && mailbox.ending.get() != Ending::Not {
             return false;
-        };
-        drop(self.tasks.take(place));
-        self.signals.retain(|signal| signal.of != of);
-        true
-    }
-
-    fn run_task(&mut self, task: Pin<Box<dyn Task<M>>>, signal: Option<MailboxIndex>) -> Place {
-        let place = self.tasks.next();
-        let waker = Arc::new(Waking(TaskWaker {
-            mail: Arc::clone(&self.mail),
-            place,
-            woken: Mutex::new(false),
-        }));
-        self.tasks.put(Given {
-            task,
-            waker: Arc::clone(&waker),
-            waits: false,
-            signal,
-        });
-        self.make_room();
-        waker.0.wake();
-        place
-    }
-
-    fn poll_task(&mut self, place: Place) {
-        let Some(given) = self.tasks.get(place) else {
-            return;
-        };
-        // Before the poll: a wake that comes during it counts.
-        given.waker.0.woken.with(|woken| *woken = false);
-        if given.waits {
-            return;
         }
-        let waker = Waking::waker(&given.waker);
-        let task = given.task.as_mut();
-        let mut broken = None;
-        let (handed, more) = match sync::catch(|| task.poll(&mut Context::from_waker(&waker))) {
-            Ok(Poll::Pending) => return,
-            Ok(Poll::Ready(step)) => step,
-            Err(panic) => {
-                broken = Some(panic);
-                (None, More::Over)
-            }
-        };
-        let goes_on = more == More::Later;
-        given.waits = goes_on && handed.is_some();
-        let signal = given.signal;
-        if let Some(panic) = broken {
-            self.breaks(panic);
+        // SAFETY: as the caller promises.
+        let turn = unsafe { (entry.duty.turn)(entry, &mut self.desk, place, out) };
+        if turn == Turn::Last {
+            self.remove(place);
         }
-        match (handed, signal) {
-            (Some(what), Some(of)) => self.signals.push_back(Signal {
-                of,
-                behind: None,
-                what,
-            }),
-            (Some(handed), None) => {
-                self.due
-                    .push_back(Due::Message(handed, goes_on.then_some(place)));
-            }
-            (None, Some(of)) => {
-                self.watches.remove(&of);
-            }
-            (None, None) => {}
-        }
-        if !goes_on {
-            let over = self.tasks.take(place);
-            if let Err(panic) = sync::catch(|| drop(over)) {
-                self.breaks(panic);
-            }
-        }
-    }
-
-    /// A future panicked. The actor fails when the rest of the mail is in, so that nothing of it is lost.
-    #[cold]
-    fn breaks(&mut self, panic: sync::Panic) {
-        self.broken.get_or_insert_with(|| Failure::panic(panic));
+        turn != Turn::Nothing
     }
 }
 
-impl<M: 'static> Diary for Agenda<M> {
+impl Diary for Agenda {
     fn collect(&mut self) -> Collected {
-        let mut polls = 0;
-        self.mail.take(&mut self.items);
-        // Back to front, and taken before it is looked at: a future may panic.
-        self.items.reverse();
-        while let Some(item) = self.items.pop() {
-            match item {
-                Item::Timer(place) => self.due.push_back(Due::Tick(place)),
-                Item::Timeout(generation) => self.due.push_back(Due::Timeout(generation)),
-                Item::Task(place) => {
-                    self.poll_task(place);
-                    polls += 1;
-                }
+        let mut items = core::mem::take(&mut self.items);
+        self.desk.mail.take(&mut items);
+        for place in items.drain(..) {
+            let Some(entry) = self.entries.get(place) else {
+                continue;
+            };
+            if !(entry.duty.arrive)(entry, &mut self.desk, place) {
+                self.remove(place);
             }
         }
-        let due = if self.due.is_empty() { 0 } else { rare::DUE };
-        let signals = if self.signals.is_empty() {
-            0
-        } else {
-            rare::SIGNALS
-        };
+        self.items = items;
+        let desk = &mut self.desk;
+        let mut notes = 0;
+        if !desk.due.is_empty() {
+            notes |= rare::DUE;
+        }
+        if desk.signals.as_ref().is_some_and(|line| !line.is_empty()) {
+            notes |= rare::SIGNALS;
+        }
         Collected {
-            notes: due | signals,
-            polls,
-            broken: self.broken.take(),
+            notes,
+            polls: core::mem::take(&mut desk.polls),
+            broken: desk.broken.take(),
         }
     }
 
     unsafe fn next(&mut self, out: *mut ()) -> bool {
-        // An actor that ends when its queue is empty does not wait for a pile of ticks.
-        let ends = self.mail.cell.mailbox().ending.get() != Ending::Not;
-        while let Some(due) = self.due.pop_front() {
-            let handed = match due {
-                Due::Tick(_) | Due::Timeout(_) if ends => None,
-                Due::Tick(place) => self.tick(place),
-                Due::Timeout(generation) => self.timeout(generation),
-                Due::Message(handed, place) => {
-                    self.in_hand = place.map(Item::Task);
-                    Some(handed)
-                }
-            };
-            if let Some(handed) = handed {
-                // SAFETY: as the caller promises.
-                unsafe { out.cast::<M>().write(handed) };
+        while let Some(place) = self.desk.due.pop_front() {
+            // SAFETY: as the caller promises.
+            if unsafe { self.turn(place, out) } {
                 return true;
             }
         }
@@ -645,104 +661,62 @@ impl<M: 'static> Diary for Agenda<M> {
     }
 
     unsafe fn next_signal(&mut self, queued: Mark, out: *mut ()) -> bool {
-        for signal in &mut self.signals {
-            signal.behind.get_or_insert(queued);
+        while let Some(line) = &mut self.desk.signals
+            && let Some(place) = line.next(queued)
+        {
+            // SAFETY: as the caller promises.
+            if unsafe { self.turn(place, out) } {
+                return true;
+            }
         }
-        match self.signals.front() {
-            Some(signal) if signal.behind == Some(Mark::Nothing) => {}
-            _ => return false,
-        }
-        let Some(signal) = self.signals.pop_front() else {
-            return false;
-        };
-        self.watches.remove(&signal.of);
-        // SAFETY: as the caller promises.
-        unsafe { out.cast::<M>().write(signal.what) };
-        true
+        false
     }
 
     fn passed(&mut self, spot: Spot) -> bool {
-        for mark in self
-            .signals
-            .iter_mut()
-            .filter_map(|signal| signal.behind.as_mut())
-        {
-            mark.pass(spot);
+        match &mut self.desk.signals {
+            Some(line) => line.passed(spot),
+            None => true,
         }
-        self.signals.is_empty()
     }
 
     unsafe fn meet(&mut self, message: *const ()) {
-        if let Some(idle) = &self.idle {
+        if let Some(idle) = self.idle() {
             // SAFETY: as the caller promises.
-            let message = unsafe { &*message.cast::<M>() };
-            self.meets = !(idle.ignores)(message);
-            self.touched |= self.meets;
+            let meets = !unsafe { idle.source.ignores(message) };
+            self.desk.meets = meets;
+            self.desk.touched |= meets;
         }
     }
 
     fn handled(&mut self) {
-        self.touched |= core::mem::take(&mut self.meets);
-        match self.in_hand.take() {
-            Some(Item::Timer(place)) => {
-                if let Some(Running {
-                    rhythm: Rhythm::Delay(delay),
-                    ..
-                }) = self.timers.get(place)
-                {
-                    let delay = *delay;
-                    if let Ok(time) = self.time() {
-                        let at = time.now().saturating_add(delay);
-                        self.rearm(place, at);
-                    }
-                }
-            }
-            Some(Item::Task(place)) => {
-                if let Some(given) = self.tasks.get(place) {
-                    given.waits = false;
-                    given.waker.0.wake();
-                }
-            }
-            Some(Item::Timeout(_)) | None => {}
+        let desk = &mut self.desk;
+        desk.touched |= core::mem::take(&mut desk.meets);
+        if let Some(place) = desk.in_hand.take()
+            && let Some(entry) = self.entries.get(place)
+        {
+            (entry.duty.handled)(entry, desk, place);
         }
     }
 
     fn settle(&mut self) {
-        if !core::mem::take(&mut self.touched) {
-            return;
-        }
-        let Ok(now) = self.time().map(Time::now) else {
-            return;
-        };
-        if let Some(idle) = &mut self.idle {
-            idle.since = now;
+        if self.desk.touched {
+            let now = self.desk.now();
+            if let Some(idle) = self.idle.and_then(|place| self.entries.get(place)) {
+                idle.put_off(&mut self.desk, now);
+            }
+            self.desk.touched = false;
         }
     }
 }
 
-impl<M> Drop for Agenda<M> {
+impl Drop for Agenda {
     fn drop(&mut self) {
-        let time = self.mail.cell.home().shared.time.as_deref();
-        if let Some(time) = time {
-            let timers = self.timers.slots.iter_mut();
-            let timers = timers.filter_map(|(_, running)| running.as_mut()?.set);
-            let idle = self.idle.as_mut().and_then(|idle| idle.set);
-            timers.chain(idle).for_each(|id| time.cancel(id));
+        for slot in self.entries.slots.drain(..) {
+            if let Content::Entry(entry) = slot.content {
+                self.desk.unset(&entry);
+                // Futures and messages are the user's: each may panic when it is dropped.
+                sync::quietly(|| drop(entry));
+            }
         }
-        // Futures and messages are the user's: each may panic when it is dropped.
-        for (_, given) in self.tasks.slots.drain(..) {
-            sync::quietly(|| drop(given));
-        }
-        for due in self.due.drain(..) {
-            sync::quietly(|| drop(due));
-        }
-        for signal in self.signals.drain(..) {
-            sync::quietly(|| drop(signal));
-        }
-        for (_, running) in self.timers.slots.drain(..) {
-            sync::quietly(|| drop(running));
-        }
-        let idle = self.idle.take();
-        sync::quietly(|| drop(idle));
     }
 }

@@ -2,8 +2,10 @@
 
 use crate::registry::MailboxIndex;
 use crate::sync::{self, Arc, Panic};
+use crate::timer::TimerError;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
+use core::any::TypeId;
 use core::error::Error;
 use core::fmt;
 
@@ -59,6 +61,11 @@ impl Quiet {
             sync::discard(panic);
             String::from("an error that cannot be shown")
         })
+    }
+
+    fn text_of_timer(&self) -> String {
+        let error = self.error().downcast_ref();
+        error.map_or_else(String::new, |error: &TimerError| error.text().into())
     }
 
     fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
@@ -211,7 +218,12 @@ impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::new(Reason::Error(Quiet {
             error: Some(Box::new(error)),
-            text: Quiet::text,
+            // What a handler with timers passes on by `?`: its text needs no formatting.
+            text: if TypeId::of::<E>() == TypeId::of::<TimerError>() {
+                Quiet::text_of_timer
+            } else {
+                Quiet::text
+            },
         }))
     }
 }

@@ -1,4 +1,4 @@
-//! Time: one wheel for each system, and what waits in it.
+//! Time: one wheel for each system, and what waits in it. A list without `std`.
 //!
 //! ```text
 //!   cx.timer, sleep, within ──insert──► wheel ◄──turn── TickDriver (a thread, Tokio, an interrupt, a test)
@@ -15,16 +15,20 @@
 //! Everything is behind one lock, held for a few instructions. What is woken is woken outside.
 
 mod driver;
+#[allow(dead_code, reason = "with `std` it is the wheel")]
+mod list;
 mod sleep;
+#[allow(dead_code, reason = "without `std` it is the list")]
 mod wheel;
 
 pub use self::driver::{ManualDriver, NextTick, StopToken, TickDriver, TickHandle};
 pub(crate) use self::sleep::Alarm;
 pub use self::sleep::{Sleep, SleepError};
-pub(crate) use self::wheel::TimerId;
+pub(crate) use self::timers::TimerId;
 
-use self::wheel::{Advance, Refused, Wheel};
-use crate::agenda::{Item, Mail};
+use self::timers::Timers;
+use self::wheel::{Advance, Refused};
+use crate::agenda::{Mail, Place};
 use crate::cell::WeakCell;
 use crate::clock::Clock;
 use crate::dispatcher::Home;
@@ -35,6 +39,16 @@ use core::fmt;
 use core::task::Waker;
 use core::time::Duration;
 
+/// What is due when. With `std` there may be a million timers; without, the program is to be small.
+#[cfg(any(loom, feature = "std"))]
+mod timers {
+    pub(crate) use super::wheel::{TimerId, Wheel as Timers};
+}
+#[cfg(not(any(loom, feature = "std")))]
+mod timers {
+    pub(crate) use super::list::{List as Timers, TimerId};
+}
+
 /// The timers of one system.
 pub(crate) struct Time {
     /// How the wheel is reached. Only [`Time::new`] names these functions, and only who is given a tick driver calls
@@ -43,18 +57,20 @@ pub(crate) struct Time {
     clock: Arc<dyn Clock>,
     /// In nanoseconds, not zero.
     resolution: u64,
+    /// The last tick whose time fits into 64 bits.
+    last: u64,
     turning: Mutex<Turning>,
 }
 
 struct Verbs {
-    insert: fn(&Time, Duration, Target) -> Result<TimerId, NotSet>,
+    insert: fn(&Time, u64, Target) -> Result<TimerId, NotSet>,
     cancel: fn(&Time, TimerId),
     will_wake: fn(&Time, TimerId, &Waker) -> bool,
     stop: fn(&Time),
 }
 
 struct Turning {
-    wheel: Wheel<Target>,
+    timers: Timers<Target>,
     /// The driver's.
     waker: Option<Waker>,
     /// The tick at which the driver will be back by itself.
@@ -67,7 +83,7 @@ pub(crate) enum Target {
     Waker(Waker),
     Actor {
         mail: Arc<Mail>,
-        item: Item,
+        item: Place,
     },
     /// Gives an order.
     Order(WeakCell, Orders),
@@ -99,20 +115,54 @@ pub(crate) enum NotSet {
     Stopped,
 }
 
-/// In nanoseconds, which 64 bits count for five centuries.
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+pub(crate) const SECOND: u64 = 1_000_000_000;
+
+/// In nanoseconds, which 64 bits count for five centuries. Inside the runtime times are reckoned with in these.
+pub(crate) fn nanos(time: Duration) -> u64 {
+    if time.as_secs() >= u64::MAX / SECOND {
+        return u64::MAX;
+    }
+    time.as_secs() * SECOND + u64::from(time.subsec_nanos())
+}
+
+fn duration(nanos: u64) -> Duration {
+    let (seconds, rest) = divide(nanos, SECOND);
+    // Fits: it is less than a second.
+    Duration::new(seconds, rest as u32)
+}
+
+/// How often one number is in another, and what is left. `by` is not zero.
+pub(crate) fn divide(number: u64, by: u64) -> (u64, u64) {
+    if !sync::SMALL {
+        return (number / by, number % by);
+    }
+    // As on paper, in base two: what the compiler has for it is a kilobyte where the machine does not divide.
+    let (mut quotient, mut rest, mut part, mut places) = (0, number, by, 0);
+    while part <= number >> 1 {
+        part <<= 1;
+        places += 1;
+    }
+    loop {
+        quotient <<= 1;
+        if rest >= part {
+            rest -= part;
+            quotient |= 1;
+        }
+        if places == 0 {
+            return (quotient, rest);
+        }
+        part >>= 1;
+        places -= 1;
+    }
 }
 
 /// So many are fired between two locks; they lie on the stack meanwhile.
-const PORTION: usize = if cfg!(target_pointer_width = "64") {
-    32
-} else {
-    4
-};
+const PORTION: usize = if sync::SMALL { 1 } else { 32 };
 
 impl Time {
     pub(crate) fn new(clock: Arc<dyn Clock>, resolution: Duration) -> Self {
+        let resolution = nanos(resolution).max(1);
+        let (last, _) = divide(u64::MAX, resolution);
         Self {
             verbs: &Verbs {
                 insert: Self::insert_now,
@@ -121,9 +171,10 @@ impl Time {
                 stop: Self::stop_now,
             },
             clock,
-            resolution: nanos(resolution).max(1),
+            resolution,
+            last,
             turning: Mutex::new(Turning {
-                wheel: Wheel::new(),
+                timers: Timers::new(),
                 waker: None,
                 back_at: u64::MAX,
                 stopped: false,
@@ -139,7 +190,7 @@ impl Time {
     ) -> Result<Arc<Self>, TryReserveError> {
         let time = Arc::new(Self::new(clock, resolution));
         if let Some(most) = most {
-            time.turning.with(|turning| turning.wheel.limit_to(most))?;
+            time.turning.with(|turning| turning.timers.limit_to(most))?;
         }
         Ok(time)
     }
@@ -148,23 +199,26 @@ impl Time {
         self.clock.now()
     }
 
-    /// The first tick that is not before `due`.
-    fn tick_at(&self, due: Duration) -> u64 {
-        nanos(due).div_ceil(self.resolution)
-    }
-
-    /// The last tick that is not after `now`.
-    fn tick_before(&self, now: Duration) -> u64 {
-        nanos(now) / self.resolution
+    /// What the clock shows, in nanoseconds.
+    #[inline(never)]
+    pub(crate) fn nanos(&self) -> u64 {
+        nanos(self.clock.now())
     }
 
     /// Wakes `target` when the clock shows `due`, or a little later.
     pub(crate) fn insert(&self, due: Duration, target: Target) -> Result<TimerId, NotSet> {
+        self.insert_at(nanos(due), target)
+    }
+
+    /// As [`insert`](Self::insert), in nanoseconds.
+    pub(crate) fn insert_at(&self, due: u64, target: Target) -> Result<TimerId, NotSet> {
         (self.verbs.insert)(self, due, target)
     }
 
-    fn insert_now(&self, due: Duration, target: Target) -> Result<TimerId, NotSet> {
-        let due = self.tick_at(due);
+    fn insert_now(&self, due: u64, target: Target) -> Result<TimerId, NotSet> {
+        // The first tick that is not before it.
+        let (tick, beyond) = divide(due, self.resolution);
+        let due = tick + u64::from(beyond > 0);
         let mut target = Some(target);
         let (inserted, waker) = self.turning.with(|turning| {
             if turning.stopped {
@@ -173,7 +227,7 @@ impl Time {
             let Some(new) = target.take() else {
                 return (Err(NotSet::Stopped), None);
             };
-            match turning.wheel.insert(due, new) {
+            match turning.timers.insert(due, new) {
                 Ok(id) if due < turning.back_at => {
                     // Once is enough, until it is back.
                     turning.back_at = 0;
@@ -200,7 +254,7 @@ impl Time {
 
     fn will_wake_now(&self, id: TimerId, waker: &Waker) -> bool {
         self.turning.with(|turning| {
-            let target = turning.wheel.get(id);
+            let target = turning.timers.get(id);
             matches!(target, Some(Target::Waker(set)) if set.will_wake(waker))
         })
     }
@@ -211,19 +265,20 @@ impl Time {
     }
 
     fn cancel_now(&self, id: TimerId) {
-        let target = self.turning.with(|turning| turning.wheel.cancel(id));
+        let target = self.turning.with(|turning| turning.timers.cancel(id));
         drop(target);
     }
 
     /// Fires what is due.
     pub(crate) fn turn(&self, waker: &Waker) -> NextTick {
-        let now = self.tick_before(self.now());
+        // The last tick that is not after it.
+        let (now, _) = divide(self.nanos(), self.resolution);
         let mut waker = Some(waker.clone());
         let mut due = [const { None }; PORTION];
         loop {
             let next = self.turning.with(|turning| {
                 for place in &mut due {
-                    match turning.wheel.advance(now) {
+                    match turning.timers.advance(now) {
                         Advance::Fired(target) => *place = Some(target),
                         Advance::Busy => return None,
                         Advance::Done => break,
@@ -232,7 +287,7 @@ impl Time {
                 if due[PORTION - 1].is_some() {
                     return None;
                 }
-                let next = turning.wheel.next_due();
+                let next = turning.timers.next_due();
                 turning.back_at = next.unwrap_or(u64::MAX);
                 if !turning.stopped {
                     core::mem::swap(&mut turning.waker, &mut waker);
@@ -256,7 +311,7 @@ impl Time {
     }
 
     fn time_of(&self, tick: u64) -> Duration {
-        Duration::from_nanos(tick.saturating_mul(self.resolution))
+        duration(tick.min(self.last) * self.resolution)
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -277,8 +332,11 @@ impl Time {
             sync::wake(waker);
         }
         loop {
-            // One at a time: the wheel is large for a small stack, and this happens once.
-            match self.turning.with(|turning| turning.wheel.advance(u64::MAX)) {
+            // One at a time: this happens once.
+            match self
+                .turning
+                .with(|turning| turning.timers.advance(u64::MAX))
+            {
                 Advance::Fired(target) => target.fire(),
                 Advance::Busy => {}
                 Advance::Done => return,
@@ -292,7 +350,7 @@ impl fmt::Debug for Time {
         f.debug_struct("Time")
             .field("now", &self.now())
             .field("resolution", &Duration::from_nanos(self.resolution))
-            .field("timers", &self.turning.with(|turning| turning.wheel.len()))
+            .field("timers", &self.turning.with(|turning| turning.timers.len()))
             .finish_non_exhaustive()
     }
 }

@@ -1,7 +1,11 @@
 //! Timers of an actor, as a user writes them.
 
+use crate::agenda::Source;
+use crate::registry::MailboxIndex;
+use crate::time::nanos;
 use alloc::boxed::Box;
 use core::fmt;
+use core::pin::Pin;
 use core::time::Duration;
 
 /// Names a timer within its actor. A new timer of the same key takes the place of the old one.
@@ -12,6 +16,18 @@ pub struct TimerKey(Key);
 enum Key {
     Name(&'static str),
     Number(u64),
+    Timeout,
+    Watch(MailboxIndex),
+}
+
+impl TimerKey {
+    /// The receive timeout.
+    pub(crate) const TIMEOUT: Self = Self(Key::Timeout);
+
+    /// What tells of the end of another actor.
+    pub(crate) const fn watch(of: MailboxIndex) -> Self {
+        Self(Key::Watch(of))
+    }
 }
 
 impl From<&'static str> for TimerKey {
@@ -79,18 +95,25 @@ pub enum PileUp {
 /// ```
 #[must_use = "a timer runs when an actor starts it"]
 pub struct Timer<M> {
-    pub(crate) first: Duration,
-    pub(crate) rhythm: Rhythm,
+    pub(crate) plan: Plan,
     pub(crate) make: Make<M>,
+}
+
+/// When the messages come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    first: Duration,
+    period: Duration,
+    pub(crate) rhythm: Rhythm,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rhythm {
     Once,
-    /// From one due time to the next.
-    Rate(Duration, PileUp),
-    /// From the end of a handler to the next due time.
-    Delay(Duration),
+    /// The period goes from one due time to the next.
+    Rate(PileUp),
+    /// It goes from the end of a handler to the next due time.
+    Delay,
 }
 
 /// Where the messages come from.
@@ -100,13 +123,64 @@ pub(crate) enum Make<M> {
     New(Box<dyn FnMut() -> M + Send>),
 }
 
-impl<M> Make<M> {
-    pub(crate) fn make(&mut self) -> Option<M> {
-        match self {
-            Self::Once(message) => message.take(),
-            Self::Copies(message, copy) => Some(copy(message)),
-            Self::New(make) => Some(make()),
+// Nothing in it is pinned.
+impl<M> Unpin for Make<M> {}
+
+impl<M> Source for Make<M> {
+    unsafe fn make(self: Pin<&mut Self>, out: *mut ()) -> bool {
+        let message = match self.get_mut() {
+            Self::Once(message) => match message.take() {
+                Some(message) => message,
+                None => return false,
+            },
+            Self::Copies(message, copy) => copy(message),
+            Self::New(make) => make(),
+        };
+        // SAFETY: as the caller promises; a context takes timers of its actor's messages only.
+        unsafe { out.cast::<M>().write(message) };
+        true
+    }
+}
+
+impl Plan {
+    const fn once(delay: Duration) -> Self {
+        Self {
+            first: delay,
+            period: Duration::MAX,
+            rhythm: Rhythm::Once,
         }
+    }
+
+    const fn at_rate(period: Duration) -> Self {
+        Self {
+            first: period,
+            period,
+            rhythm: Rhythm::Rate(PileUp::Burst),
+        }
+    }
+
+    pub(crate) const fn with_delay(delay: Duration) -> Self {
+        Self {
+            first: delay,
+            period: delay,
+            rhythm: Rhythm::Delay,
+        }
+    }
+
+    /// When the first message comes, and the period, in nanoseconds.
+    pub(crate) fn check(&self) -> Result<(u64, u64), TimerError> {
+        let first = nanos(self.first);
+        let period = match self.rhythm {
+            Rhythm::Once => first,
+            _ => nanos(self.period),
+        };
+        if period == 0 {
+            return Err(TimerError::Zero);
+        }
+        if period.max(first) > TOO_FAR {
+            return Err(TimerError::TooFar);
+        }
+        Ok((first, period))
     }
 }
 
@@ -114,8 +188,7 @@ impl<M> Timer<M> {
     /// Sends `message` after `delay`.
     pub fn once(delay: Duration, message: M) -> Self {
         Self {
-            first: delay,
-            rhythm: Rhythm::Once,
+            plan: Plan::once(delay),
             make: Make::Once(Some(message)),
         }
     }
@@ -127,8 +200,7 @@ impl<M> Timer<M> {
         M: Clone,
     {
         Self {
-            first: period,
-            rhythm: Rhythm::Rate(period, PileUp::default()),
+            plan: Plan::at_rate(period),
             make: Make::Copies(message, M::clone),
         }
     }
@@ -139,8 +211,7 @@ impl<M> Timer<M> {
         M: Clone,
     {
         Self {
-            first: delay,
-            rhythm: Rhythm::Delay(delay),
+            plan: Plan::with_delay(delay),
             make: Make::Copies(message, M::clone),
         }
     }
@@ -148,8 +219,7 @@ impl<M> Timer<M> {
     /// As [`fixed_rate`](Self::fixed_rate), with a new message each time.
     pub fn fixed_rate_with(period: Duration, make: impl FnMut() -> M + Send + 'static) -> Self {
         Self {
-            first: period,
-            rhythm: Rhythm::Rate(period, PileUp::default()),
+            plan: Plan::at_rate(period),
             make: Make::New(Box::new(make)),
         }
     }
@@ -157,51 +227,34 @@ impl<M> Timer<M> {
     /// As [`fixed_delay`](Self::fixed_delay), with a new message each time.
     pub fn fixed_delay_with(delay: Duration, make: impl FnMut() -> M + Send + 'static) -> Self {
         Self {
-            first: delay,
-            rhythm: Rhythm::Delay(delay),
+            plan: Plan::with_delay(delay),
             make: Make::New(Box::new(make)),
         }
     }
 
     /// The first tick comes after `delay`, which may be zero, instead of after the period.
     pub fn after(mut self, delay: Duration) -> Self {
-        self.first = delay;
+        self.plan.first = delay;
         self
     }
 
     /// What becomes of ticks that come while the actor is busy. Only for
     /// [`fixed_rate`](Self::fixed_rate): the other kinds have one tick at a time.
     pub fn pile_up(mut self, policy: PileUp) -> Self {
-        if let Rhythm::Rate(_, pile_up) = &mut self.rhythm {
+        if let Rhythm::Rate(pile_up) = &mut self.plan.rhythm {
             *pile_up = policy;
         }
         self
     }
-
-    pub(crate) fn check(&self) -> Result<(), TimerError> {
-        let period = match self.rhythm {
-            Rhythm::Once if self.first.is_zero() => return Err(TimerError::Zero),
-            Rhythm::Once => Duration::ZERO,
-            Rhythm::Rate(period, _) | Rhythm::Delay(period) if period.is_zero() => {
-                return Err(TimerError::Zero);
-            }
-            Rhythm::Rate(period, _) | Rhythm::Delay(period) => period,
-        };
-        if period > TOO_FAR || self.first > TOO_FAR {
-            return Err(TimerError::TooFar);
-        }
-        Ok(())
-    }
 }
 
 /// A hundred years.
-pub(crate) const TOO_FAR: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+const TOO_FAR: u64 = 100 * 366 * 24 * 3600 * 1_000_000_000;
 
 impl<M> fmt::Debug for Timer<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Timer")
-            .field("first", &self.first)
-            .field("rhythm", &self.rhythm)
+            .field("plan", &self.plan)
             .finish_non_exhaustive()
     }
 }
@@ -222,15 +275,21 @@ pub enum TimerError {
     Stopping,
 }
 
-impl fmt::Display for TimerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl TimerError {
+    pub(crate) const fn text(self) -> &'static str {
+        match self {
             Self::Zero => "the duration is zero",
             Self::TooFar => "the duration is above a hundred years",
             Self::NoTime => "the system was built without a tick driver",
             Self::Capacity => "there is no room for another timer",
             Self::Stopping => "the actor is stopping",
-        })
+        }
+    }
+}
+
+impl fmt::Display for TimerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
     }
 }
 

@@ -6,7 +6,9 @@ use core::future::poll_fn;
 use core::task::Poll;
 use core::time::Duration;
 use embassy_time_driver::{TICK_HZ, schedule_wake};
-use hikyaku_core::{Clock, ManualDriver, NextTick, StopToken, TickDriver, TickHandle};
+use hikyaku_core::{
+    Clock, ManualDriver, NextTick, StopToken, TickDriver, TickHandle, time_of_ticks,
+};
 
 /// Embassy's time as a clock. It starts when Embassy's time does.
 #[derive(Debug, Clone, Copy, Default)]
@@ -14,7 +16,7 @@ pub struct EmbassyClock;
 
 impl Clock for EmbassyClock {
     fn now(&self) -> Duration {
-        duration_of(embassy_time_driver::now())
+        time_of_ticks(embassy_time_driver::now(), TICK_HZ)
     }
 }
 
@@ -37,12 +39,16 @@ impl EmbassyDriver {
     /// # Cancel safety
     /// Dropped before, timers that are set stay so until it is run again.
     pub async fn run(self) {
+        let Some(handle) = self.0.handle() else {
+            return;
+        };
+        let stop = handle.stop_token();
         poll_fn(|cx| {
-            let next = self.0.tick_waking(cx.waker());
-            if self.0.is_stopped() {
+            let next = handle.tick(cx.waker());
+            if stop.is_stopped() {
                 return Poll::Ready(());
             }
-            if let Some(NextTick::At(due)) = next {
+            if let NextTick::At(due) = next {
                 // One that is past wakes the task at once.
                 schedule_wake(tick_of(due), cx.waker());
             }
@@ -64,16 +70,19 @@ impl TickDriver for EmbassyDriver {
 
 const NANOS: u64 = 1_000_000_000;
 
-/// The time at a tick, rounded down.
-fn duration_of(tick: u64) -> Duration {
-    let nanos = tick % TICK_HZ * NANOS / TICK_HZ;
-    Duration::from_secs(tick / TICK_HZ) + Duration::from_nanos(nanos)
-}
-
 /// The first tick at which the clock shows `due` or more.
 fn tick_of(due: Duration) -> u64 {
-    let ticks = (u64::from(due.subsec_nanos()) * TICK_HZ).div_ceil(NANOS);
-    due.as_secs().saturating_mul(TICK_HZ).saturating_add(ticks)
+    if due.as_secs() >= u64::MAX / TICK_HZ {
+        return u64::MAX;
+    }
+    let nanos = due.subsec_nanos();
+    let ticks = if NANOS.is_multiple_of(TICK_HZ) {
+        // The usual case, in 32 bits.
+        u64::from(nanos.div_ceil((NANOS / TICK_HZ) as u32))
+    } else {
+        (u64::from(nanos) * TICK_HZ).div_ceil(NANOS)
+    };
+    due.as_secs() * TICK_HZ + ticks
 }
 
 #[cfg(test)]
@@ -93,8 +102,11 @@ mod tests {
         ] {
             let due = Duration::from_nanos(due);
             let tick = tick_of(due);
-            assert!(duration_of(tick) >= due, "{due:?}");
-            assert!(tick == 0 || duration_of(tick - 1) < due, "{due:?}");
+            assert!(time_of_ticks(tick, TICK_HZ) >= due, "{due:?}");
+            assert!(
+                tick == 0 || time_of_ticks(tick - 1, TICK_HZ) < due,
+                "{due:?}"
+            );
         }
     }
 

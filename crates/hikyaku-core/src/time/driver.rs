@@ -133,6 +133,11 @@ impl ManualDriver {
         Self(Arc::new(crate::sync::Mutex::new(None)))
     }
 
+    /// The system's timers; `None` before the system is built.
+    pub fn handle(&self) -> Option<TickHandle> {
+        self.0.with(|handle| handle.clone())
+    }
+
     /// Fires what is due. Says when the next timer is; `None` before the system is built.
     pub fn tick(&self) -> Option<NextTick> {
         self.tick_waking(Waker::noop())
@@ -140,20 +145,17 @@ impl ManualDriver {
 
     /// What the system's clock shows; `None` before the system is built.
     pub fn now(&self) -> Option<Duration> {
-        let handle = self.0.with(|handle| handle.clone());
-        handle.map(|handle| handle.now())
+        self.handle().map(|handle| handle.now())
     }
 
     /// Has the system stopped, or was it never built? Nothing will be due then.
     pub fn is_stopped(&self) -> bool {
-        let handle = self.0.with(|handle| handle.clone());
-        handle.is_none_or(|handle| handle.0.is_stopped())
+        self.handle().is_none_or(|handle| handle.0.is_stopped())
     }
 
     /// As [`tick`](Self::tick); `waker` is woken when an earlier timer comes in.
     pub fn tick_waking(&self, waker: &Waker) -> Option<NextTick> {
-        let handle = self.0.with(|handle| handle.clone());
-        handle.map(|handle| handle.tick(waker))
+        self.handle().map(|handle| handle.tick(waker))
     }
 }
 

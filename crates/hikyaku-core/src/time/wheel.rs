@@ -1,6 +1,6 @@
 //! The timer wheel: what is due when, in ticks. A plain value; whoever shares it puts a lock around it.
 //!
-//! Ticks are read as numbers to the base 64 (8 on small machines). A timer lies at the level of the highest digit in which
+//! Ticks are read as numbers to the base 64. A timer lies at the level of the highest digit in which
 //! its due tick differs from `now`, in the slot of that digit. So the slot follows from `now` and the
 //! due tick alone, and eleven levels hold every tick there is:
 //!
@@ -28,13 +28,8 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt;
 
-/// Bits of one digit. On small machines fewer, so that the heads of the slots take a fourth of the memory; a timer
-/// comes down twice as many levels there.
-const DIGIT: u32 = if cfg!(target_pointer_width = "64") {
-    6
-} else {
-    3
-};
+/// Bits of one digit.
+const DIGIT: u32 = 6;
 /// Slots of a level: one for each digit.
 const SLOTS: usize = 1 << DIGIT;
 const LEVELS: usize = u64::BITS.div_ceil(DIGIT) as usize;

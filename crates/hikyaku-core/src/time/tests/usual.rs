@@ -1,8 +1,9 @@
 use crate::clock::Clock;
 use crate::sync::{Arc, Mutex};
-use crate::time::{Alarm, NextTick, NotSet, Target, Time};
+use crate::time::{Alarm, NextTick, NotSet, Target, Time, divide};
 use core::task::Waker;
 use core::time::Duration;
+use proptest::prelude::*;
 use std::task::Wake;
 use std::vec;
 use std::vec::Vec;
@@ -161,4 +162,25 @@ fn due_times_at_the_end_of_counting() {
     }
     alarm.cancel(&stage.time);
     assert_eq!(stage.turn_at(u64::from(u32::MAX)), NextTick::Never);
+}
+
+proptest! {
+    #[test]
+    fn divide_does_what_the_operators_do(number: u64, by: u64, down in 0..64_u32, of in 0..64_u32) {
+        let (number, by) = (number >> down, (by >> of).max(1));
+        prop_assert_eq!(divide(number, by), (number / by, number % by));
+    }
+}
+
+#[test]
+fn divide_at_the_ends() {
+    for (number, by) in [
+        (0, 1),
+        (0, u64::MAX),
+        (u64::MAX, 1),
+        (u64::MAX, u64::MAX),
+        (7, 8),
+    ] {
+        assert_eq!(divide(number, by), (number / by, number % by));
+    }
 }
