@@ -41,6 +41,7 @@ use crate::mailbox::{
     rare,
 };
 use crate::middleware::Chain;
+use crate::names::Name;
 use crate::pool;
 use crate::ready::Behind;
 use crate::registry::MailboxIndex;
@@ -131,7 +132,7 @@ impl Kin {
 /// What only some actors have. Made when first used.
 #[derive(Default)]
 pub(crate) struct Cold {
-    pub(crate) name: Option<Box<str>>,
+    pub(crate) name: Option<Name>,
     pub(crate) throughput: Option<u32>,
     /// How it failed, until it is well again. After the end without the error value.
     pub(crate) failure: Option<Failure>,
@@ -417,7 +418,7 @@ fn make_kin(parent: Option<CellPtr>) -> Option<*mut Kin> {
 /// The cold box of a new cell, and the runner's note of what is in it; `None` without memory.
 #[cold]
 pub(crate) fn new_cold(
-    name: Option<Box<str>>,
+    name: Option<Name>,
     throughput: Option<u32>,
     supervision: Option<Box<Supervision>>,
     extra: Option<IfFlow<Box<SpawnExtra>>>,
@@ -541,7 +542,7 @@ impl CellPtr {
                 let name = birth
                     .cold
                     .as_ref()
-                    .and_then(|(cold, _)| cold.name.as_deref());
+                    .and_then(|(cold, _)| cold.name.as_ref().map(Name::text));
                 Some(Stock::new(birth.mailbox, vtable.kind, name, slots)?)
             }
             None => None,
@@ -798,7 +799,7 @@ impl CellPtr {
 
     /// The actor's name, if it has one. *Runner*, or anyone once the system lane has ended.
     pub(crate) fn name(&self) -> Option<&str> {
-        self.cold_if_any()?.name.as_deref()
+        self.cold_if_any()?.name.as_ref().map(Name::text)
     }
 
     /// The actor's own throughput, if it has one. *Runner.*

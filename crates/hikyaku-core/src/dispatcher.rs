@@ -300,7 +300,7 @@ impl Home {
         let significant = options.significant;
         let reserved = options.name.clone();
         if let Some(name) = &reserved {
-            self.shared.reserve(name)?;
+            name.reserve(&self.shared.names)?;
         }
         // SAFETY: as the caller promises.
         let made = unsafe { self.make_cell(parent, options, seed) };
@@ -308,13 +308,13 @@ impl Home {
             Ok(cell) => cell,
             Err(error) => {
                 if let Some(name) = &reserved {
-                    self.shared.give_up(name);
+                    name.give_up(&self.shared.names);
                 }
                 return Err(error);
             }
         };
         if let Some(name) = &reserved {
-            self.shared.publish(name, cell);
+            name.publish(&self.shared.names, cell);
         }
         if let Some(kin) = cell.kin() {
             // SAFETY: the caller is the parent's runner.

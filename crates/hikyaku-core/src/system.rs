@@ -17,6 +17,7 @@ use crate::mailbox::{InvalidOptions, MailboxOptions};
 #[cfg(feature = "flow")]
 use crate::middleware::Middleware;
 use crate::middleware::{Layers, SpawnMiddleware};
+use crate::names::{Name, Names};
 use crate::receptionist::Directory;
 use crate::registry::{MailboxIndex, MailboxRegistry};
 use crate::state::Orders;
@@ -47,8 +48,7 @@ pub(crate) struct Shared {
     on_failure: Option<OnFailure>,
     failures: AtomicUsize,
     pub(crate) registry: MailboxRegistry,
-    /// Reserved (`None`) or living actors by name.
-    names: Mutex<Map<Box<str>, Option<CellPtr>>>,
+    pub(crate) names: Names,
     name: Box<str>,
     pub(crate) clock: Option<Arc<dyn Clock>>,
     /// The timers, if there is a clock and somebody to drive them.
@@ -117,29 +117,6 @@ impl SystemState {
 }
 
 impl Shared {
-    pub(crate) fn reserve(&self, name: &str) -> Result<(), SpawnError> {
-        self.names.with(|names| {
-            if names.contains_key(name) {
-                return Err(SpawnError::NameTaken);
-            }
-            names.insert(name.into(), None);
-            Ok(())
-        })
-    }
-
-    /// A reserved name is not used after all.
-    pub(crate) fn give_up(&self, name: &str) {
-        self.names.with(|names| names.remove(name));
-    }
-
-    pub(crate) fn publish(&self, name: &str, cell: CellPtr) {
-        self.names.with(|names| {
-            if let Some(entry) = names.get_mut(name) {
-                *entry = Some(cell);
-            }
-        });
-    }
-
     /// One more dispatcher.
     pub(crate) fn add_home(&self, home: &Arc<Home>) {
         let home = Arc::downgrade(home);
@@ -186,8 +163,8 @@ impl Shared {
     pub(crate) fn unregister(&self, cell: CellPtr) {
         let known = self.registry.unregister(cell.index());
         debug_assert!(known.is_some(), "a living actor is registered");
-        if let Some(name) = cell.name() {
-            self.names.with(|names| names.remove(name));
+        if let Some(name) = cell.cold_if_any().and_then(|cold| cold.name.as_ref()) {
+            name.give_up(&self.names);
         }
         if known == Some(true) {
             self.events.forget(cell.index());
@@ -446,11 +423,11 @@ impl System {
 
     /// The living actor of this name, if its messages are `M`.
     pub fn lookup<M: 'static>(&self, name: &str) -> Option<ActorRef<M>> {
-        self.shared().names.with(|names| {
-            let cell = (*names.get(name)?)?;
-            // SAFETY: a named cell is alive while the lock is held; its end takes the name first.
+        let found = self.shared().names.find(name, |cell| {
+            // SAFETY: a named cell is alive while the lock is held.
             unsafe { typed(cell) }
-        })
+        });
+        found.flatten()
     }
 
     /// The living actor of this index, if its messages are `M`. An index of an actor that has
@@ -895,7 +872,7 @@ impl SystemBuilder {
             on_failure: self.on_failure,
             failures: AtomicUsize::new(0),
             registry,
-            names: Mutex::new(Map::new()),
+            names: Names::new(),
             name: self.name,
             clock: self.clock,
             time,
@@ -989,7 +966,7 @@ impl core::error::Error for BuildError {
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct SpawnOptions {
-    pub(crate) name: Option<Box<str>>,
+    pub(crate) name: Option<Name>,
     pub(crate) mailbox: Option<MailboxOptions>,
     pub(crate) throughput: Option<u32>,
     pub(crate) stop_unreferenced: bool,
@@ -1015,7 +992,7 @@ impl SpawnOptions {
 
     /// A name, unique among the living actors of the system.
     pub fn name(mut self, name: impl Into<Box<str>>) -> Self {
-        self.name = Some(name.into());
+        self.name = Some(Name::new(name.into()));
         self
     }
 

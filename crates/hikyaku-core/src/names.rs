@@ -1,0 +1,103 @@
+//! The names of living actors.
+//!
+//! A name brings what is done with it, so a program that gives none does not link this.
+
+use crate::cell::CellPtr;
+use crate::late::Late;
+use crate::sync::{Map, Mutex};
+use crate::system::SpawnError;
+use alloc::boxed::Box;
+use core::fmt;
+
+/// Actors by name: reserved (`None`) or living.
+pub(crate) struct Names(Mutex<Late<Map<Box<str>, Option<CellPtr>>>>);
+
+/// The name of one actor, or of one to be.
+pub(crate) struct Name {
+    text: Box<str>,
+    verbs: &'static Verbs,
+}
+
+/// How the names are reached. Only [`Name::new`] names these functions.
+struct Verbs {
+    copy: fn(&str) -> Box<str>,
+    reserve: fn(&Names, &str) -> Result<(), SpawnError>,
+    publish: fn(&Names, &str, CellPtr),
+    remove: fn(&Names, &str),
+}
+
+impl Names {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Late::NOT_YET))
+    }
+
+    /// Calls `found` with the living actor of this name, under the lock: its end takes the name first.
+    pub(crate) fn find<R>(&self, name: &str, found: impl FnOnce(CellPtr) -> R) -> Option<R> {
+        self.0.with(|names| (*names.get()?.get(name)?).map(found))
+    }
+}
+
+impl Name {
+    pub(crate) fn new(text: Box<str>) -> Self {
+        Self {
+            text,
+            verbs: &Verbs {
+                copy: |name| name.into(),
+                reserve: |names, name| {
+                    names.0.with(|names| {
+                        let names = names.or_make();
+                        if names.contains_key(name) {
+                            return Err(SpawnError::NameTaken);
+                        }
+                        names.insert(name.into(), None);
+                        Ok(())
+                    })
+                },
+                publish: |names, name, cell| {
+                    names.0.with(|names| {
+                        if let Some(entry) = names.or_make().get_mut(name) {
+                            *entry = Some(cell);
+                        }
+                    });
+                },
+                remove: |names, name| {
+                    names.0.with(|names| names.or_make().remove(name));
+                },
+            },
+        }
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Nobody else may have it from now on.
+    pub(crate) fn reserve(&self, names: &Names) -> Result<(), SpawnError> {
+        (self.verbs.reserve)(names, &self.text)
+    }
+
+    /// The actor of a reserved name can be found from now on.
+    pub(crate) fn publish(&self, names: &Names, cell: CellPtr) {
+        (self.verbs.publish)(names, &self.text, cell);
+    }
+
+    /// The actor has ended, or was not spawned after all.
+    pub(crate) fn give_up(&self, names: &Names) {
+        (self.verbs.remove)(names, &self.text);
+    }
+}
+
+impl Clone for Name {
+    fn clone(&self) -> Self {
+        Self {
+            text: (self.verbs.copy)(&self.text),
+            verbs: self.verbs,
+        }
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text, f)
+    }
+}
