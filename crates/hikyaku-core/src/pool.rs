@@ -15,7 +15,6 @@
 
 use alloc::alloc::handle_alloc_error;
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
@@ -27,12 +26,15 @@ pub(crate) fn take(layout: Layout) -> NonNull<u8> {
 
 /// A box; `None` if there is no memory, and the value is dropped.
 pub(crate) fn try_box<T>(value: T) -> Option<Box<T>> {
-    let mut one = Vec::new();
-    one.try_reserve_exact(1).ok()?;
-    one.push(value);
-    let one = Box::into_raw(one.into_boxed_slice());
-    // SAFETY: just given up; a slice of one value has the value's layout.
-    Some(unsafe { Box::from_raw(one.cast::<T>()) })
+    const { assert!(size_of::<T>() != 0) };
+    // SAFETY: the layout is not empty.
+    let place = unsafe { alloc::alloc::alloc(Layout::new::<T>()) };
+    let place = NonNull::new(place)?.cast::<T>();
+    // SAFETY: fresh memory of the layout, of the allocator that boxes give it back to.
+    unsafe {
+        place.write(value);
+        Some(Box::from_raw(place.as_ptr()))
+    }
 }
 
 #[cfg(all(feature = "std", not(loom)))]

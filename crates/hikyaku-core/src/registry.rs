@@ -12,9 +12,9 @@
 //! cell itself.
 
 use crate::cell::{CellPtr, Header};
+use crate::pool;
 use crate::sync::Mutex;
 use alloc::boxed::Box;
-use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -136,7 +136,7 @@ const NO_SLOT: u32 = u32::MAX;
 
 struct Shard {
     /// Each a segment alone, which does not move when others come.
-    segments: Vec<Box<[Segment]>>,
+    segments: Vec<Box<Segment>>,
     /// The first free slot.
     free: u32,
     /// How many slots have ever been used.
@@ -173,9 +173,7 @@ impl Shard {
 
     fn slot(&mut self, number: u32) -> Option<Slot<'_>> {
         let number = number as usize;
-        let [segment] = &mut **self.segments.get_mut(number / SEGMENT)? else {
-            return None;
-        };
+        let segment = self.segments.get_mut(number / SEGMENT)?;
         Some(Slot {
             content: &mut segment.contents[number % SEGMENT],
             generation: &mut segment.generations[number % SEGMENT],
@@ -190,22 +188,20 @@ impl Shard {
             return None;
         }
         if self.used as usize == self.segments.len() * SEGMENT {
-            self.grow().ok()?;
+            self.grow()?;
         }
         self.used += 1;
         Some(self.used - 1)
     }
 
-    fn grow(&mut self) -> Result<(), TryReserveError> {
-        let mut segment = Vec::new();
-        segment.try_reserve_exact(1)?;
-        self.segments.try_reserve(1)?;
-        segment.push(Segment {
+    /// `None` if there is no memory.
+    fn grow(&mut self) -> Option<()> {
+        self.segments.try_reserve(1).ok()?;
+        self.segments.push(pool::try_box(Segment {
             contents: [Packed::new(Content::Free(NO_SLOT)); SEGMENT],
             generations: [1; SEGMENT],
-        });
-        self.segments.push(segment.into_boxed_slice());
-        Ok(())
+        })?);
+        Some(())
     }
 
     fn insert(&mut self, cell: CellPtr, limit: u32) -> Result<(u32, u32), Refused> {
@@ -254,17 +250,17 @@ impl MailboxRegistry {
         Self { shards, limit }
     }
 
-    /// A registry for so many actors at a time. It allocates now and never again.
-    pub(crate) fn with_capacity(actors: u32) -> Result<Self, TryReserveError> {
+    /// A registry for so many actors at a time. It allocates now and never again; `None` if there is no memory.
+    pub(crate) fn with_capacity(actors: u32) -> Option<Self> {
         let actors = actors.min(NO_SLOT - 1);
         let mut shard = Shard::new();
         let segments = (actors as usize).div_ceil(SEGMENT);
-        shard.segments.try_reserve_exact(segments)?;
+        shard.segments.try_reserve_exact(segments).ok()?;
         for _ in 0..segments {
             shard.grow()?;
         }
         // One shard, so that the limit is exact.
-        Ok(Self {
+        Some(Self {
             shards: Box::new([Mutex::new(shard)]),
             limit: actors,
         })
@@ -368,9 +364,7 @@ impl MailboxRegistry {
             let mut segment = 0;
             // One segment at a time: what comes in later is not of interest to any caller.
             while let Some(cells) = shard.with(|slots| {
-                let [found] = &**slots.segments.get(segment)? else {
-                    return None;
-                };
+                let found = slots.segments.get(segment)?;
                 Some(found.contents.map(|content| match content.content() {
                     Content::Cell(cell) => {
                         // A registered cell is alive, so its memory is.

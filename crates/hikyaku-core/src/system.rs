@@ -852,7 +852,7 @@ impl SystemBuilder {
         };
         let registry = match self.max_actors {
             Some(actors) => {
-                MailboxRegistry::with_capacity(actors).map_err(|_| BuildError::OutOfMemory)?
+                MailboxRegistry::with_capacity(actors).ok_or(BuildError::OutOfMemory)?
             }
             None => MailboxRegistry::new(self.workers.1 + 1),
         };

@@ -1,6 +1,8 @@
 //! What a mailbox can be asked to be.
 
+use super::bounded::MAX_CAPACITY;
 use super::order::Priority;
+use crate::flow::FLOW;
 use crate::supervision::RestartPolicy;
 use crate::sync;
 use core::any::TypeId;
@@ -93,6 +95,8 @@ pub struct MailboxOptions {
 }
 
 type IsControl<M> = fn(&M) -> bool;
+
+const TOO_LARGE: &str = "the capacity of a bounded mailbox is above the platform's limit";
 
 /// The bound of an annex.
 #[derive(Debug, Clone, Copy)]
@@ -238,34 +242,34 @@ impl MailboxOptions {
     /// Refuses what cannot be built for an actor with messages of this type.
     #[inline]
     pub(crate) fn check(&self, message: fn() -> TypeId) -> Result<(), InvalidOptions> {
-        if !crate::flow::FLOW && (self.needs_annex() || self.up_to.is_some()) {
+        let with_flow = self.needs_annex() || self.up_to.is_some();
+        if with_flow && !FLOW {
             return Err(InvalidOptions("this mailbox needs the feature `flow`"));
         }
-        let is_plain = self.capacity.is_none()
-            && self.up_to.is_none()
-            && self.overflow == MailboxOverflowPolicy::Block
-            && !self.needs_annex();
-        if is_plain {
-            return Ok(());
+        let bounds = match self.capacity {
+            None if self.overflow == MailboxOverflowPolicy::Block => Ok(()),
+            None => Err("an overflow policy needs a bounded mailbox"),
+            Some(0) => Err("a bounded mailbox needs room for one message"),
+            Some(capacity) if capacity > MAX_CAPACITY => Err(TOO_LARGE),
+            Some(_) => Ok(()),
+        };
+        bounds.map_err(InvalidOptions)?;
+        match with_flow {
+            true => self.check_flow(message()),
+            false => Ok(()),
         }
-        let message = message();
-        let most = super::bounded::MAX_CAPACITY;
+    }
+
+    /// As [`check`](Self::check), of what comes with the feature `flow`.
+    fn check_flow(&self, message: TypeId) -> Result<(), InvalidOptions> {
         let max = match self.overflow {
             MailboxOverflowPolicy::Grow { max } => Some(max),
             _ => self.capacity,
         };
         let rules = [
             (
-                self.capacity == Some(0),
-                "a bounded mailbox needs room for one message",
-            ),
-            (
-                max > Some(most) || self.up_to > Some(most),
-                "the capacity of a bounded mailbox is above the platform's limit",
-            ),
-            (
-                self.capacity.is_none() && self.overflow != MailboxOverflowPolicy::Block,
-                "an overflow policy needs a bounded mailbox",
+                max > Some(MAX_CAPACITY) || self.up_to > Some(MAX_CAPACITY),
+                TOO_LARGE,
             ),
             (
                 self.up_to
@@ -281,7 +285,7 @@ impl MailboxOptions {
                 "dropping the oldest and an order by priority exclude each other",
             ),
             (
-                matches!(self.control, Some((_, reserve)) if reserve == 0 || reserve > most),
+                matches!(self.control, Some((_, reserve)) if reserve == 0 || reserve > MAX_CAPACITY),
                 "control messages need a reserve, which the platform allows",
             ),
             (

@@ -292,7 +292,7 @@ proptest! {
 }
 
 // The segments do not move when the registry grows.
-const _: fn(&Shard) -> Option<&Box<[Segment]>> = |shard| shard.segments.first();
+const _: fn(&Shard) -> Option<&Box<Segment>> = |shard| shard.segments.first();
 
 #[test]
 fn a_content_fits_one_word() {
