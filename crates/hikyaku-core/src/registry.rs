@@ -4,7 +4,7 @@
 //! never reaches another one. A slot whose generation would wrap is never used again.
 //!
 //! The slots are divided into shards, one for each worker and one for everybody else, so that
-//! spawning scales. Slot `s` belongs to shard `s % shards`.
+//! spawning scales. Slot `s` belongs to shard `s % shards`. Without `std` there is one shard.
 //!
 //! # Concurrency
 //!
@@ -13,7 +13,7 @@
 
 use crate::cell::{CellPtr, Header};
 use crate::pool;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, SMALL};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
@@ -243,7 +243,8 @@ impl Shard {
 
 impl MailboxRegistry {
     pub(crate) fn new(shards: usize) -> Self {
-        let shards: Box<[_]> = (0..shards.max(1))
+        // Without `std` all locks are one.
+        let shards: Box<[_]> = (0..if SMALL { 1 } else { shards.max(1) })
             .map(|_| Mutex::new(Shard::new()))
             .collect();
         let limit = NO_SLOT / u32::try_from(shards.len()).unwrap_or(NO_SLOT);
@@ -297,6 +298,9 @@ impl MailboxRegistry {
     }
 
     fn place(&self, index: MailboxIndex) -> (&Mutex<Shard>, u32) {
+        if SMALL {
+            return (&self.shards[0], index.slot);
+        }
         let count = self.count();
         (
             &self.shards[(index.slot % count) as usize],

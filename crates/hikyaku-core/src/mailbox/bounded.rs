@@ -279,10 +279,33 @@ impl Tail {
         unsafe { self.link_at(index).as_ref() }
     }
 
+    /// The node of a slot that was taken out of a list. Its link holds its own number from now on: who goes on along
+    /// the list meanwhile has lost the slot, and finds a number all the same.
+    ///
+    /// # Safety
+    /// The number came out of a list, and the slot is the caller's.
     #[inline(always)]
-    fn index_of(&self, node: NonNull<Link>) -> usize {
-        let start = self.room.addr().get() + self.kind.slots;
-        (node.addr().get() - start) / self.kind.slot
+    unsafe fn take_out(&self, index: usize) -> NonNull<Link> {
+        // Relaxed: for whoever has the node, and the node comes to others by an exchange.
+        self.link(index).store(index, Ordering::Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { self.slot(index) }
+    }
+
+    /// The number of a slot that is in no list.
+    ///
+    /// # Safety
+    /// `node` is one of this tail, and the caller's.
+    #[inline(always)]
+    unsafe fn index_of(&self, node: NonNull<Link>) -> usize {
+        // SAFETY: the link is behind the node.
+        let link = unsafe {
+            node.byte_add(self.kind.node.size())
+                .cast::<AtomicUsize>()
+                .as_ref()
+        };
+        // Relaxed: stored by who took it out.
+        link.load(Ordering::Relaxed)
     }
 
     /// Takes a free slot; `None` if there is none, or if senders wait. *Any thread.*
@@ -315,8 +338,8 @@ impl Tail {
                 // Acquire, twice: as above; and the slot has been emptied.
                 .compare_exchange_weak(free, new, Ordering::Acquire, Ordering::Acquire)
             {
-                // SAFETY: the number came out of the list.
-                Ok(_) => return Some(unsafe { self.slot(index) }),
+                // SAFETY: the number came out of the list, by this exchange.
+                Ok(_) => return Some(unsafe { self.take_out(index) }),
                 Err(seen) => free = seen,
             }
         }
@@ -339,8 +362,8 @@ impl Tail {
         freed.first = short(self.link(index).load(Ordering::Relaxed));
         freed.count -= 1;
         self.room().freed.set(freed);
-        // SAFETY: the number came out of the list.
-        Some(unsafe { self.slot(index) })
+        // SAFETY: the number came out of the list, which is the consumer's own.
+        Some(unsafe { self.take_out(index) })
     }
 
     /// Moves some free slots to the consumer's own list. *Consumer.*
@@ -391,8 +414,12 @@ impl Tail {
 
     /// Puts back a slot whose message was refused because the mailbox is closed, whoever waits.
     /// *Any thread.*
-    pub(crate) fn cancel(&self, node: NonNull<Link>) {
-        let index = self.index_of(node);
+    ///
+    /// # Safety
+    /// `node` was reserved here, and is the caller's.
+    pub(crate) unsafe fn cancel(&self, node: NonNull<Link>) {
+        // SAFETY: as the caller promises.
+        let index = unsafe { self.index_of(node) };
         // Relaxed: only a first guess for the exchange.
         let mut free = self.room().gate.free.load(Ordering::Relaxed);
         loop {
@@ -418,7 +445,8 @@ impl Tail {
     /// The caller is the consumer; `node` is an opened node of this tail.
     #[inline(always)]
     pub(crate) unsafe fn free(&self, node: NonNull<Link>) -> bool {
-        let index = self.index_of(node);
+        // SAFETY: as the caller promises.
+        let index = unsafe { self.index_of(node) };
         let mut freed = self.room().freed.get();
         // Relaxed: the consumer's own list.
         self.link(index)
@@ -493,16 +521,16 @@ impl Tail {
             let mut freed = self.room().freed.get();
             let index = freed.first as usize;
             // SAFETY: the slot is free and the consumer's, and has room for a message of its kind.
-            let (node, waker) = unsafe {
-                let node = self.slot(index);
-                let place = node.byte_add(self.kind.in_node).cast();
-                (node, self.room().gate.admit(self.kind, place.as_ptr())?)
+            let waker = unsafe {
+                let place = self.slot(index).byte_add(self.kind.in_node).cast();
+                self.room().gate.admit(self.kind, place.as_ptr())?
             };
             // Relaxed: the consumer's own list.
             freed.first = short(self.link(index).load(Ordering::Relaxed));
             freed.count -= 1;
             self.room().freed.set(freed);
-            queue(node);
+            // SAFETY: out of the list by now.
+            queue(unsafe { self.take_out(index) });
             if let Some(waker) = waker {
                 return Some(waker);
             }

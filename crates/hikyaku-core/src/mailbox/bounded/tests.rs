@@ -172,7 +172,7 @@ mod loom {
                 Pushed::Closed => {
                     // SAFETY: refused, so still ours.
                     drop(unsafe { Node::open(node) });
-                    self.tail().cancel(node.cast());
+                    unsafe { self.tail().cancel(node.cast()) };
                     return Err(value);
                 }
             }
@@ -213,7 +213,7 @@ mod loom {
                 nodes.extend(core::iter::from_fn(|| unsafe { self.tail().reserve(None) }));
                 assert_eq!(nodes.len(), self.capacity, "free slots at the end");
                 for node in nodes {
-                    self.tail().cancel(node.cast());
+                    unsafe { self.tail().cancel(node.cast()) };
                 }
             }
             self.with(|runner| {

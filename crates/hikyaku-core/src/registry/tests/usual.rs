@@ -4,6 +4,7 @@ use super::super::{
     Content, MailboxIndex, MailboxRegistry, NO_SLOT, Packed, Refused, SEGMENT, Segment, Shard,
 };
 use crate::cell::{CellPtr, Header};
+use crate::sync::SMALL;
 use crate::{Actor, Context, Failure, System, Turn};
 use core::ptr;
 use core::task::Waker;
@@ -110,7 +111,7 @@ fn unknown_indices_reach_nobody() {
 fn a_shard_that_does_not_exist_is_the_last_one() {
     let registry = MailboxRegistry::new(4);
     let index = register(&registry, usize::MAX, cell(1)).unwrap();
-    assert_eq!(index.slot % 4, 3);
+    assert_eq!(index.slot % 4, if SMALL { 0 } else { 3 });
     // No shard at all is one.
     let registry = MailboxRegistry::new(0);
     assert_eq!(register(&registry, 7, cell(1)).unwrap().slot, 0);
@@ -197,7 +198,8 @@ fn indices_are_shown_as_slot_and_generation() {
         generation: 3,
     };
     assert_eq!(format!("{index} {index:?}"), "7.3 7.3");
-    assert!(format!("{:?}", MailboxRegistry::new(2)).contains("shards: 2"));
+    let shards = format!("shards: {}", if SMALL { 1 } else { 2 });
+    assert!(format!("{:?}", MailboxRegistry::new(2)).contains(&shards));
 }
 
 struct Nobody;
@@ -260,6 +262,7 @@ proptest! {
         ),
     ) {
         let registry = MailboxRegistry::new(shards);
+        let shards = if SMALL { 1 } else { shards };
         let mut model = BTreeMap::new();
         let mut stale = Vec::new();
         for (at, step) in steps.into_iter().enumerate() {
