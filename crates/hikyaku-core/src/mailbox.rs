@@ -373,6 +373,9 @@ unsafe fn first_slot(cell: CellPtr, kind: &Kind) -> *mut () {
     let small = message.size() <= size_of::<Chain>() && message.align() <= align_of::<Chain>();
     if small && !cell.is_owned() {
         cell.chain_slot()
+    } else if BY_TABLE {
+        // Where it is handled: there it need not be moved.
+        cell.slot().cast()
     } else {
         // SAFETY: as the caller promises.
         unsafe { cell.message_slot(message.align()) }

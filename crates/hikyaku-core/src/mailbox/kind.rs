@@ -57,6 +57,18 @@ impl Kind {
         }
     }
 
+    /// Moves a message, which may be there already.
+    ///
+    /// # Safety
+    /// `from` holds one of this kind, and `to` has room for it; they are the same, or apart.
+    unsafe fn carry(&self, from: *mut (), to: *mut ()) {
+        if from != to {
+            let size = self.message.size();
+            // SAFETY: as the caller promises.
+            unsafe { ptr::copy_nonoverlapping(from.cast::<u8>(), to.cast(), size) };
+        }
+    }
+
     /// A message that will not be handled.
     fn lost(&self, message: *mut ()) -> Lost {
         Lost {
@@ -273,17 +285,15 @@ impl Known for ByTable {
     }
 
     unsafe fn take(cell: CellPtr, place: *mut ()) -> InSlot {
-        let size = cell.kind().message.size();
-        // SAFETY: the slot is empty, as the caller promises, and large enough for a message. A first message may lie
-        // partly in it.
-        unsafe { cell.slot().copy_from(place.cast(), size) };
+        // SAFETY: the slot is empty but for the message itself, as the caller promises, and large enough for one.
+        unsafe { cell.kind().carry(place, cell.slot().cast()) };
         InSlot(cell)
     }
 
     unsafe fn put(message: InSlot, place: *mut ()) {
-        let size = message.0.kind().message.size();
+        let kind = message.0.kind();
         // SAFETY: as the caller promises.
-        unsafe { place.cast::<u8>().copy_from(message.leave().cast(), size) };
+        unsafe { kind.carry(message.leave(), place) };
     }
 
     fn place(message: &InSlot) -> *const () {
