@@ -312,13 +312,14 @@ impl Home {
             Ok(cell) => cell,
             Err(error) => {
                 if let Some(name) = &reserved {
-                    self.shared.give_up(name);
+                    self.shared.with_names(|names| names.give_up(&name.text));
                 }
                 return Err(error);
             }
         };
         if let Some(name) = &reserved {
-            self.shared.publish(name, cell);
+            self.shared
+                .with_names(|names| names.publish(&name.text, cell));
         }
         if let Some(parent) = parent {
             // SAFETY: the caller is the parent's runner.
@@ -346,7 +347,7 @@ impl Home {
             None
         } else {
             let cold = new_cold(
-                options.name.take(),
+                options.name.take().map(|name| name.text),
                 options.throughput,
                 options.supervision.take(),
                 extra,

@@ -77,6 +77,7 @@ mod mailbox;
 #[allow(dead_code, reason = "with `std`, `sync.rs` takes a tree instead")]
 mod map;
 mod middleware;
+mod names;
 mod pipe;
 mod pool;
 // Without `std` no thread knows that it is a worker's, so there is one queue for all.

@@ -17,6 +17,7 @@ use crate::mailbox::{InvalidOptions, MailboxOptions};
 #[cfg(feature = "flow")]
 use crate::middleware::Middleware;
 use crate::middleware::{Layers, SpawnMiddleware};
+use crate::names::{Name, Names};
 use crate::receptionist::Directory;
 use crate::registry::{MailboxIndex, MailboxRegistry};
 use crate::state::Orders;
@@ -47,8 +48,8 @@ pub(crate) struct Shared {
     on_failure: Option<OnFailure>,
     failures: AtomicUsize,
     pub(crate) registry: MailboxRegistry,
-    /// Reserved (`None`) or living actors by name.
-    names: Mutex<Map<Box<str>, Option<CellPtr>>>,
+    /// `None` until the first name is given.
+    names: Mutex<Option<Box<dyn Names>>>,
     name: Box<str>,
     pub(crate) clock: Option<Arc<dyn Clock>>,
     /// The timers, if there is a clock and somebody to drive them.
@@ -117,25 +118,19 @@ impl SystemState {
 }
 
 impl Shared {
-    pub(crate) fn reserve(&self, name: &str) -> Result<(), SpawnError> {
-        self.names.with(|names| {
-            if names.contains_key(name) {
-                return Err(SpawnError::NameTaken);
-            }
-            names.insert(name.into(), None);
-            Ok(())
-        })
+    pub(crate) fn reserve(&self, name: &Name) -> Result<(), SpawnError> {
+        let free = self.names.with(|names| {
+            let names = names.get_or_insert_with(|| name.list());
+            names.reserve(&name.text)
+        });
+        free.then_some(()).ok_or(SpawnError::NameTaken)
     }
 
-    /// A reserved name is not used after all.
-    pub(crate) fn give_up(&self, name: &str) {
-        self.names.with(|names| names.remove(name));
-    }
-
-    pub(crate) fn publish(&self, name: &str, cell: CellPtr) {
+    /// Does something with a name that was reserved.
+    pub(crate) fn with_names(&self, work: impl FnOnce(&mut dyn Names)) {
         self.names.with(|names| {
-            if let Some(entry) = names.get_mut(name) {
-                *entry = Some(cell);
+            if let Some(names) = names {
+                work(&mut **names);
             }
         });
     }
@@ -187,7 +182,7 @@ impl Shared {
         let known = self.registry.unregister(cell.index());
         debug_assert!(known.is_some(), "a living actor is registered");
         if let Some(name) = cell.name() {
-            self.names.with(|names| names.remove(name));
+            self.with_names(|names| names.give_up(name));
         }
         if known == Some(true) {
             self.events.forget(cell.index());
@@ -458,7 +453,7 @@ impl System {
     /// The living actor of this name, if its messages are `M`.
     pub fn lookup<M: 'static>(&self, name: &str) -> Option<ActorRef<M>> {
         self.shared().names.with(|names| {
-            let cell = (*names.get(name)?)?;
+            let cell = names.as_ref()?.find(name)?;
             // SAFETY: a named cell is alive while the lock is held; its end takes the name first.
             unsafe { typed(cell) }
         })
@@ -906,7 +901,7 @@ impl SystemBuilder {
             on_failure: self.on_failure,
             failures: AtomicUsize::new(0),
             registry,
-            names: Mutex::new(Map::new()),
+            names: Mutex::new(None),
             name: self.name,
             clock: self.clock,
             time,
@@ -1000,7 +995,7 @@ impl core::error::Error for BuildError {
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct SpawnOptions {
-    pub(crate) name: Option<Box<str>>,
+    pub(crate) name: Option<Name>,
     pub(crate) mailbox: Option<MailboxOptions>,
     pub(crate) throughput: Option<u32>,
     pub(crate) stop_unreferenced: bool,
@@ -1026,7 +1021,7 @@ impl SpawnOptions {
 
     /// A name, unique among the living actors of the system.
     pub fn name(mut self, name: impl Into<Box<str>>) -> Self {
-        self.name = Some(name.into());
+        self.name = Some(Name::new(name.into()));
         self
     }
 
