@@ -805,7 +805,7 @@ unsafe fn has_started(cell: CellPtr) {
         forgive(cell);
         pass_the_turn(cell);
     }
-    cell.home().shared.events.publish(|| Event::Started {
+    cell.home().shared.events().publish(|| Event::Started {
         actor: cell.index(),
         name: name_of(cell),
     });

@@ -214,7 +214,7 @@ pub(crate) unsafe fn begin(
         known.since = shared.now();
         cell.mailbox().note(rare::SUSPENDED);
         shared.one_suspended();
-        shared.events.publish(|| Event::Suspended {
+        shared.events().publish(|| Event::Suspended {
             actor: cell.index(),
             name: name_of(cell),
             reason,
@@ -279,7 +279,7 @@ unsafe fn end_entries(cell: CellPtr, over: &mut dyn FnMut(&Entry) -> bool) -> us
         let state = cell.mailbox();
         state.rare.set(state.rare.get() & !rare::SUSPENDED);
         shared.one_resumed();
-        shared.events.publish(|| Event::Resumed {
+        shared.events().publish(|| Event::Resumed {
             actor: cell.index(),
             name: name_of(cell),
             after: lasted,

@@ -42,7 +42,6 @@ pub(crate) struct Shared {
     /// What dispatchers that are gone have handled.
     handled_before: AtomicUsize,
     pub(crate) dead_letters: DeadLetters,
-    pub(crate) events: Arc<EventStream>,
     pub(crate) directory: Directory,
     pub(crate) extensions: Extensions,
     on_failure: Option<OnFailure>,
@@ -118,6 +117,12 @@ impl SystemState {
 }
 
 impl Shared {
+    /// They lie beside the dead letters, which are events too.
+    #[inline(always)]
+    pub(crate) fn events(&self) -> &EventStream {
+        &self.dead_letters.events
+    }
+
     pub(crate) fn reserve(&self, name: &Name) -> Result<(), SpawnError> {
         let free = self.names.with(|names| {
             let names = names.get_or_insert_with(|| name.list());
@@ -185,10 +190,10 @@ impl Shared {
             self.with_names(|names| names.give_up(name));
         }
         if known == Some(true) {
-            self.events.forget(cell.index());
+            self.events().forget(cell.index());
             self.directory.forget(cell.index());
         }
-        self.events.publish(|| Event::Stopped {
+        self.events().publish(|| Event::Stopped {
             actor: cell.index(),
             name: name_of(cell),
             cause: cell.cause(),
@@ -208,7 +213,7 @@ impl Shared {
                 });
             });
         }
-        self.events.publish(|| Event::Failed {
+        self.events().publish(|| Event::Failed {
             actor: cell.index(),
             name: name_of(cell),
             failure: failure.clone(),
@@ -250,7 +255,7 @@ impl Shared {
 
     fn stop_if_empty(&self) {
         if self.registry.live() == 0 && self.raise(SystemState::Stopped) {
-            self.events.end();
+            self.events().end();
             self.dead_letters.end();
             self.extensions.end();
             drop(self.waiting.with(Option::take));
@@ -285,7 +290,7 @@ impl Shared {
     pub(crate) fn one_restarted(&self, cell: CellPtr) {
         // Relaxed: a statistic.
         self.restarts.fetch_add(1, Ordering::Relaxed);
-        self.events.publish(|| Event::Restarted {
+        self.events().publish(|| Event::Restarted {
             actor: cell.index(),
             name: name_of(cell),
         });
@@ -890,12 +895,10 @@ impl SystemBuilder {
             let stop = handle.stop_token();
             driver.start(handle, stop).map_err(BuildError::TickDriver)?;
         }
-        let events = Arc::new(EventStream::new());
         let shared = Arc::new(Shared {
             homes: Mutex::new(Vec::new()),
             handled_before: AtomicUsize::new(0),
-            dead_letters: DeadLetters::new(self.listener, Arc::clone(&events)),
-            events,
+            dead_letters: DeadLetters::new(self.listener),
             directory: Directory::new(),
             extensions: Extensions::new(),
             on_failure: self.on_failure,

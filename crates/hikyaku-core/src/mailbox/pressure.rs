@@ -75,7 +75,7 @@ impl Gauge {
                     } else {
                         Pressure::High
                     };
-                    cell.home().shared.events.publish(|| Event::Pressure {
+                    cell.home().shared.events().publish(|| Event::Pressure {
                         actor: cell.index(),
                         name: self.name.clone(),
                         pressure,
