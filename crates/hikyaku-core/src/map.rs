@@ -60,18 +60,19 @@ impl<K: Ord, V> Map<K, V> {
         K: Borrow<Q>,
     {
         let at = self.find(key).ok()?;
-        // From neighbour to neighbour: what moves all at once is a kilobyte of code on small machines.
-        for at in at + 1..self.0.len() {
-            self.0.swap(at - 1, at);
+        // From place to place: what moves all at once is a kilobyte of code on small machines.
+        let mut entry = self.0.pop()?;
+        for place in self.0[at..].iter_mut().rev() {
+            core::mem::swap(place, &mut entry);
         }
-        self.0.pop().map(|(_, value)| value)
+        Some(entry.1)
     }
 
-    fn put(&mut self, at: usize, entry: (K, V)) {
-        self.0.push(entry);
-        for at in (at + 1..self.0.len()).rev() {
-            self.0.swap(at - 1, at);
+    fn put(&mut self, at: usize, mut entry: (K, V)) {
+        for place in &mut self.0[at..] {
+            core::mem::swap(place, &mut entry);
         }
+        self.0.push(entry);
     }
 
     pub(crate) fn entry(&mut self, key: K) -> Entry<'_, K, V> {
