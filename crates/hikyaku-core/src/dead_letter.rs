@@ -55,7 +55,7 @@ type IsTrivial = Box<dyn Fn(&dyn Any) -> bool + Send + Sync>;
 pub(crate) struct DeadLetters {
     count: AtomicUsize,
     listener: Option<Listener>,
-    events: Arc<EventStream>,
+    pub(crate) events: EventStream,
     /// By the type of the message; `None` once the system has stopped.
     trivial: Mutex<Option<Late<ByType<Arc<IsTrivial>>>>>,
 }
@@ -76,11 +76,11 @@ impl Lost {
 }
 
 impl DeadLetters {
-    pub(crate) fn new(listener: Option<Listener>, events: Arc<EventStream>) -> Self {
+    pub(crate) fn new(listener: Option<Listener>) -> Self {
         Self {
             count: AtomicUsize::new(0),
             listener,
-            events,
+            events: EventStream::new(),
             trivial: Mutex::new(Some(Late::NOT_YET)),
         }
     }

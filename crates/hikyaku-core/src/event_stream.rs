@@ -509,7 +509,7 @@ impl Events<'_> {
         if !self.0.is_of(cell) {
             return Err(SubscribeError::ForeignActor);
         }
-        let subscription = self.0.events.add(Some(cell.index()), Box::new(sink));
+        let subscription = self.0.events().add(Some(cell.index()), Box::new(sink));
         if self.0.registry.note_listed(cell.index()) {
             Ok(subscription)
         } else {
@@ -538,13 +538,13 @@ impl Events<'_> {
             listener(event);
             true
         };
-        self.0.events.add(None, Box::new(sink))
+        self.0.events().add(None, Box::new(sink))
     }
 
     /// Ends a subscription. False if it has ended. An event that happens meanwhile may still come.
     pub fn unsubscribe(&self, subscription: Subscription) -> bool {
         self.0
-            .events
+            .events()
             .remove(|listener| listener.number == subscription.0)
     }
 
@@ -552,13 +552,13 @@ impl Events<'_> {
     /// subscriber. Wraps at the size of a machine word.
     pub fn dropped(&self) -> usize {
         // Relaxed: a statistic.
-        self.0.events.dropped.load(Ordering::Relaxed)
+        self.0.events().dropped.load(Ordering::Relaxed)
     }
 }
 
 impl fmt::Debug for Events<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0.events, f)
+        fmt::Debug::fmt(self.0.events(), f)
     }
 }
 

@@ -817,7 +817,7 @@ unsafe fn has_started(cell: CellPtr) {
         forgive(cell);
         pass_the_turn(cell);
     }
-    cell.home().shared.events.publish(&News::Started(cell));
+    cell.home().shared.events().publish(&News::Started(cell));
     if cell
         .cold_if_any()
         .is_some_and(|cold| cold.watchers.is_some())

@@ -214,7 +214,7 @@ pub(crate) unsafe fn begin(
         known.since = shared.now();
         cell.mailbox().note(rare::SUSPENDED);
         shared.one_suspended();
-        shared.events.publish(&News::Suspended(cell, reason));
+        shared.events().publish(&News::Suspended(cell, reason));
     }
     if let ResumeCondition::WhenCapacityAvailable(target) = until {
         ask_for_room(cell, target);
@@ -275,7 +275,7 @@ unsafe fn end_entries(cell: CellPtr, over: &mut dyn FnMut(&Entry) -> bool) -> us
         let state = cell.mailbox();
         state.rare.set(state.rare.get() & !rare::SUSPENDED);
         shared.one_resumed();
-        shared.events.publish(&News::Resumed(cell, lasted));
+        shared.events().publish(&News::Resumed(cell, lasted));
     }
     ended
 }

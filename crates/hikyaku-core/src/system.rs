@@ -42,7 +42,6 @@ pub(crate) struct Shared {
     /// What dispatchers that are gone have handled.
     handled_before: AtomicUsize,
     pub(crate) dead_letters: DeadLetters,
-    pub(crate) events: Arc<EventStream>,
     pub(crate) directory: Directory,
     pub(crate) extensions: Extensions,
     on_failure: Option<OnFailure>,
@@ -117,6 +116,12 @@ impl SystemState {
 }
 
 impl Shared {
+    /// They lie beside the dead letters, which are events too.
+    #[inline(always)]
+    pub(crate) fn events(&self) -> &EventStream {
+        &self.dead_letters.events
+    }
+
     /// One more dispatcher.
     pub(crate) fn add_home(&self, home: &Arc<Home>) {
         let home = Arc::downgrade(home);
@@ -167,10 +172,10 @@ impl Shared {
             name.give_up(&self.names);
         }
         if known == Some(true) {
-            self.events.forget(cell.index());
+            self.events().forget(cell.index());
             self.directory.forget(cell.index());
         }
-        self.events.publish(&News::Stopped(cell));
+        self.events().publish(&News::Stopped(cell));
     }
 
     /// An actor has failed. *Its runner.* Panics of the listener end here.
@@ -186,7 +191,7 @@ impl Shared {
                 });
             });
         }
-        self.events.publish(&News::Failed(cell, failure));
+        self.events().publish(&News::Failed(cell, failure));
     }
 
     /// An actor has ended.
@@ -224,7 +229,7 @@ impl Shared {
 
     fn stop_if_empty(&self) {
         if self.registry.live() == 0 && self.raise(SystemState::Stopped) {
-            self.events.end();
+            self.events().end();
             self.dead_letters.end();
             self.extensions.end();
             drop(self.waiting.with(Option::take));
@@ -259,7 +264,7 @@ impl Shared {
     pub(crate) fn one_restarted(&self, cell: CellPtr) {
         // Relaxed: a statistic.
         self.restarts.fetch_add(1, Ordering::Relaxed);
-        self.events.publish(&News::Restarted(cell));
+        self.events().publish(&News::Restarted(cell));
     }
 
     /// Gives an order when the clock shows `at`. False if there is no timer for it. The caller keeps the
@@ -861,12 +866,10 @@ impl SystemBuilder {
             let stop = handle.stop_token();
             driver.start(handle, stop).map_err(BuildError::TickDriver)?;
         }
-        let events = Arc::new(EventStream::new());
         let shared = Arc::new(Shared {
             homes: Mutex::new(Vec::new()),
             handled_before: AtomicUsize::new(0),
-            dead_letters: DeadLetters::new(self.listener, Arc::clone(&events)),
-            events,
+            dead_letters: DeadLetters::new(self.listener),
             directory: Directory::new(),
             extensions: Extensions::new(),
             on_failure: self.on_failure,

@@ -57,6 +57,18 @@ impl Kind {
         }
     }
 
+    /// Moves a message, which may be there already.
+    ///
+    /// # Safety
+    /// `from` holds one of this kind, and `to` has room for it; they are the same, or apart.
+    unsafe fn carry(&self, from: *mut (), to: *mut ()) {
+        if from != to {
+            let size = self.message.size();
+            // SAFETY: as the caller promises.
+            unsafe { ptr::copy_nonoverlapping(from.cast::<u8>(), to.cast(), size) };
+        }
+    }
+
     /// A message that will not be handled.
     fn lost(&self, message: *mut ()) -> Lost {
         Lost {
@@ -289,12 +301,8 @@ impl Known for ByTable {
     }
 
     unsafe fn take(cell: CellPtr, place: *mut ()) -> InSlot {
-        let (size, slot) = (cell.kind().message.size(), cell.slot());
-        // A first message is there already.
-        if slot != place.cast() {
-            // SAFETY: the slot is empty, as the caller promises, and large enough for a message.
-            unsafe { slot.copy_from_nonoverlapping(place.cast(), size) };
-        }
+        // SAFETY: the slot is empty but for the message itself, as the caller promises, and large enough for one.
+        unsafe { cell.kind().carry(place, cell.slot().cast()) };
         InSlot(cell)
     }
 
@@ -309,13 +317,9 @@ impl Known for ByTable {
     }
 
     unsafe fn put(message: InSlot, place: *mut ()) {
-        let size = message.0.kind().message.size();
+        let kind = message.0.kind();
         // SAFETY: as the caller promises.
-        unsafe {
-            place
-                .cast::<u8>()
-                .copy_from_nonoverlapping(message.leave().cast(), size);
-        }
+        unsafe { kind.carry(message.leave(), place) };
     }
 
     fn place(message: &InSlot) -> *const () {

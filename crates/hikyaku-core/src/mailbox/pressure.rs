@@ -76,7 +76,7 @@ impl Gauge {
                         Pressure::High
                     };
                     let news = News::Pressure(cell.index(), self.name.as_deref(), pressure, depth);
-                    cell.home().shared.events.publish(&news);
+                    cell.home().shared.events().publish(&news);
                     // Release: pairs with the Acquire above.
                     let before = self.state.fetch_and(!PUBLISHING, Ordering::Release);
                     seen = before & !PUBLISHING;

@@ -8,9 +8,9 @@
 //!
 //! # Concurrency
 //!
-//! Who brings a cell and who goes to sleep meet under the lock: a worker leaves its waker there if there is no cell, and
-//! a cell that comes takes a waker out. So a worker without a waker there is awake, or about to be polled, and looks again
-//! before it sleeps. *Any thread*, if nothing else is said.
+//! Who brings a cell puts it into the queue, then takes a waker out of a lane and wakes it. Who goes to sleep leaves its
+//! waker, then looks at the queue. Each does so under the lock, so one of them sees what the other has done; and a worker
+//! whose waker was taken is polled, and looks again before it sleeps. *Any thread*, if nothing else is said.
 
 use crate::cell::CellPtr;
 use crate::foreman::Shortage;
@@ -28,12 +28,8 @@ pub(crate) struct ReadyQueueCoordinator {
     lanes: Vec<Lane>,
 }
 
-struct Queue {
-    /// First and last.
-    ends: Option<(CellPtr, CellPtr)>,
-    /// The wakers of workers that sleep, by their numbers.
-    asleep: Vec<Option<Waker>>,
-}
+/// First and last.
+struct Queue(Option<(CellPtr, CellPtr)>);
 
 /// What a cell has of the queue that it is in: the next one. *Under the lock.*
 pub(crate) struct Behind(Cell<Option<CellPtr>>);
@@ -47,6 +43,8 @@ impl Behind {
 /// One worker's part.
 pub(crate) struct Lane {
     worker: usize,
+    /// While it sleeps.
+    waker: Mutex<Option<Waker>>,
     /// Messages handled; written by the worker only.
     handled: AtomicUsize,
     /// Why the cell that was left last is suspended, if it is. *Its worker.*
@@ -59,6 +57,11 @@ unsafe impl Sync for Lane {}
 impl Lane {
     pub(crate) fn worker(&self) -> usize {
         self.worker
+    }
+
+    /// The worker does not sleep, or not any more. A waker is foreign code, so it is for outside the lock.
+    fn rouse(&self) -> Option<Waker> {
+        self.waker.with(Option::take)
     }
 
     /// Nothing is counted ahead.
@@ -111,19 +114,19 @@ pub(crate) enum Outlook {}
 impl Queue {
     fn push(&mut self, cell: CellPtr) {
         cell.behind().0.set(None);
-        let first = match self.ends {
+        let first = match self.0 {
             Some((first, last)) => {
                 last.behind().0.set(Some(cell));
                 first
             }
             None => cell,
         };
-        self.ends = Some((first, cell));
+        self.0 = Some((first, cell));
     }
 
     fn pop(&mut self) -> Option<CellPtr> {
-        let (first, last) = self.ends?;
-        self.ends = first.behind().0.get().map(|next| (next, last));
+        let (first, last) = self.0?;
+        self.0 = first.behind().0.get().map(|next| (next, last));
         Some(first)
     }
 }
@@ -131,19 +134,15 @@ impl Queue {
 impl ReadyQueueCoordinator {
     /// A coordinator for so many workers: the lower of the two numbers. What else is said is about the other kind.
     pub(crate) fn new((workers, _): (usize, usize), _: bool, _: u64, _: usize) -> Self {
-        let mut lanes = Vec::new();
-        let mut asleep = Vec::new();
-        for worker in 0..workers {
-            lanes.push(Lane {
-                worker,
-                handled: AtomicUsize::new(0),
-                held: Cell::new((SuspendReason::AwaitExternal, ResumeCondition::Explicit)),
-            });
-            asleep.push(None);
-        }
+        let lane = |worker| Lane {
+            worker,
+            waker: Mutex::new(None),
+            handled: AtomicUsize::new(0),
+            held: Cell::new((SuspendReason::AwaitExternal, ResumeCondition::Explicit)),
+        };
         Self {
-            queue: Mutex::new(Queue { ends: None, asleep }),
-            lanes,
+            queue: Mutex::new(Queue(None)),
+            lanes: (0..workers).map(lane).collect(),
         }
     }
 
@@ -169,7 +168,8 @@ impl ReadyQueueCoordinator {
     /// Takes a cell whose ticket the caller holds. *Any thread that keeps the system alive*: the cell may be gone
     /// before this returns.
     pub(crate) fn inject(&self, cell: CellPtr) {
-        self.wake_one(Some(cell));
+        self.queue.with(|queue| queue.push(cell));
+        self.wake_one();
     }
 
     /// Takes back a cell whose turn is over. *Its worker.*
@@ -193,30 +193,21 @@ impl ReadyQueueCoordinator {
         None
     }
 
-    /// Somebody should look at the queue, to which `cell` comes.
-    fn wake_one(&self, cell: Option<CellPtr>) {
-        let waker = self.queue.with(|queue| {
-            cell.into_iter().for_each(|cell| queue.push(cell));
-            queue.asleep.iter_mut().find_map(Option::take)
-        });
+    /// Somebody should look at the queue.
+    fn wake_one(&self) {
+        let waker = self.lanes.iter().find_map(Lane::rouse);
         waker.into_iter().for_each(sync::wake);
     }
 
     /// Wakes everybody: the system has stopped.
     pub(crate) fn wake_all(&self) {
-        for lane in &self.lanes {
-            self.rouse(lane).into_iter().for_each(sync::wake);
-        }
-    }
-
-    /// The worker does not sleep, or not any more. Wakers are foreign code, so this one is for outside the lock.
-    fn rouse(&self, lane: &Lane) -> Option<Waker> {
-        self.queue.with(|queue| queue.asleep[lane.worker].take())
+        let wakers = self.lanes.iter().filter_map(Lane::rouse);
+        wakers.for_each(sync::wake);
     }
 
     /// The next cell. *Its worker.*
     pub(crate) fn take(&self, lane: &Lane) -> Option<CellPtr> {
-        let _waker = self.rouse(lane);
+        drop(lane.rouse());
         self.queue.with(Queue::pop)
     }
 
@@ -232,19 +223,13 @@ impl ReadyQueueCoordinator {
             return Step::Run(cell);
         }
         let waker = waker.clone();
-        let awake = self.queue.with(|queue| {
-            if queue.ends.is_none() {
-                queue.asleep[lane.worker] = Some(waker);
-                None
-            } else {
-                Some(waker)
-            }
-        });
-        if awake.is_some() {
-            Step::Look
-        } else if is_stopped() {
-            // Asked after it has left its waker: who stops the system wakes everybody afterwards.
+        // There was none: it was taken out above, and nobody else puts one in.
+        lane.waker.with(|slot| *slot = Some(waker));
+        // After the waker is there, both: who brings a cell or stops the system wakes somebody afterwards.
+        if is_stopped() {
             Step::Over(Turn::Stopped)
+        } else if self.queue.with(|queue| queue.0.is_some()) {
+            Step::Look
         } else {
             Step::Over(Turn::Idle { on_watch: false })
         }
@@ -252,8 +237,8 @@ impl ReadyQueueCoordinator {
 
     /// Leaves the others to themselves: it may have been woken for a cell. *Its worker.*
     pub(crate) fn leave(&self, lane: &Lane, _: &mut Place) {
-        drop(self.rouse(lane));
-        self.wake_one(None);
+        drop(lane.rouse());
+        self.wake_one();
     }
 
     /// It stays.
@@ -289,8 +274,8 @@ impl ReadyQueueCoordinator {
 
     /// How many workers sleep.
     pub(crate) fn asleep(&self) -> usize {
-        self.queue
-            .with(|queue| queue.asleep.iter().flatten().count())
+        let asleep = |lane: &&Lane| lane.waker.with(|waker| waker.is_some());
+        self.lanes.iter().filter(asleep).count()
     }
 }
 

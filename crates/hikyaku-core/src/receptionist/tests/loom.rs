@@ -104,7 +104,7 @@ fn subscribing_to_events_against_the_end() {
             |system, actor| {
                 let _ = system.events().subscribe_with(actor, |_| None);
             },
-            |system| !system.home().shared.events.is_listening(),
+            |system| !system.home().shared.events().is_listening(),
         );
     });
 }
