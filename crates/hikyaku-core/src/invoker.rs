@@ -37,7 +37,7 @@ use crate::middleware::{self, MessageOutcome};
 use crate::ready::Lane;
 use crate::state::{Orders, Park, Release};
 use crate::supervision::SUPERVISION;
-use crate::suspension::{self, ResumeCondition, SuspendReason};
+use crate::suspension::{self, Occasion, ResumeCondition, SuspendReason};
 use crate::sync::{self, Arc, Panic};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -411,7 +411,7 @@ unsafe fn step(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
             Life::Faulted => wait(cell, activation),
             Life::Restarting => {
                 drop_agenda(cell);
-                suspension::begin_anew(cell);
+                suspension::end_some(cell, Occasion::BeginAnew);
                 to(cell, Life::Clearing)
             }
             Life::Clearing if ending >= Ending::Stop => to(cell, Life::Stopping),
@@ -666,7 +666,7 @@ unsafe fn attend(cell: CellPtr, activation: &mut Activation<'_>) {
     }
     if state.rare.get() & rare::SUSPENDED != 0 {
         // SAFETY: the ticket is held.
-        unsafe { suspension::look(cell) };
+        unsafe { suspension::end_some(cell, Occasion::Look) };
     }
     if orders.has(Orders::LANE) {
         for node in state.system.take() {

@@ -16,7 +16,7 @@ use crate::dead_letter::DeadLetterReason;
 use crate::mailbox::{self, ByTable, Drain, Farewell, Life, Marks, SystemNode};
 use crate::middleware::{self, MessageOutcome};
 use crate::stash;
-use crate::suspension;
+use crate::suspension::{self, Occasion};
 use crate::sync;
 use alloc::vec::Vec;
 use core::mem;
@@ -103,7 +103,7 @@ pub(super) unsafe fn end(cell: CellPtr) {
     // SAFETY: the ticket is held until the end.
     unsafe {
         drop_agenda(cell);
-        suspension::end(cell);
+        suspension::end_some(cell, Occasion::End);
         if !state.marks.has(Marks::VACANT) {
             state.marks.set(Marks::VACANT);
             sync::quietly(|| (cell.vtable().drop_actor)(cell));
