@@ -35,7 +35,7 @@ use crate::dead_letter::DeadLetterReason;
 use crate::dispatcher::Home;
 use crate::failure::{Failure, StopCause};
 use crate::flow::IfFlow;
-use crate::invoker::{self, Activation, Ending, Family, Outcome, Watchers};
+use crate::invoker::{self, Activation, Ending, Family, Links, Outcome, Watchers};
 use crate::mailbox::{
     CellOptions, Gate, Kind, MailboxOptions, QueueMailbox, Read, Room, Stock, SystemNode, Tail,
     rare,
@@ -153,7 +153,7 @@ pub(crate) struct Cold {
     /// What the system's supervision remembers of it, if it has no parent.
     pub(crate) tally: Option<Box<Tally>>,
     /// Who is told when it ends, and tells it.
-    pub(crate) links: Vec<Link>,
+    pub(crate) links: Option<Box<dyn Links>>,
     pub(crate) watchers: Option<Box<dyn Watchers>>,
     /// Since its first child.
     pub(crate) family: Option<&'static Family>,
@@ -473,26 +473,6 @@ impl WeakCell {
 impl Drop for WeakCell {
     fn drop(&mut self) {
         self.0.release();
-    }
-}
-
-/// Another actor whose fate is tied to that of the one that lists it.
-#[derive(Debug)]
-pub(crate) struct Link {
-    other: WeakCell,
-    /// Tells all in a list of the end. A program that links no actors does not link it either.
-    pub(crate) tell: fn(CellPtr, &[Self], &StopCause),
-}
-
-impl Link {
-    /// For one who keeps the memory.
-    pub(crate) fn new(other: CellPtr, tell: fn(CellPtr, &[Self], &StopCause)) -> Self {
-        let other = WeakCell::new(other);
-        Self { other, tell }
-    }
-
-    pub(crate) fn cell(&self) -> CellPtr {
-        self.other.cell()
     }
 }
 

@@ -23,7 +23,7 @@ use self::fate::{
 };
 pub(crate) use self::kin::{Family, found_family, restart_child, stop_child, stop_itself};
 use self::kin::{awaits_its_turn, children_gone, pass_the_turn};
-pub(crate) use self::links::{link, unlink};
+pub(crate) use self::links::{Links, link, unlink};
 use self::messages::messages;
 use self::reach::Reach;
 pub(crate) use self::reach::{drop_future, has_late, poll, run_of};
