@@ -171,8 +171,9 @@ pub(crate) struct Cold {
 }
 
 /// What only actors have whose messages are held up, put aside or shown around.
-#[derive(Default)]
 pub(crate) struct Extra {
+    /// What the end of an activation does with it. Only who makes one links it.
+    pub(crate) settle: unsafe fn(CellPtr),
     pub(crate) suspension: Suspension,
     /// Actors that wait until this one has room.
     pub(crate) wants_room: Vec<WantsRoom>,
@@ -181,6 +182,19 @@ pub(crate) struct Extra {
     pub(crate) stash: Option<Box<dyn Shelf>>,
     #[cfg_attr(not(feature = "flow"), expect(dead_code, reason = "there is no stash"))]
     pub(crate) stash_capacity: Option<usize>,
+}
+
+impl Default for Extra {
+    fn default() -> Self {
+        Self {
+            settle: invoker::settle_extra,
+            suspension: Suspension::default(),
+            wants_room: Vec::new(),
+            middleware: None,
+            stash: None,
+            stash_capacity: None,
+        }
+    }
 }
 
 /// A restart to come.

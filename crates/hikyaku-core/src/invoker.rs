@@ -465,8 +465,10 @@ unsafe fn pause(cell: CellPtr) {
         {
             diary.settle();
         }
-        if notes & rare::EXTRA != 0 {
-            settle_extra(cell);
+        if notes & rare::EXTRA != 0
+            && let Some(extra) = cell.extra_if_any()
+        {
+            (extra.settle)(cell);
         }
     }
 }
@@ -476,7 +478,7 @@ unsafe fn pause(cell: CellPtr) {
 /// # Safety
 /// As [`run`].
 #[cold]
-unsafe fn settle_extra(cell: CellPtr) {
+pub(crate) unsafe fn settle_extra(cell: CellPtr) {
     // SAFETY: the ticket is held.
     unsafe {
         if !cell.mailbox().busy.get() {
