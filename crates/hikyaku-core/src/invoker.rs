@@ -762,26 +762,39 @@ pub(crate) trait Watchers {
     fn ended(&mut self, cause: &StopCause);
 }
 
-impl Watchers for Vec<Arc<Notice>> {
+/// Mostly there is one, for whom the box is enough.
+#[derive(Default)]
+struct Notices {
+    first: Option<Arc<Notice>>,
+    more: Vec<Arc<Notice>>,
+}
+
+impl Watchers for Notices {
     fn add(&mut self, notice: Arc<Notice>) {
         // A caller that asks again and again, and gives up each time, leaves nothing.
-        if self.len() == self.capacity() {
-            self.retain(|watcher| !watcher.is_left());
+        if self.first.as_ref().is_none_or(|first| first.is_left()) {
+            self.first = Some(notice);
+            return;
         }
-        self.push(notice);
+        if self.more.len() == self.more.capacity() {
+            self.more.retain(|watcher| !watcher.is_left());
+        }
+        self.more.push(notice);
     }
 
     fn started(&mut self) {
-        self.retain(|watcher| {
+        let waits_on = |watcher: &Arc<Notice>| {
             if watcher.start {
                 watcher.tell(None);
             }
             !watcher.start
-        });
+        };
+        self.first = self.first.take().filter(waits_on);
+        self.more.retain(waits_on);
     }
 
     fn ended(&mut self, cause: &StopCause) {
-        for watcher in self {
+        for watcher in self.first.iter().chain(&self.more) {
             watcher.tell(Some(cause.clone()));
         }
     }
@@ -799,7 +812,7 @@ impl Letter for Watch {
             // SAFETY: the ticket is held.
             let watchers = &mut unsafe { cell.cold() }.watchers;
             watchers
-                .get_or_insert_with(|| Box::new(Vec::new()))
+                .get_or_insert_with(|| Box::new(Notices::default()))
                 .add(notice);
         }
     }
