@@ -35,7 +35,7 @@ use crate::dead_letter::DeadLetterReason;
 use crate::dispatcher::Home;
 use crate::failure::{Failure, StopCause};
 use crate::flow::IfFlow;
-use crate::invoker::{self, Activation, Ending, Family, Outcome, Watchers};
+use crate::invoker::{self, Activation, Ending, Family, Links, Outcome, Watchers};
 use crate::mailbox::{
     CellOptions, Gate, Kind, MailboxOptions, QueueMailbox, Read, Room, Stock, SystemNode, Tail,
     rare,
@@ -158,7 +158,7 @@ pub(crate) struct Cold {
     /// What the system's supervision remembers of it, if it has no parent.
     pub(crate) tally: Option<Box<Tally>>,
     /// Who is told when it ends, and tells it.
-    pub(crate) links: Vec<Link>,
+    pub(crate) links: Option<Box<dyn Links>>,
     pub(crate) watchers: Option<Box<dyn Watchers>>,
     /// Since its first child.
     pub(crate) family: Option<&'static Family>,
@@ -176,8 +176,9 @@ pub(crate) struct Cold {
 }
 
 /// What only actors have whose messages are held up, put aside or shown around.
-#[derive(Default)]
 pub(crate) struct Extra {
+    /// What the end of an activation does with it. Only who makes one links it.
+    pub(crate) settle: unsafe fn(CellPtr),
     pub(crate) suspension: Suspension,
     /// Actors that wait until this one has room.
     pub(crate) wants_room: Vec<WantsRoom>,
@@ -186,6 +187,19 @@ pub(crate) struct Extra {
     pub(crate) stash: Option<Box<dyn Shelf>>,
     #[cfg_attr(not(feature = "flow"), expect(dead_code, reason = "there is no stash"))]
     pub(crate) stash_capacity: Option<usize>,
+}
+
+impl Default for Extra {
+    fn default() -> Self {
+        Self {
+            settle: invoker::settle_extra,
+            suspension: Suspension::default(),
+            wants_room: Vec::new(),
+            middleware: None,
+            stash: None,
+            stash_capacity: None,
+        }
+    }
 }
 
 /// A restart to come.
@@ -474,26 +488,6 @@ impl WeakCell {
 impl Drop for WeakCell {
     fn drop(&mut self) {
         self.0.release();
-    }
-}
-
-/// Another actor whose fate is tied to that of the one that lists it.
-#[derive(Debug)]
-pub(crate) struct Link {
-    other: WeakCell,
-    /// Tells all in a list of the end. A program that links no actors does not link it either.
-    pub(crate) tell: fn(CellPtr, &[Self], &StopCause),
-}
-
-impl Link {
-    /// For one who keeps the memory.
-    pub(crate) fn new(other: CellPtr, tell: fn(CellPtr, &[Self], &StopCause)) -> Self {
-        let other = WeakCell::new(other);
-        Self { other, tell }
-    }
-
-    pub(crate) fn cell(&self) -> CellPtr {
-        self.other.cell()
     }
 }
 

@@ -182,13 +182,14 @@ impl Failure {
     /// The same failure without the error value: what a stopped cell keeps, so that no destructor
     /// of the user runs when the last reference goes.
     pub(crate) fn text_only(&self) -> Self {
-        let reason = match &*self.0.reason {
-            Reason::Panic(text) => Reason::Panic(text.clone()),
-            Reason::Message(text) => Reason::Message(text.clone()),
-            Reason::Error(error) => Reason::Message((error.text)(error)),
-        };
-        let text = Self::when(self.0.when, reason);
-        if self.is_fatal() { text.fatal() } else { text }
+        match &*self.0.reason {
+            Reason::Error(error) => Self(Arc::new(Inner {
+                reason: Arc::new(Reason::Message((error.text)(error))),
+                when: self.0.when,
+                fatal: self.0.fatal,
+            })),
+            Reason::Panic(_) | Reason::Message(_) => self.clone(),
+        }
     }
 
     /// The panic's text, if it was a panic.

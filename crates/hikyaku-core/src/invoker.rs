@@ -23,7 +23,7 @@ use self::fate::{
 };
 pub(crate) use self::kin::{Family, found_family, restart_child, stop_child, stop_itself};
 use self::kin::{awaits_its_turn, children_gone, pass_the_turn};
-pub(crate) use self::links::{link, unlink};
+pub(crate) use self::links::{Links, link, unlink};
 use self::messages::messages;
 use self::reach::Reach;
 pub(crate) use self::reach::{drop_future, has_late, poll, run_of};
@@ -37,7 +37,7 @@ use crate::middleware::{self, MessageOutcome};
 use crate::ready::Lane;
 use crate::state::{Orders, Park, Release};
 use crate::supervision::SUPERVISION;
-use crate::suspension::{self, ResumeCondition, SuspendReason};
+use crate::suspension::{self, Occasion, ResumeCondition, SuspendReason};
 use crate::sync::{self, Arc, Panic};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -411,7 +411,7 @@ unsafe fn step(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
             Life::Faulted => wait(cell, activation),
             Life::Restarting => {
                 drop_agenda(cell);
-                suspension::begin_anew(cell);
+                suspension::end_some(cell, Occasion::BeginAnew);
                 to(cell, Life::Clearing)
             }
             Life::Clearing if ending >= Ending::Stop => to(cell, Life::Stopping),
@@ -465,8 +465,10 @@ unsafe fn pause(cell: CellPtr) {
         {
             diary.settle();
         }
-        if notes & rare::EXTRA != 0 {
-            settle_extra(cell);
+        if notes & rare::EXTRA != 0
+            && let Some(extra) = cell.extra_if_any()
+        {
+            (extra.settle)(cell);
         }
     }
 }
@@ -476,7 +478,7 @@ unsafe fn pause(cell: CellPtr) {
 /// # Safety
 /// As [`run`].
 #[cold]
-unsafe fn settle_extra(cell: CellPtr) {
+pub(crate) unsafe fn settle_extra(cell: CellPtr) {
     // SAFETY: the ticket is held.
     unsafe {
         if !cell.mailbox().busy.get() {
@@ -666,7 +668,7 @@ unsafe fn attend(cell: CellPtr, activation: &mut Activation<'_>) {
     }
     if state.rare.get() & rare::SUSPENDED != 0 {
         // SAFETY: the ticket is held.
-        unsafe { suspension::look(cell) };
+        unsafe { suspension::end_some(cell, Occasion::Look) };
     }
     if orders.has(Orders::LANE) {
         for node in state.system.take() {
@@ -760,26 +762,39 @@ pub(crate) trait Watchers {
     fn ended(&mut self, cause: &StopCause);
 }
 
-impl Watchers for Vec<Arc<Notice>> {
+/// Mostly there is one, for whom the box is enough.
+#[derive(Default)]
+struct Notices {
+    first: Option<Arc<Notice>>,
+    more: Vec<Arc<Notice>>,
+}
+
+impl Watchers for Notices {
     fn add(&mut self, notice: Arc<Notice>) {
         // A caller that asks again and again, and gives up each time, leaves nothing.
-        if self.len() == self.capacity() {
-            self.retain(|watcher| !watcher.is_left());
+        if self.first.as_ref().is_none_or(|first| first.is_left()) {
+            self.first = Some(notice);
+            return;
         }
-        self.push(notice);
+        if self.more.len() == self.more.capacity() {
+            self.more.retain(|watcher| !watcher.is_left());
+        }
+        self.more.push(notice);
     }
 
     fn started(&mut self) {
-        self.retain(|watcher| {
+        let waits_on = |watcher: &Arc<Notice>| {
             if watcher.start {
                 watcher.tell(None);
             }
             !watcher.start
-        });
+        };
+        self.first = self.first.take().filter(waits_on);
+        self.more.retain(waits_on);
     }
 
     fn ended(&mut self, cause: &StopCause) {
-        for watcher in self {
+        for watcher in self.first.iter().chain(&self.more) {
             watcher.tell(Some(cause.clone()));
         }
     }
@@ -797,7 +812,7 @@ impl Letter for Watch {
             // SAFETY: the ticket is held.
             let watchers = &mut unsafe { cell.cold() }.watchers;
             watchers
-                .get_or_insert_with(|| Box::new(Vec::new()))
+                .get_or_insert_with(|| Box::new(Notices::default()))
                 .add(notice);
         }
     }

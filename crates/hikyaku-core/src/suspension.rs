@@ -121,8 +121,8 @@ pub struct SuspendStats {
 #[derive(Default)]
 pub(crate) struct Suspension {
     entries: Vec<Entry>,
-    /// Ends entries. Only the first of them brings it, so a program that suspends nobody does not link it.
-    end_those: Option<EndThose>,
+    /// Ends entries. Only the first suspension or signal brings it, so a program without does not link it.
+    end_on: Option<unsafe fn(CellPtr, Occasion)>,
     /// Signals that nobody has waited for yet.
     signals: Vec<SignalKey>,
     since: Duration,
@@ -203,7 +203,7 @@ pub(crate) unsafe fn begin(
         return Ok(());
     }
     let first = known.entries.is_empty();
-    known.end_those = Some(end_entries);
+    known.end_on = Some(end_on);
     known.entries.push(Entry {
         reason,
         until,
@@ -239,23 +239,12 @@ fn timer(cell: CellPtr, after: Duration) -> Result<(Duration, TimerId), SuspendE
 /// # Safety
 /// The ticket is held.
 unsafe fn end_those(cell: CellPtr, over: &mut dyn FnMut(&Entry) -> bool) -> usize {
-    match suspension(&cell).and_then(|known| known.end_those) {
-        // SAFETY: as the caller promises.
-        Some(end_those) => unsafe { end_those(cell, over) },
-        None => 0,
-    }
-}
-
-type EndThose = unsafe fn(CellPtr, &mut dyn FnMut(&Entry) -> bool) -> usize;
-
-/// As [`end_those`], where there may be some.
-///
-/// # Safety
-/// The ticket is held.
-unsafe fn end_entries(cell: CellPtr, over: &mut dyn FnMut(&Entry) -> bool) -> usize {
     let shared = &cell.home().shared;
     // SAFETY: the ticket is held.
-    let known = &mut unsafe { cell.extra() }.suspension;
+    let Some(extra) = (unsafe { cell.known_extra() }) else {
+        return 0;
+    };
+    let known = &mut extra.suspension;
     let before = known.entries.len();
     if before == 0 {
         return 0;
@@ -307,49 +296,49 @@ unsafe fn signal(cell: CellPtr, key: SignalKey) {
         });
         let raised = suspension(&cell).is_some_and(|known| known.signals.contains(&key));
         if waited == 0 && !raised && !is_ending(cell) {
-            cell.extra().suspension.signals.push(key);
+            let known = &mut cell.extra().suspension;
+            known.end_on = Some(end_on);
+            known.signals.push(key);
         }
     }
 }
 
-/// The time of some may be over.
+/// When suspensions end, but for those who ask for it.
+#[derive(Clone, Copy)]
+pub(crate) enum Occasion {
+    /// The time of some may be over.
+    Look,
+    /// A new incarnation is free of what the one before has done to itself.
+    BeginAnew,
+    /// The actor ends.
+    End,
+}
+
+/// Ends the suspensions that there may be.
 ///
 /// # Safety
 /// The ticket is held.
-#[cold]
-pub(crate) unsafe fn look(cell: CellPtr) {
+pub(crate) unsafe fn end_some(cell: CellPtr, occasion: Occasion) {
+    if let Some(end_on) = suspension(&cell).and_then(|known| known.end_on) {
+        // SAFETY: as the caller promises.
+        unsafe { end_on(cell, occasion) };
+    }
+}
+
+/// # Safety
+/// The ticket is held.
+unsafe fn end_on(cell: CellPtr, occasion: Occasion) {
     let now = cell.home().shared.now();
     // SAFETY: the ticket is held.
     unsafe {
-        end_those(cell, &mut |entry| {
-            entry.due.is_some_and(|(at, _)| at <= now)
-        })
-    };
-}
-
-/// A new incarnation is free of what the one before has done to itself.
-///
-/// # Safety
-/// The ticket is held.
-pub(crate) unsafe fn begin_anew(cell: CellPtr) {
-    if suspension(&cell).is_none() {
-        return;
-    }
-    // SAFETY: the ticket is held.
-    unsafe {
-        end_those(cell, &mut |entry| entry.inside);
-        cell.extra().suspension.signals.clear();
-    }
-}
-
-/// The actor ends.
-///
-/// # Safety
-/// The ticket is held.
-pub(crate) unsafe fn end(cell: CellPtr) {
-    if cell.mailbox().rare.get() & rare::SUSPENDED != 0 {
-        // SAFETY: the ticket is held.
-        unsafe { end_those(cell, &mut |_| true) };
+        end_those(cell, &mut |entry| match occasion {
+            Occasion::Look => entry.due.is_some_and(|(at, _)| at <= now),
+            Occasion::BeginAnew => entry.inside,
+            Occasion::End => true,
+        });
+        if let (Occasion::BeginAnew, Some(extra)) = (occasion, cell.known_extra()) {
+            extra.suspension.signals.clear();
+        }
     }
 }
 

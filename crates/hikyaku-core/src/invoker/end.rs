@@ -16,9 +16,8 @@ use crate::dead_letter::DeadLetterReason;
 use crate::mailbox::{self, ByTable, Drain, Farewell, Life, Marks, SystemNode};
 use crate::middleware::{self, MessageOutcome};
 use crate::stash;
-use crate::suspension;
+use crate::suspension::{self, Occasion};
 use crate::sync;
-use alloc::vec::Vec;
 use core::mem;
 
 /// A kill came: what is pending is dropped.
@@ -103,7 +102,7 @@ pub(super) unsafe fn end(cell: CellPtr) {
     // SAFETY: the ticket is held until the end.
     unsafe {
         drop_agenda(cell);
-        suspension::end(cell);
+        suspension::end_some(cell, Occasion::End);
         if !state.marks.has(Marks::VACANT) {
             state.marks.set(Marks::VACANT);
             sync::quietly(|| (cell.vtable().drop_actor)(cell));
@@ -147,7 +146,7 @@ impl Drop for Once {
 unsafe fn tell_watchers(cell: CellPtr) {
     let mut farewell = Farewell {
         cause: cell.cause(),
-        links: Vec::new(),
+        links: None,
     };
     let mut watchers = None;
     if cell.cold_if_any().is_some() {
@@ -161,7 +160,7 @@ unsafe fn tell_watchers(cell: CellPtr) {
         // What stays for those who ask later is text only, so that no destructor of the user runs
         // when the last reference goes.
         cold.failure = cold.failure.take().map(|failure| failure.text_only());
-        farewell.links = mem::take(&mut cold.links);
+        farewell.links = cold.links.take();
         watchers = cold.watchers.take();
     }
     // From here on anyone may read how it ended, so the lane ends after the last change.
@@ -173,7 +172,7 @@ unsafe fn tell_watchers(cell: CellPtr) {
         // SAFETY: taken from the lane. Obituaries are all in: the children are gone.
         unsafe { SystemNode::read(node, cell, Some(&mut farewell)) };
     }
-    if let Some(link) = farewell.links.first() {
-        (link.tell)(cell, &farewell.links, &farewell.cause);
+    if let Some(links) = farewell.links {
+        links.ended(cell, &farewell.cause);
     }
 }

@@ -4,10 +4,51 @@
 //! was taken back meanwhile means nothing.
 
 use super::fate::{fail_with, write_to};
-use crate::cell::{CellPtr, Link};
+use crate::cell::{CellPtr, WeakCell};
 use crate::failure::{Failure, StopCause};
 use crate::mailbox::{Farewell, Letter};
 use crate::pipe::broken_link;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// Those whom an actor is linked to. The first of them brings what tells them.
+pub(crate) trait Links {
+    /// False if it is there already.
+    fn add(&mut self, other: CellPtr) -> bool;
+
+    /// False if it is not there.
+    fn remove(&mut self, other: CellPtr) -> bool;
+
+    /// The actor has ended: some of them fail with it.
+    fn ended(&self, cell: CellPtr, cause: &StopCause);
+}
+
+impl Links for Vec<WeakCell> {
+    fn add(&mut self, other: CellPtr) -> bool {
+        let is_new = self.iter().all(|linked| linked.cell() != other);
+        if is_new {
+            self.push(WeakCell::new(other));
+        }
+        is_new
+    }
+
+    fn remove(&mut self, other: CellPtr) -> bool {
+        let place = self.iter().position(|linked| linked.cell() == other);
+        place.map(|place| self.swap_remove(place)).is_some()
+    }
+
+    fn ended(&self, cell: CellPtr, cause: &StopCause) {
+        let failure = broken_link(cell.index(), cause);
+        for linked in self {
+            // SAFETY: the link keeps the cell.
+            unsafe { write_to(linked.cell(), LinkEnded(cell, failure.clone())) };
+        }
+    }
+}
+
+fn add(links: &mut Option<Box<dyn Links>>, other: CellPtr) -> bool {
+    links.get_or_insert_with(|| Box::new(Vec::new())).add(other)
+}
 
 /// Links two actors: each lists the other.
 ///
@@ -16,12 +57,10 @@ use crate::pipe::broken_link;
 pub(crate) unsafe fn link(cell: CellPtr, other: CellPtr) {
     // SAFETY: as the caller promises.
     unsafe {
-        let links = &mut cell.cold().links;
-        if links.iter().any(|linked| linked.cell() == other) {
+        if !add(&mut cell.cold().links, other) {
             return;
         }
-        links.push(Link::new(other, end_links));
-        if !write_to(other, Linked(Link::new(cell, end_links))) {
+        if !write_to(other, Linked(WeakCell::new(cell))) {
             // It has ended already: as if it had told so just now.
             let failure = broken_link(other.index(), &other.cause());
             write_to(cell, LinkEnded(other, failure));
@@ -37,48 +76,37 @@ pub(crate) unsafe fn unlink(cell: CellPtr, other: CellPtr) -> bool {
     // SAFETY: as the caller promises.
     unsafe {
         let linked = take_link(cell, other);
-        if linked.is_some() {
+        if linked {
             write_to(other, Unlinked(cell));
         }
-        linked.is_some()
+        linked
     }
 }
 
-/// Takes a link out of the list.
+/// Takes a link out of the list. False if there is none.
 ///
 /// # Safety
 /// The ticket is held.
-unsafe fn take_link(cell: CellPtr, other: CellPtr) -> Option<Link> {
-    cell.cold_if_any()?;
+unsafe fn take_link(cell: CellPtr, other: CellPtr) -> bool {
+    if cell.cold_if_any().is_none() {
+        return false;
+    }
     // SAFETY: the ticket is held.
     let links = unsafe { &mut cell.cold().links };
-    let place = links.iter().position(|linked| linked.cell() == other)?;
-    Some(links.swap_remove(place))
-}
-
-/// Those whom the actor is linked to are told; some of them fail with it.
-fn end_links(cell: CellPtr, links: &[Link], cause: &StopCause) {
-    let failure = broken_link(cell.index(), cause);
-    for linked in links {
-        // SAFETY: the link keeps the cell.
-        unsafe { write_to(linked.cell(), LinkEnded(cell, failure.clone())) };
-    }
+    links.as_mut().is_some_and(|links| links.remove(other))
 }
 
 /// The other actor has linked itself to this one.
-struct Linked(Link);
+struct Linked(WeakCell);
 
 impl Letter for Linked {
     unsafe fn read(self, cell: CellPtr) {
         // SAFETY: the ticket is held.
-        let links = &mut unsafe { cell.cold() }.links;
-        if links.iter().all(|linked| linked.cell() != self.0.cell()) {
-            links.push(self.0);
-        }
+        add(unsafe { &mut cell.cold().links }, self.0.cell());
     }
 
     fn read_late(self, _: CellPtr, farewell: &mut Farewell) {
-        farewell.links.push(self.0);
+        add(&mut farewell.links, self.0.cell());
     }
 }
 
@@ -88,11 +116,13 @@ struct Unlinked(CellPtr);
 impl Letter for Unlinked {
     unsafe fn read(self, cell: CellPtr) {
         // SAFETY: the ticket is held.
-        drop(unsafe { take_link(cell, self.0) });
+        unsafe { take_link(cell, self.0) };
     }
 
     fn read_late(self, _: CellPtr, farewell: &mut Farewell) {
-        farewell.links.retain(|linked| linked.cell() != self.0);
+        if let Some(links) = &mut farewell.links {
+            links.remove(self.0);
+        }
     }
 }
 
@@ -104,7 +134,7 @@ impl Letter for LinkEnded {
         // SAFETY: the ticket is held.
         unsafe {
             // Not, if the link was taken back meanwhile.
-            let linked = take_link(cell, self.0).is_some();
+            let linked = take_link(cell, self.0);
             if let Some(failure) = self.1.filter(|_| linked) {
                 fail_with(cell, failure);
             }

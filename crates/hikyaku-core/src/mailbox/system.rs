@@ -9,11 +9,11 @@
 //!
 //! `push`: any thread. `take`, `finish`: the runner.
 
-use crate::cell::{CellPtr, Link};
+use crate::cell::CellPtr;
 use crate::failure::StopCause;
+use crate::invoker::Links;
 use crate::sync::{self, Arc, AtomicPtr, Mutex, Ordering};
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::ptr::{self, NonNull};
 use core::task::Waker;
 
@@ -72,7 +72,7 @@ impl<L: Letter> Envelope<L> {
 pub(crate) struct Farewell {
     pub(crate) cause: StopCause,
     /// Who is told.
-    pub(crate) links: Vec<Link>,
+    pub(crate) links: Option<Box<dyn Links>>,
 }
 
 /// Does what a message is about.
