@@ -533,11 +533,15 @@ impl Agenda {
     ) -> Result<Place, TimerError> {
         let (first, period) = plan.check()?;
         let now = self.desk.time().ok_or(TimerError::NoTime)?.nanos();
-        self.cancel(name);
+        if let Some(old) = self.names.find(name, &self.entries) {
+            // The name is the new one's.
+            self.drop_entry(old);
+        }
         let at = now.saturating_add(first);
         let place = self.entries.next();
         self.make_room();
-        let set = self.desk.set(at, place)?;
+        let set = self.desk.set(at, place);
+        let set = set.inspect_err(|_| self.names.remove(name))?;
         self.names.insert(name, place);
         Ok(self.entries.put(Entry {
             name: Some(name),
@@ -562,23 +566,32 @@ impl Agenda {
     /// Takes an entry back, with what has not been handed over of it. False if there is none.
     pub(crate) fn cancel(&mut self, name: TimerKey) -> bool {
         let place = self.names.find(name, &self.entries);
-        place.is_some_and(|place| {
-            self.remove(place);
+        self.names.remove(name);
+        place.is_some_and(|place| self.drop_entry(place))
+    }
+
+    /// Takes an entry out that is over. Apart, for the sake of those that go on.
+    #[inline(never)]
+    fn remove(&mut self, place: Place) {
+        if let Some(name) = self.entries.get(place).and_then(|entry| entry.name) {
+            self.names.remove(name);
+        }
+        self.drop_entry(place);
+    }
+
+    /// Its name stays. False if there is none.
+    fn drop_entry(&mut self, place: Place) -> bool {
+        let entry = self.entries.take(place);
+        entry.is_some_and(|entry| {
+            self.desk.unset(&entry);
             true
         })
     }
 
-    fn remove(&mut self, place: Place) {
-        if let Some(entry) = self.entries.take(place) {
-            if let Some(name) = entry.name {
-                self.names.remove(name);
-            }
-            self.desk.unset(&entry);
-        }
-    }
-
-    pub(crate) fn is_running(&self, key: TimerKey) -> bool {
-        self.names.find(key, &self.entries).is_some()
+    pub(crate) fn is_running(&mut self, key: TimerKey) -> bool {
+        let place = self.names.find(key, &self.entries);
+        // A name may be left behind by a message that panicked when it was dropped.
+        place.is_some_and(|place| self.entries.get(place).is_some())
     }
 
     pub(crate) fn set_receive_timeout(

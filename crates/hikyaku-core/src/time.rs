@@ -78,7 +78,8 @@ struct Turning {
     stopped: bool,
 }
 
-/// Whom a timer wakes.
+/// Whom a timer wakes. The tag is a word, so that it is moved as one.
+#[repr(u32)]
 pub(crate) enum Target {
     Waker(Waker),
     Actor {

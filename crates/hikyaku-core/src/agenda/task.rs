@@ -126,7 +126,7 @@ fn poll(entry: &mut Entry, desk: &mut Desk, place: Place) -> bool {
     let Some(mut job) = entry.source.as_mut().job() else {
         return false;
     };
-    let Some(bell) = job.as_mut().waker().clone() else {
+    let Some(bell) = job.as_mut().waker() else {
         return false;
     };
     // Before the poll: a wake that comes during it counts.
@@ -134,7 +134,7 @@ fn poll(entry: &mut Entry, desk: &mut Desk, place: Place) -> bool {
     if entry.waits {
         return true;
     }
-    let waker = Waking::waker(&bell);
+    let waker = Waking::waker(bell);
     let polled = sync::catch(|| job.as_mut().poll(&mut Context::from_waker(&waker)));
     let (handed, more) = match polled {
         Ok(Poll::Pending) => return true,
