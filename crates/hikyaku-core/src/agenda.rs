@@ -36,7 +36,6 @@ use crate::sync::{self, Arc, Mutex};
 use crate::time::{self, NotSet, Target, Time, TimerId};
 use crate::timer::{PileUp, Plan, Rhythm, TimerError, TimerKey};
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::marker::PhantomData;
 use core::pin::Pin;
@@ -207,7 +206,7 @@ const TIMEOUT: &Duty = &Duty {
 };
 
 fn is_due(_: &mut Entry, desk: &mut Desk, place: Place) -> bool {
-    desk.due.push_back(place);
+    desk.due.push(place);
     true
 }
 
@@ -243,7 +242,7 @@ unsafe fn tick(entry: &mut Entry, desk: &mut Desk, place: Place, out: *mut ()) -
     }
     if entry.backlog > 0 {
         // Behind what else is due by now.
-        desk.due.push_back(place);
+        desk.due.push(place);
     } else {
         entry.rearm(desk, place);
     }
@@ -358,10 +357,38 @@ impl Slots {
     }
 }
 
+/// Places, first come, first served. Two piles: a ring that grows brings what moves memory that may overlap, a kilobyte
+/// where the machine is small.
+#[derive(Default)]
+struct Row {
+    /// The last to come lies on top.
+    coming: Vec<Place>,
+    /// The next to go does.
+    going: Vec<Place>,
+}
+
+impl Row {
+    fn push(&mut self, place: Place) {
+        self.coming.push(place);
+    }
+
+    fn pop(&mut self) -> Option<Place> {
+        if self.going.is_empty() {
+            core::mem::swap(&mut self.coming, &mut self.going);
+            self.going.reverse();
+        }
+        self.going.pop()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.coming.is_empty() && self.going.is_empty()
+    }
+}
+
 /// What all entries have in common.
 struct Desk {
     mail: Arc<Mail>,
-    due: VecDeque<Place>,
+    due: Row,
     /// Ends of other actors, which have their turns like messages. There is a line once one is watched.
     signals: Option<Box<dyn Line>>,
     /// An influencing message was handled and the clock has not been read since.
@@ -467,7 +494,7 @@ impl Agenda {
         Self {
             desk: Desk {
                 mail: Mail::new(cell),
-                due: VecDeque::new(),
+                due: Row::default(),
                 signals: None,
                 touched: false,
                 meets: false,
@@ -664,7 +691,7 @@ impl Diary for Agenda {
     }
 
     unsafe fn next(&mut self, out: *mut ()) -> bool {
-        while let Some(place) = self.desk.due.pop_front() {
+        while let Some(place) = self.desk.due.pop() {
             // SAFETY: as the caller promises.
             if unsafe { self.turn(place, out) } {
                 return true;
@@ -724,8 +751,9 @@ impl Diary for Agenda {
 
 impl Drop for Agenda {
     fn drop(&mut self) {
-        for slot in self.entries.slots.drain(..) {
-            if let Content::Entry(entry) = slot.content {
+        for slot in &mut self.entries.slots {
+            let content = core::mem::replace(&mut slot.content, Content::Free(0));
+            if let Content::Entry(entry) = content {
                 self.desk.unset(&entry);
                 // Futures and messages are the user's: each may panic when it is dropped.
                 sync::quietly(|| drop(entry));

@@ -1,6 +1,6 @@
 //! The clock contract.
 
-use crate::time::{SECOND, divide};
+use crate::time::{SECOND, divide, part_of_second};
 use core::time::Duration;
 
 /// A monotonic clock.
@@ -30,9 +30,32 @@ pub trait Clock: Send + Sync + 'static {
 /// # Panics
 /// If the frequency is zero or above 10^9.
 pub fn time_of_ticks(ticks: u64, frequency: u64) -> Duration {
-    assert!((1..=SECOND).contains(&frequency), "not a frequency");
-    let (seconds, rest) = divide(ticks, frequency);
+    let (seconds, rest) = divide(ticks, checked(frequency));
     let (nanos, _) = divide(rest * SECOND, frequency);
-    // Fits: it is less than a second.
-    Duration::new(seconds, nanos as u32)
+    part_of_second(seconds, nanos)
+}
+
+/// The first tick at which such a clock shows `time` or more; `u64::MAX` if ticks do not count so far. As
+/// [`time_of_ticks`].
+///
+/// ```
+/// # use hikyaku_core::ticks_of_time;
+/// # use std::time::Duration;
+/// assert_eq!(ticks_of_time(Duration::from_millis(1001), 2), 3);
+/// ```
+///
+/// # Panics
+/// If the frequency is zero or above 10^9.
+pub fn ticks_of_time(time: Duration, frequency: u64) -> u64 {
+    let (most, _) = divide(u64::MAX, checked(frequency));
+    if time.as_secs() >= most {
+        return u64::MAX;
+    }
+    let (ticks, rest) = divide(u64::from(time.subsec_nanos()) * frequency, SECOND);
+    time.as_secs() * frequency + ticks + u64::from(rest != 0)
+}
+
+fn checked(frequency: u64) -> u64 {
+    assert!((1..=SECOND).contains(&frequency), "not a frequency");
+    frequency
 }

@@ -113,7 +113,7 @@ pub use crate::ask::{Ask, AskError, Cancelled, Reply, Within};
 pub use crate::blocking::{Blocking, BlockingError, BlockingPool, Job};
 pub use crate::cell::cell_size;
 pub use crate::circuit_breaker::{BreakerChange, BreakerState, CircuitBreaker, Permit, Rejected};
-pub use crate::clock::{Clock, time_of_ticks};
+pub use crate::clock::{Clock, ticks_of_time, time_of_ticks};
 pub use crate::dead_letter::{DeadLetter, DeadLetterReason};
 pub use crate::dispatcher::{Dispatcher, DispatcherBuilder};
 pub use crate::event_stream::{Event, Events, Pressure, SubscribeError, Subscription};

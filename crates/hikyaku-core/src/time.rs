@@ -128,8 +128,13 @@ pub(crate) fn nanos(time: Duration) -> u64 {
 
 fn duration(nanos: u64) -> Duration {
     let (seconds, rest) = divide(nanos, SECOND);
-    // Fits: it is less than a second.
-    Duration::new(seconds, rest as u32)
+    part_of_second(seconds, rest)
+}
+
+/// `rest` is less than a second.
+pub(crate) fn part_of_second(seconds: u64, rest: u64) -> Duration {
+    // Said to the compiler, too, which would look for seconds in it, by a division.
+    Duration::new(seconds, rest.min(SECOND - 1) as u32)
 }
 
 /// How often one number is in another, and what is left. `by` is not zero.

@@ -157,7 +157,7 @@ fn poll(entry: &mut Entry, desk: &mut Desk, place: Place) -> bool {
     match &mut desk.signals {
         // Only those that tell of an end have a name.
         Some(line) if entry.name.is_some() => line.join(place),
-        _ => desk.due.push_back(place),
+        _ => desk.due.push(place),
     }
     true
 }

@@ -22,7 +22,7 @@ struct Node<T> {
 #[derive(Debug)]
 pub(crate) struct List<T> {
     now: u64,
-    /// In the order in which they were set.
+    /// In no order.
     nodes: Vec<Node<T>>,
     /// Most nodes there may be.
     limit: usize,
@@ -75,18 +75,28 @@ impl<T> List<T> {
     }
 
     pub(crate) fn cancel(&mut self, id: TimerId) -> Option<T> {
-        self.find(id).map(|at| self.nodes.remove(at).payload)
+        let at = self.find(id)?;
+        self.remove(at).map(|node| node.payload)
+    }
+
+    /// The last one takes the place, in a way that needs nothing that moves memory that may overlap.
+    fn remove(&mut self, at: usize) -> Option<Node<T>> {
+        let mut node = self.nodes.pop()?;
+        if let Some(place) = self.nodes.get_mut(at) {
+            core::mem::swap(place, &mut node);
+        }
+        Some(node)
     }
 
     /// Where the next timer is, if there is one. Of those that are due at once, the one that was set first.
     fn first(&self) -> usize {
-        let (mut first, mut due) = (0, u64::MAX);
+        let mut first = (0, u64::MAX, u64::MAX);
         for (at, node) in self.nodes.iter().enumerate() {
-            if node.due < due {
-                (first, due) = (at, node.due);
+            if (node.due, node.id.0) < (first.1, first.2) {
+                first = (at, node.due, node.id.0);
             }
         }
-        first
+        first.0
     }
 
     pub(crate) fn next_due(&self) -> Option<u64> {
@@ -95,13 +105,13 @@ impl<T> List<T> {
 
     pub(crate) fn advance(&mut self, tick: u64) -> Advance<T> {
         let at = self.first();
-        match self.nodes.get(at) {
-            Some(node) if node.due <= tick => {
-                let node = self.nodes.remove(at);
+        let is_due = self.nodes.get(at).is_some_and(|node| node.due <= tick);
+        match is_due.then(|| self.remove(at)).flatten() {
+            Some(node) => {
                 self.now = node.due;
                 Advance::Fired(node.payload)
             }
-            _ => {
+            None => {
                 self.now = self.now.max(tick);
                 Advance::Done
             }

@@ -4,7 +4,7 @@ use crate::puppet::{Count, Do, Gate, Log, Puppet, QUIET};
 use hikyaku_core::{
     Actor, ActorRef, BuildError, Context, Failure, MailboxOptions, ManualDriver, NextTick, PileUp,
     SleepError, SpawnOptions, StopToken, System, TickDriver, TickHandle, Timer, TimerError,
-    TimerKey, Turn, Worker,
+    TimerKey, Turn, Worker, ticks_of_time, time_of_ticks,
 };
 use hikyaku_testkit::{Sim, VirtualClock, check_seeds};
 use std::error::Error;
@@ -1379,4 +1379,34 @@ fn row73_timers_of_states_are_never_mixed_up() {
             assert_eq!(log.take(), std::mem::take(&mut wanted));
         }
     });
+}
+
+#[test]
+fn a_due_time_is_reached_at_its_tick_and_not_before() {
+    const SECOND: u64 = 1_000_000_000;
+    for frequency in [1, 3, 1000, 32_768, 1_000_000, SECOND - 1, SECOND] {
+        for due in [
+            0,
+            1,
+            999,
+            1_000_000,
+            1_000_001,
+            SECOND - 1,
+            86_400 * SECOND + 7,
+        ] {
+            let due = Duration::from_nanos(due);
+            let tick = ticks_of_time(due, frequency);
+            assert!(
+                time_of_ticks(tick, frequency) >= due,
+                "{due:?}, {frequency}"
+            );
+            let before = tick.checked_sub(1);
+            assert!(
+                before.is_none_or(|before| time_of_ticks(before, frequency) < due),
+                "{due:?}, {frequency}"
+            );
+        }
+        // Beyond the ticks is their end.
+        assert_eq!(ticks_of_time(Duration::MAX, frequency), u64::MAX);
+    }
 }
