@@ -61,10 +61,10 @@ impl Actor for Nothing {
     }
 }
 
-/// What the runtime takes besides the actor's own: its value and its messages. The future of the handler has twelve
-/// bytes, and is counted here.
+/// What the runtime takes besides the actor's own, which is its value, its messages and the future of its handler, here
+/// of twelve bytes: 84, and 8 more in the registry.
 pub(crate) async fn an_actor_takes_little_memory(bench: &Bench) {
-    const MOST: usize = 136;
+    const MOST: usize = 84 + 12;
     let system = bench.start(small(20));
     let taken = [1, 2].map(|messages| {
         let before = heap::used();
