@@ -56,8 +56,16 @@ pub(crate) struct DeadLetters {
     count: AtomicUsize,
     listener: Option<Listener>,
     pub(crate) events: EventStream,
-    /// By the type of the message; `None` once the system has stopped.
-    trivial: Mutex<Option<Late<ByType<Arc<IsTrivial>>>>>,
+    /// `None` once the system has stopped.
+    trivial: Mutex<Option<Trivial>>,
+}
+
+/// What is not worth a report.
+struct Trivial {
+    /// By the type of the message.
+    known: Late<ByType<Arc<IsTrivial>>>,
+    /// Looks there. The first of them brings it.
+    ask: Option<fn(&DeadLetters, &dyn Any) -> bool>,
 }
 
 /// A message that becomes a dead letter, where it is.
@@ -81,7 +89,10 @@ impl DeadLetters {
             count: AtomicUsize::new(0),
             listener,
             events: EventStream::new(),
-            trivial: Mutex::new(Some(Late::NOT_YET)),
+            trivial: Mutex::new(Some(Trivial {
+                known: Late::NOT_YET,
+                ask: None,
+            })),
         }
     }
 
@@ -175,11 +186,17 @@ impl DeadLetters {
         self.events.publish(&News::DeadLetter(letter));
     }
 
-    /// A panic of the user's code means: no.
     fn is_trivial(&self, message: &dyn Any) -> bool {
+        let ask = self.trivial.with(|trivial| trivial.as_ref()?.ask);
+        ask.is_some_and(|ask| ask(self, message))
+    }
+
+    /// A panic of the user's code means: no.
+    fn is_known_as_trivial(&self, message: &dyn Any) -> bool {
+        let id = message.type_id();
         let is_trivial = self
             .trivial
-            .with(|trivial| trivial.as_ref()?.get()?.0.get(&message.type_id()).cloned());
+            .with(|trivial| trivial.as_ref()?.known.get()?.0.get(&id).cloned());
         let mut answer = false;
         if let Some(is_trivial) = is_trivial {
             sync::quietly(|| {
@@ -235,8 +252,13 @@ impl System {
         let erased = Arc::new(erased);
         let letters = &self.home().shared.dead_letters;
         let before = letters.trivial.with(|trivial| {
-            let trivial = trivial.as_mut()?.or_make();
-            trivial.0.insert(TypeId::of::<M>(), Arc::clone(&erased))
+            let trivial = trivial.as_mut()?;
+            trivial.ask = Some(DeadLetters::is_known_as_trivial);
+            trivial
+                .known
+                .or_make()
+                .0
+                .insert(TypeId::of::<M>(), Arc::clone(&erased))
         });
         // Outside the lock, as `erased` is: they are the user's.
         drop(before);

@@ -24,9 +24,10 @@ use self::fate::{
 pub(crate) use self::kin::{Family, found_family, restart_child, stop_child, stop_itself};
 use self::kin::{awaits_its_turn, children_gone, pass_the_turn};
 pub(crate) use self::links::{Links, link, unlink};
+pub(crate) use self::messages::Further;
 use self::messages::messages;
 use self::reach::Reach;
-pub(crate) use self::reach::{drop_future, has_late, poll, run_of};
+pub(crate) use self::reach::{BY_AGENDA, drop_future, has_late, poll, run_of};
 use crate::cell::CellPtr;
 use crate::dispatcher::Home;
 use crate::event_stream::News;
@@ -202,8 +203,15 @@ impl<'a> Activation<'a> {
         self.handled >= self.throughput || (self.handled >= self.next_read && self.read_clock())
     }
 
+    /// Without a clock no time passes.
     #[cold]
     fn read_clock(&mut self) -> bool {
+        let is_late = self.home.shared.is_late;
+        is_late.is_some_and(|is_late| is_late(self))
+    }
+
+    /// Has it taken longer than it may? Where there is a clock, which brings this.
+    pub(crate) fn is_late(&mut self) -> bool {
         let first = self.next_read == FIRST_READ;
         self.next_read = self.next_read.saturating_mul(2);
         let now = self.home.shared.now();

@@ -52,10 +52,12 @@ pub(crate) use self::options::CellOptions;
 pub use self::options::{InvalidOptions, MailboxOptions, MailboxOverflowPolicy};
 pub use self::order::Priority;
 pub(crate) use self::system::{Farewell, Letter, Notice, Read, SystemLane, SystemNode};
+use self::waiting::Serve;
 pub(crate) use self::waiting::{Gate, Waiter, Waiting};
 
 use crate::cell::CellPtr;
 use crate::dead_letter::DeadLetterReason;
+use crate::flow::FLOW;
 use crate::invoker::Ending;
 use crate::pool;
 use crate::state::{Claim, Link, Park, Pushed, Release, Rest, Task, Word};
@@ -961,8 +963,27 @@ unsafe fn give_back<K: Known>(cell: CellPtr) {
         // Room that appears now is for nobody: who still waits is told.
         tail.gate().refuse_waiting();
     }
+    while !tail.put_freed() {
+        // Those who wait bring what serves them. Where a bound can be lowered, room may be owed although nobody waits.
+        let serve = if FLOW {
+            Some(serve as Serve)
+        } else {
+            tail.gate().waits()
+        };
+        if let Some(serve) = serve {
+            // SAFETY: as the caller promises.
+            return unsafe { serve(cell) };
+        }
+    }
+}
+
+/// Gives room to those who wait for it. *Runner.*
+///
+/// # Safety
+/// As [`give_back`].
+unsafe fn serve(cell: CellPtr) {
     // SAFETY: the caller is the consumer, and the queued nodes are its own.
-    unsafe { tail.give_back(|node| append_here(cell, node)) }
+    unsafe { cell.tail().give_back(|node| append_here(cell, node)) }
 }
 
 /// Gives the ticket back, if there is nothing to do. *Runner.*

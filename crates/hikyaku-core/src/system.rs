@@ -12,6 +12,7 @@ use crate::extension::Extensions;
 use crate::failure::{Failure, FailureReport};
 use crate::flow::IfFlow;
 use crate::foreman::Foreman;
+use crate::invoker::Activation;
 use crate::late::Late;
 use crate::mailbox::{InvalidOptions, MailboxOptions};
 #[cfg(feature = "flow")]
@@ -35,6 +36,9 @@ use core::pin::Pin;
 use core::task::{self, Poll, Waker};
 use core::time::Duration;
 
+/// Has an activation taken longer than it may?
+type IsLate = fn(&mut Activation<'_>) -> bool;
+
 /// What the parts of a system share.
 pub(crate) struct Shared {
     /// The dispatchers.
@@ -50,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) names: Names,
     name: Box<str>,
     pub(crate) clock: Option<Arc<dyn Clock>>,
+    pub(crate) is_late: Option<IsLate>,
     /// The timers, if there is a clock and somebody to drive them.
     pub(crate) time: Option<Arc<Time>>,
     pub(crate) blocking: Option<Box<dyn BlockingPool>>,
@@ -345,6 +350,7 @@ impl System {
             stealing: false,
             throughput: DEFAULT_THROUGHPUT,
             clock: None,
+            is_late: None,
             time_budget: None,
             seed: 0,
             listener: None,
@@ -671,6 +677,8 @@ pub struct SystemBuilder {
     stealing: bool,
     throughput: u32,
     clock: Option<Arc<dyn Clock>>,
+    /// What reads it, which is not linked where there is none.
+    is_late: Option<IsLate>,
     time_budget: Option<Duration>,
     seed: u64,
     listener: Option<Listener>,
@@ -722,6 +730,7 @@ impl SystemBuilder {
     pub fn clock(mut self, clock: impl Clock) -> Self {
         let clock: Box<dyn Clock> = Box::new(clock);
         self.clock = Some(Arc::from(clock));
+        self.is_late = Some(|activation| activation.is_late());
         self
     }
 
@@ -878,6 +887,7 @@ impl SystemBuilder {
             names: Names::new(),
             name: self.name,
             clock: self.clock,
+            is_late: self.is_late,
             time,
             blocking: self.blocking,
             guardian: self.supervision.unwrap_or_default(),

@@ -480,7 +480,7 @@ impl Tail {
     /// The bit is looked at in the exchange itself: a sender that began to wait while the slots were
     /// still the consumer's would never see them.
     #[inline]
-    fn put_freed(&self) -> bool {
+    pub(super) fn put_freed(&self) -> bool {
         let freed = self.room().freed.get();
         if freed.count == 0 {
             return true;

@@ -15,6 +15,7 @@
 //!   linked and unlinked under the lock only.
 
 use super::kind::Kind;
+use crate::cell::CellPtr;
 use crate::sync::{self, AtomicUsize, Mutex, Ordering};
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -45,12 +46,16 @@ pub(crate) struct Waiter<M> {
 /// The place of a sender among those that wait, whatever its message is.
 struct Place {
     state: Waiting,
+    serve: Serve,
     /// Is the message there?
     has_message: bool,
     waker: Option<Waker>,
     previous: *mut Place,
     next: *mut Place,
 }
+
+/// What gives room to those who wait: what no actor has where nobody ever waits.
+pub(super) type Serve = unsafe fn(CellPtr);
 
 /// How far a waiting sender is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,6 +84,7 @@ impl<M> Waiter<M> {
         Self {
             place: Place {
                 state: Waiting::Outside,
+                serve: super::serve,
                 has_message: true,
                 waker: None,
                 previous: ptr::null_mut(),
@@ -169,6 +175,19 @@ impl Gate {
         // Relaxed: it may be gone when the caller comes.
         let free = self.free.load(Ordering::Relaxed);
         free & WAITING == 0 && free & FREE != NONE
+    }
+
+    /// What serves those who wait, if anybody does. If not, the bit goes. *Consumer.*
+    pub(super) fn waits(&self) -> Option<Serve> {
+        self.waiting.with(|waiters| {
+            if waiters.first.is_null() {
+                // Under the lock, so that no sender begins to wait in between.
+                self.clear_waiting();
+                return None;
+            }
+            // SAFETY: a waiter in the list is live, and touched under the lock only.
+            Some(unsafe { (*waiters.first).serve })
+        })
     }
 
     /// Takes the one who waits longest out of the list, and moves its message to `to`: the mailbox has it. If nobody
