@@ -204,9 +204,14 @@ impl<'a> Activation<'a> {
 
     #[cold]
     fn read_clock(&mut self) -> bool {
-        let first = self.next_read == FIRST_READ;
-        self.next_read = self.next_read.saturating_mul(2);
-        let now = self.home.shared.now();
+        let time = self.home.shared.time.as_deref();
+        self.next_read = time.map_or(u32::MAX, |_| self.next_read.saturating_mul(2));
+        time.is_some_and(|time| time.is_too_long(self))
+    }
+
+    /// Has it taken longer than it may? If this is the first look, it begins now.
+    pub(crate) fn is_too_long(&mut self, now: Duration) -> bool {
+        let first = self.next_read == FIRST_READ * 2;
         if first {
             self.start = now;
         }

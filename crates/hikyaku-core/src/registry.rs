@@ -136,6 +136,7 @@ const NO_SLOT: u32 = u32::MAX;
 
 struct Shard {
     /// Each a segment alone, which does not move when others come.
+    #[allow(clippy::vec_box, reason = "they do not move")]
     segments: Vec<Box<Segment>>,
     /// The first free slot.
     free: u32,
