@@ -403,11 +403,7 @@ impl<A: Actor> Context<'_, A> {
 
     /// What the system's clock shows; zero if it has none.
     pub fn now(&self) -> Duration {
-        let shared = &self.cell.home().shared;
-        shared
-            .clock
-            .as_ref()
-            .map_or(Duration::ZERO, |clock| clock.now())
+        self.cell.home().shared.now()
     }
 
     /// The deadline of the message in hand, if [`Actor::deadline`] gave one.

@@ -404,7 +404,7 @@ struct Desk {
 }
 
 impl Desk {
-    fn time(&self) -> Option<&Time> {
+    fn time(&self) -> Option<&dyn Time> {
         self.mail.cell.home().shared.time.as_deref()
     }
 

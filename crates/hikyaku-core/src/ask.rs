@@ -635,7 +635,7 @@ impl<T> Future for Within<'_, T> {
             return Poll::Ready(answer);
         }
         let cell = this.ask.cell;
-        let Some(time) = &cell.home().shared.time else {
+        let Some(time) = cell.home().shared.time.as_deref() else {
             return Poll::Pending;
         };
         let error = if time.now() >= this.due {
@@ -660,7 +660,7 @@ impl<T> Future for Within<'_, T> {
 
 impl<T> Within<'_, T> {
     fn cancel(&mut self) {
-        if let Some(time) = &self.ask.cell.home().shared.time {
+        if let Some(time) = self.ask.cell.home().shared.time.as_deref() {
             self.alarm.cancel(time);
         }
     }

@@ -206,15 +206,14 @@ impl<'a> Activation<'a> {
     /// Without a clock no time passes.
     #[cold]
     fn read_clock(&mut self) -> bool {
-        let is_late = self.home.shared.is_late;
-        is_late.is_some_and(|is_late| is_late(self))
+        let time = self.home.shared.time.as_deref();
+        self.next_read = time.map_or(u32::MAX, |_| self.next_read.saturating_mul(2));
+        time.is_some_and(|time| time.is_too_long(self))
     }
 
-    /// Has it taken longer than it may? Where there is a clock, which brings this.
-    pub(crate) fn is_late(&mut self) -> bool {
-        let first = self.next_read == FIRST_READ;
-        self.next_read = self.next_read.saturating_mul(2);
-        let now = self.home.shared.now();
+    /// Has it taken longer than it may? If this is the first look, it begins now.
+    pub(crate) fn is_too_long(&mut self, now: Duration) -> bool {
+        let first = self.next_read == FIRST_READ * 2;
         if first {
             self.start = now;
         }

@@ -12,7 +12,6 @@ use crate::extension::Extensions;
 use crate::failure::{Failure, FailureReport};
 use crate::flow::IfFlow;
 use crate::foreman::Foreman;
-use crate::invoker::Activation;
 use crate::late::Late;
 use crate::mailbox::{InvalidOptions, MailboxOptions};
 #[cfg(feature = "flow")]
@@ -24,10 +23,9 @@ use crate::registry::{MailboxIndex, MailboxRegistry};
 use crate::state::Orders;
 use crate::supervision::{Escalation, RestartPolicy, SUPERVISION, Supervision};
 use crate::sync::{self, Arc, AtomicU8, AtomicUsize, Map, Mutex, Ordering, Weak};
-use crate::time::{Sleep, Target, TickDriver, TickHandle, Time};
+use crate::time::{Clockwork, Sleep, Target, TickDriver, Time};
 use crate::worker::Worker;
 use alloc::boxed::Box;
-use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 use core::any::TypeId;
 use core::fmt;
@@ -35,9 +33,6 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{self, Poll, Waker};
 use core::time::Duration;
-
-/// Has an activation taken longer than it may?
-type IsLate = fn(&mut Activation<'_>) -> bool;
 
 /// What the parts of a system share.
 pub(crate) struct Shared {
@@ -53,10 +48,8 @@ pub(crate) struct Shared {
     pub(crate) registry: MailboxRegistry,
     pub(crate) names: Names,
     name: Box<str>,
-    pub(crate) clock: Option<Arc<dyn Clock>>,
-    pub(crate) is_late: Option<IsLate>,
-    /// The timers, if there is a clock and somebody to drive them.
-    pub(crate) time: Option<Arc<Time>>,
+    /// Clock and timers, if there is a clock and somebody to drive them.
+    pub(crate) time: Option<Arc<dyn Time>>,
     pub(crate) blocking: Option<Box<dyn BlockingPool>>,
     /// How actors without a parent are supervised.
     pub(crate) guardian: Supervision,
@@ -260,9 +253,7 @@ impl Shared {
 
     /// What the clock shows; zero if there is none.
     pub(crate) fn now(&self) -> Duration {
-        self.clock
-            .as_ref()
-            .map_or(Duration::ZERO, |clock| clock.now())
+        self.time.as_ref().map_or(Duration::ZERO, |time| time.now())
     }
 
     /// An actor is about to be made anew.
@@ -350,7 +341,6 @@ impl System {
             stealing: false,
             throughput: DEFAULT_THROUGHPUT,
             clock: None,
-            is_late: None,
             time_budget: None,
             seed: 0,
             listener: None,
@@ -667,7 +657,12 @@ const DEFAULT_THROUGHPUT: u32 = 1024;
 
 type Listener = Box<dyn Fn(&DeadLetter<'_>) + Send + Sync>;
 type OnFailure = Box<dyn Fn(&FailureReport<'_>) + Send + Sync>;
-type MakeTime = fn(Arc<dyn Clock>, Duration, Option<u32>) -> Result<Arc<Time>, TryReserveError>;
+type Begin = fn(
+    Box<dyn Clock>,
+    Box<dyn TickDriver>,
+    Duration,
+    Option<u32>,
+) -> Result<Arc<dyn Time>, BuildError>;
 
 /// Configures a [`System`].
 #[must_use]
@@ -676,15 +671,13 @@ pub struct SystemBuilder {
     workers: (usize, usize),
     stealing: bool,
     throughput: u32,
-    clock: Option<Arc<dyn Clock>>,
-    /// What reads it, which is not linked where there is none.
-    is_late: Option<IsLate>,
+    clock: Option<Box<dyn Clock>>,
     time_budget: Option<Duration>,
     seed: u64,
     listener: Option<Listener>,
     on_failure: Option<OnFailure>,
     /// And what it drives, which is not linked where there is none.
-    driver: Option<(Box<dyn TickDriver>, MakeTime)>,
+    driver: Option<(Box<dyn TickDriver>, Begin)>,
     supervision: Option<Supervision>,
     escalation: Escalation,
     resolution: Duration,
@@ -728,9 +721,7 @@ impl SystemBuilder {
     /// The clock of the timers, of deadlines, and of the limit on long activations. Timers need a
     /// [`tick_driver`](Self::tick_driver) as well.
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        let clock: Box<dyn Clock> = Box::new(clock);
-        self.clock = Some(Arc::from(clock));
-        self.is_late = Some(|activation| activation.is_late());
+        self.clock = Some(Box::new(clock));
         self
     }
 
@@ -743,7 +734,7 @@ impl SystemBuilder {
 
     /// Who drives the timers.
     pub fn tick_driver(mut self, driver: impl TickDriver) -> Self {
-        self.driver = Some((Box::new(driver), Time::shared));
+        self.driver = Some((Box::new(driver), Clockwork::begin));
         self
     }
 
@@ -855,26 +846,20 @@ impl SystemBuilder {
         if !SUPERVISION && self.supervision.is_some() {
             return Err(BuildError::NoSupervision);
         }
-        let time = match (&self.clock, &self.driver) {
-            (Some(clock), Some((_, make))) => {
-                let time = make(Arc::clone(clock), self.resolution, self.max_timers);
-                Some(time.map_err(|_| BuildError::OutOfMemory)?)
-            }
-            (Some(_), None) => return Err(BuildError::NoTickDriver),
-            (None, Some(_)) => return Err(BuildError::NoClock),
-            (None, None) => None,
-        };
         let registry = match self.max_actors {
             Some(actors) => {
                 MailboxRegistry::with_capacity(actors).ok_or(BuildError::OutOfMemory)?
             }
             None => MailboxRegistry::new(self.workers.1 + 1),
         };
-        if let (Some((driver, _)), Some(time)) = (self.driver, &time) {
-            let handle = TickHandle::new(Arc::clone(time));
-            let stop = handle.stop_token();
-            driver.start(handle, stop).map_err(BuildError::TickDriver)?;
-        }
+        let time = match (self.clock, self.driver) {
+            (Some(clock), Some((driver, begin))) => {
+                Some(begin(clock, driver, self.resolution, self.max_timers)?)
+            }
+            (Some(_), None) => return Err(BuildError::NoTickDriver),
+            (None, Some(_)) => return Err(BuildError::NoClock),
+            (None, None) => None,
+        };
         let shared = Arc::new(Shared {
             homes: Mutex::new(Vec::new()),
             handled_before: AtomicUsize::new(0),
@@ -886,8 +871,6 @@ impl SystemBuilder {
             registry,
             names: Names::new(),
             name: self.name,
-            clock: self.clock,
-            is_late: self.is_late,
             time,
             blocking: self.blocking,
             guardian: self.supervision.unwrap_or_default(),

@@ -32,9 +32,11 @@ use crate::agenda::{Mail, Place};
 use crate::cell::WeakCell;
 use crate::clock::Clock;
 use crate::dispatcher::Home;
+use crate::invoker::Activation;
 use crate::state::Orders;
 use crate::sync::{self, Arc, Mutex, Weak};
-use alloc::collections::TryReserveError;
+use crate::system::BuildError;
+use alloc::boxed::Box;
 use core::fmt;
 use core::task::Waker;
 use core::time::Duration;
@@ -49,24 +51,46 @@ mod timers {
     pub(crate) use super::list::{List as Timers, TimerId};
 }
 
-/// The timers of one system.
-pub(crate) struct Time {
-    /// How the wheel is reached. Only [`Time::new`] names these functions, and only who is given a tick driver calls
-    /// it: a program without timers does not link the wheel.
-    verbs: &'static Verbs,
-    clock: Arc<dyn Clock>,
+/// Clock and timers of one system. Only who is given a tick driver makes one: a program without timers knows this table,
+/// and does not link what is behind it.
+pub(crate) trait Time: Send + Sync {
+    fn now(&self) -> Duration;
+
+    /// What the clock shows, in nanoseconds.
+    fn nanos(&self) -> u64;
+
+    /// Wakes `target` when the clock shows `due`, or a little later.
+    fn insert(&self, due: Duration, target: Target) -> Result<TimerId, NotSet>;
+
+    /// As [`insert`](Self::insert), in nanoseconds.
+    fn insert_at(&self, due: u64, target: Target) -> Result<TimerId, NotSet>;
+
+    /// Is this timer set, and will it wake `waker`? Not if the system has stopped.
+    fn will_wake(&self, id: TimerId, waker: &Waker) -> bool;
+
+    /// Takes a timer back. Nothing happens if it has fired.
+    fn cancel(&self, id: TimerId);
+
+    /// Fires what is due.
+    fn turn(&self, waker: &Waker) -> NextTick;
+
+    fn is_stopped(&self) -> bool;
+
+    /// The system has stopped: who still waits is woken, and nobody comes in any more.
+    fn stop(&self);
+
+    /// Has an activation taken longer than it may?
+    fn is_too_long(&self, activation: &mut Activation<'_>) -> bool;
+}
+
+/// The one kind of them.
+pub(crate) struct Clockwork {
+    clock: Box<dyn Clock>,
     /// In nanoseconds, not zero.
     resolution: u64,
     /// The last tick whose time fits into 64 bits.
     last: u64,
     turning: Mutex<Turning>,
-}
-
-struct Verbs {
-    insert: fn(&Time, u64, Target) -> Result<TimerId, NotSet>,
-    cancel: fn(&Time, TimerId),
-    will_wake: fn(&Time, TimerId, &Waker) -> bool,
-    stop: fn(&Time),
 }
 
 struct Turning {
@@ -165,17 +189,11 @@ pub(crate) fn divide(number: u64, by: u64) -> (u64, u64) {
 /// So many are fired between two locks; they lie on the stack meanwhile.
 const PORTION: usize = if sync::SMALL { 1 } else { 32 };
 
-impl Time {
-    pub(crate) fn new(clock: Arc<dyn Clock>, resolution: Duration) -> Self {
+impl Clockwork {
+    pub(crate) fn new(clock: Box<dyn Clock>, resolution: Duration) -> Self {
         let resolution = nanos(resolution).max(1);
         let (last, _) = divide(u64::MAX, resolution);
         Self {
-            verbs: &Verbs {
-                insert: Self::insert_now,
-                cancel: Self::cancel_now,
-                will_wake: Self::will_wake_now,
-                stop: Self::stop_now,
-            },
             clock,
             resolution,
             last,
@@ -188,40 +206,45 @@ impl Time {
         }
     }
 
-    /// For a system; with room for so many timers, if there is to be a limit.
-    pub(crate) fn shared(
-        clock: Arc<dyn Clock>,
+    /// For a system; with room for so many timers, if there is to be a limit. Starts the driver.
+    pub(crate) fn begin(
+        clock: Box<dyn Clock>,
+        driver: Box<dyn TickDriver>,
         resolution: Duration,
         most: Option<u32>,
-    ) -> Result<Arc<Self>, TryReserveError> {
-        let time = Arc::new(Self::new(clock, resolution));
+    ) -> Result<Arc<dyn Time>, BuildError> {
+        let time = Self::new(clock, resolution);
         if let Some(most) = most {
-            time.turning.with(|turning| turning.timers.limit_to(most))?;
+            let room = time.turning.with(|turning| turning.timers.limit_to(most));
+            room.map_err(|_| BuildError::OutOfMemory)?;
         }
+        let time: Box<dyn Time> = Box::new(time);
+        let time = Arc::from(time);
+        let handle = TickHandle::new(Arc::clone(&time));
+        let stop = handle.stop_token();
+        driver.start(handle, stop).map_err(BuildError::TickDriver)?;
         Ok(time)
     }
 
-    pub(crate) fn now(&self) -> Duration {
+    fn time_of(&self, tick: u64) -> Duration {
+        duration(tick.min(self.last) * self.resolution)
+    }
+}
+
+impl Time for Clockwork {
+    fn now(&self) -> Duration {
         self.clock.now()
     }
 
-    /// What the clock shows, in nanoseconds.
-    #[inline(never)]
-    pub(crate) fn nanos(&self) -> u64 {
+    fn nanos(&self) -> u64 {
         nanos(self.clock.now())
     }
 
-    /// Wakes `target` when the clock shows `due`, or a little later.
-    pub(crate) fn insert(&self, due: Duration, target: Target) -> Result<TimerId, NotSet> {
+    fn insert(&self, due: Duration, target: Target) -> Result<TimerId, NotSet> {
         self.insert_at(nanos(due), target)
     }
 
-    /// As [`insert`](Self::insert), in nanoseconds.
-    pub(crate) fn insert_at(&self, due: u64, target: Target) -> Result<TimerId, NotSet> {
-        (self.verbs.insert)(self, due, target)
-    }
-
-    fn insert_now(&self, due: u64, target: Target) -> Result<TimerId, NotSet> {
+    fn insert_at(&self, due: u64, target: Target) -> Result<TimerId, NotSet> {
         // The first tick that is not before it.
         let (tick, beyond) = divide(due, self.resolution);
         let due = tick + u64::from(beyond > 0);
@@ -253,30 +276,19 @@ impl Time {
         inserted
     }
 
-    /// Is this timer set, and will it wake `waker`? Not if the system has stopped.
-    pub(crate) fn will_wake(&self, id: TimerId, waker: &Waker) -> bool {
-        (self.verbs.will_wake)(self, id, waker)
-    }
-
-    fn will_wake_now(&self, id: TimerId, waker: &Waker) -> bool {
+    fn will_wake(&self, id: TimerId, waker: &Waker) -> bool {
         self.turning.with(|turning| {
             let target = turning.timers.get(id);
             matches!(target, Some(Target::Waker(set)) if set.will_wake(waker))
         })
     }
 
-    /// Takes a timer back. Nothing happens if it has fired.
-    pub(crate) fn cancel(&self, id: TimerId) {
-        (self.verbs.cancel)(self, id);
-    }
-
-    fn cancel_now(&self, id: TimerId) {
+    fn cancel(&self, id: TimerId) {
         let target = self.turning.with(|turning| turning.timers.cancel(id));
         drop(target);
     }
 
-    /// Fires what is due.
-    pub(crate) fn turn(&self, waker: &Waker) -> NextTick {
+    fn turn(&self, waker: &Waker) -> NextTick {
         // The last tick that is not after it.
         let (now, _) = divide(self.nanos(), self.resolution);
         let mut waker = Some(waker.clone());
@@ -316,20 +328,11 @@ impl Time {
         }
     }
 
-    fn time_of(&self, tick: u64) -> Duration {
-        duration(tick.min(self.last) * self.resolution)
-    }
-
-    pub(crate) fn is_stopped(&self) -> bool {
+    fn is_stopped(&self) -> bool {
         self.turning.with(|turning| turning.stopped)
     }
 
-    /// The system has stopped: who still waits is woken, and nobody comes in any more.
-    pub(crate) fn stop(&self) {
-        (self.verbs.stop)(self);
-    }
-
-    fn stop_now(&self) {
+    fn stop(&self) {
         let waker = self.turning.with(|turning| {
             turning.stopped = true;
             turning.waker.take()
@@ -349,14 +352,16 @@ impl Time {
             }
         }
     }
+
+    fn is_too_long(&self, activation: &mut Activation<'_>) -> bool {
+        activation.is_too_long(self.now())
+    }
 }
 
-impl fmt::Debug for Time {
+impl fmt::Debug for dyn Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Time")
             .field("now", &self.now())
-            .field("resolution", &Duration::from_nanos(self.resolution))
-            .field("timers", &self.turning.with(|turning| turning.timers.len()))
             .finish_non_exhaustive()
     }
 }

@@ -53,14 +53,14 @@ pub enum NextTick {
 
 /// The driver's end of a system's timers. Clones are the same. Does not keep the system alive.
 #[derive(Clone)]
-pub struct TickHandle(Arc<Time>);
+pub struct TickHandle(Arc<dyn Time>);
 
 /// Tells a driver that its work is over.
 #[derive(Clone)]
-pub struct StopToken(Arc<Time>);
+pub struct StopToken(Arc<dyn Time>);
 
 impl TickHandle {
-    pub(crate) fn new(time: Arc<Time>) -> Self {
+    pub(crate) fn new(time: Arc<dyn Time>) -> Self {
         Self(time)
     }
 

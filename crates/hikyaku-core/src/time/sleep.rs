@@ -14,7 +14,7 @@ use core::time::Duration;
 /// Dropping it takes the timer back.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Sleep {
-    time: Option<Arc<Time>>,
+    time: Option<Arc<dyn Time>>,
     due: Duration,
     over: bool,
     alarm: Alarm,
@@ -45,7 +45,7 @@ impl fmt::Display for SleepError {
 impl core::error::Error for SleepError {}
 
 impl Sleep {
-    pub(crate) fn new(time: Option<Arc<Time>>, duration: Duration) -> Self {
+    pub(crate) fn new(time: Option<Arc<dyn Time>>, duration: Duration) -> Self {
         // A due time reads the clock once; the time until the first poll counts.
         let now = time.as_ref().map_or(Duration::ZERO, |time| time.now());
         Self {
@@ -62,7 +62,7 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let Some(time) = &this.time else {
+        let Some(time) = this.time.as_deref() else {
             return Poll::Ready(Err(SleepError::NoTime));
         };
         // The first poll saves a look at the clock: what has come due since fires at the driver's next one.
@@ -81,7 +81,7 @@ impl Future for Sleep {
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        if let Some(time) = &self.time {
+        if let Some(time) = self.time.as_deref() {
             self.alarm.cancel(time);
         }
     }
@@ -103,7 +103,12 @@ pub(crate) struct Alarm {
 
 impl Alarm {
     /// Sets it, or moves it to another waker.
-    pub(crate) fn set(&mut self, time: &Time, due: Duration, waker: &Waker) -> Result<(), NotSet> {
+    pub(crate) fn set(
+        &mut self,
+        time: &dyn Time,
+        due: Duration,
+        waker: &Waker,
+    ) -> Result<(), NotSet> {
         if self.set.is_some_and(|id| time.will_wake(id, waker)) {
             return Ok(());
         }
@@ -116,7 +121,7 @@ impl Alarm {
         self.set.is_some()
     }
 
-    pub(crate) fn cancel(&mut self, time: &Time) {
+    pub(crate) fn cancel(&mut self, time: &dyn Time) {
         if let Some(id) = self.set.take() {
             time.cancel(id);
         }

@@ -4,13 +4,14 @@
 
 use crate::clock::Clock;
 use crate::sync::{Arc, AtomicUsize, Ordering};
-use crate::time::{NextTick, NotSet, Target, Time};
+use crate::time::{Clockwork, NextTick, NotSet, Target, Time};
 use ::loom::alloc::Track;
 use ::loom::future::block_on;
 use ::loom::{model, thread};
 use core::future::poll_fn;
 use core::task::{Poll, Waker};
 use core::time::Duration;
+use std::boxed::Box;
 use std::task::Wake;
 
 /// It stands still, past some due times and before others.
@@ -36,14 +37,14 @@ impl Wake for Bell {
 }
 
 struct Stage {
-    time: Time,
+    time: Clockwork,
     bell: Arc<Bell>,
 }
 
 impl Stage {
     fn new() -> Arc<Self> {
         Arc::new(Self {
-            time: Time::new(Arc::new(Still), Duration::from_millis(1)),
+            time: Clockwork::new(Box::new(Still), Duration::from_millis(1)),
             bell: Arc::new(Bell {
                 rung: AtomicUsize::new(0),
                 _track: Track::new(()),

@@ -1,9 +1,10 @@
 use crate::clock::Clock;
 use crate::sync::{Arc, Mutex};
-use crate::time::{Alarm, NextTick, NotSet, Target, Time, divide};
+use crate::time::{Alarm, Clockwork, NextTick, NotSet, Target, Time, divide};
 use core::task::Waker;
 use core::time::Duration;
 use proptest::prelude::*;
+use std::boxed::Box;
 use std::task::Wake;
 use std::vec;
 use std::vec::Vec;
@@ -26,7 +27,7 @@ impl Wake for Note {
 }
 
 struct Stage {
-    time: Time,
+    time: Clockwork,
     now: Arc<Mutex<Duration>>,
     notes: Arc<Mutex<Vec<u32>>>,
 }
@@ -35,7 +36,7 @@ impl Stage {
     fn new() -> Self {
         let now = Arc::new(Mutex::new(Duration::ZERO));
         Self {
-            time: Time::new(Arc::new(Hand(Arc::clone(&now))), Duration::from_millis(1)),
+            time: Clockwork::new(Box::new(Hand(Arc::clone(&now))), Duration::from_millis(1)),
             now,
             notes: Arc::new(Mutex::new(Vec::new())),
         }
