@@ -87,7 +87,8 @@ impl<M> Push<M> {
 /// stop the actor, unless it was spawned so.
 ///
 /// # Panics
-/// `clone` does if there are 2^31 references to the actor, or 2^15 in builds without `std`.
+/// If there are 2^31 references to the actor, or 2^15 in builds without `std`, another one is a panic. So it is for weak
+/// references, wakers, watches and links together.
 pub struct ActorRef<M> {
     cell: CellPtr,
     _message: PhantomData<fn(M)>,

@@ -57,7 +57,7 @@ pub(crate) struct Mail {
 
 impl Mail {
     fn new(cell: CellPtr) -> Arc<Self> {
-        cell.retain();
+        cell.hold();
         Arc::new(Self {
             cell,
             items: Mutex::new(Vec::new()),

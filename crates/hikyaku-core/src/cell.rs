@@ -480,6 +480,12 @@ impl WeakCell {
         Self(cell)
     }
 
+    /// Likewise, for what the runtime has of its own.
+    pub(crate) fn own(cell: CellPtr) -> Self {
+        cell.hold();
+        Self(cell)
+    }
+
     pub(crate) fn cell(&self) -> CellPtr {
         self.0
     }
@@ -1108,12 +1114,17 @@ impl CellPtr {
     /// Keeps the memory, for one who already does.
     #[inline]
     pub(crate) fn retain(self) {
-        // Relaxed: the caller keeps the memory alive.
-        let old = self.header().counts.memory.fetch_add(1, Ordering::Relaxed);
-        if old > Count::MAX / 2 {
+        if self.hold() > Count::MAX / 2 {
             self.release();
             panic!("too many wakers of one actor");
         }
+    }
+
+    /// As `retain`, for what the runtime has of its own: a few at a time, for which the upper half of the count is left.
+    #[inline]
+    pub(crate) fn hold(self) -> Count {
+        // Relaxed: the caller keeps the memory alive.
+        self.header().counts.memory.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Lets go of the memory.

@@ -28,7 +28,7 @@ pub trait Clock: Send + Sync + 'static {
 /// ```
 ///
 /// # Panics
-/// If the frequency is zero or above 10^9.
+/// If the frequency is zero, or above 18 GHz.
 pub fn time_of_ticks(ticks: u64, frequency: u64) -> Duration {
     let (seconds, rest) = divide(ticks, checked(frequency));
     let (nanos, _) = divide(rest * SECOND, frequency);
@@ -45,7 +45,7 @@ pub fn time_of_ticks(ticks: u64, frequency: u64) -> Duration {
 /// ```
 ///
 /// # Panics
-/// If the frequency is zero or above 10^9.
+/// If the frequency is zero, or above 18 GHz.
 pub fn ticks_of_time(time: Duration, frequency: u64) -> u64 {
     let (most, _) = divide(u64::MAX, checked(frequency));
     if time.as_secs() >= most {
@@ -56,6 +56,10 @@ pub fn ticks_of_time(time: Duration, frequency: u64) -> u64 {
 }
 
 fn checked(frequency: u64) -> u64 {
-    assert!((1..=SECOND).contains(&frequency), "not a frequency");
+    // So that a part of a second, multiplied, fits.
+    assert!(
+        (1..=u64::MAX / SECOND).contains(&frequency),
+        "not a frequency"
+    );
     frequency
 }

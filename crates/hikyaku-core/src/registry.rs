@@ -373,7 +373,7 @@ impl MailboxRegistry {
                 Some(found.contents.map(|content| match content.content() {
                     Content::Cell(cell) => {
                         // A registered cell is alive, so its memory is.
-                        cell.retain();
+                        cell.hold();
                         Some(cell)
                     }
                     _ => None,

@@ -228,10 +228,9 @@ pub(crate) enum Verdict {
 /// What a supervisor remembers of one child.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// So long the latest restarts count. As many as there may be within the window; then the oldest one is
-    /// replaced.
+    /// So long the latest restarts count, in no order. As many as there have been within one window: another one takes
+    /// the place of one that is over.
     recent: Vec<Duration>,
-    oldest: usize,
     /// Restarts with growing delays so far.
     delayed: u32,
     last: Duration,
@@ -251,17 +250,12 @@ impl Tally {
     /// One restart more. False if there were as many as there may be.
     fn count(&mut self, most: u32, window: Duration, now: Duration) -> bool {
         let until = now.saturating_add(window);
-        if self.recent.len() < most as usize {
+        if let Some(over) = self.recent.iter_mut().find(|until| **until < now) {
+            *over = until;
+        } else if self.recent.len() < most as usize {
             self.recent.push(until);
-            return true;
-        }
-        match self.recent.get_mut(self.oldest) {
-            Some(oldest) if *oldest < now => *oldest = until,
-            _ => return false,
-        }
-        self.oldest += 1;
-        if self.oldest == self.recent.len() {
-            self.oldest = 0;
+        } else {
+            return false;
         }
         true
     }
@@ -443,6 +437,20 @@ mod tests {
 
     fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
+    }
+
+    #[test]
+    fn restarts_outside_the_window_are_not_kept() {
+        let supervision = Supervision::one_for_one().max_restarts(10_000, ms(10));
+        let mut tally = Tally::default();
+        for n in 0..1000 {
+            let no = Failure::msg("no");
+            // Three at a time.
+            let now = ms(n / 3 * 100);
+            let verdict = supervision.judge(&mut tally, RestartPolicy::Transient, &no, now, 7);
+            assert!(matches!(verdict, Verdict::Restart(_)));
+        }
+        assert_eq!(tally.recent.len(), 3);
     }
 
     #[test]

@@ -267,7 +267,7 @@ impl Shared {
     /// cell.
     pub(crate) fn order_at(&self, at: Duration, cell: CellPtr, orders: Orders) -> bool {
         self.time.as_ref().is_some_and(|time| {
-            let target = Target::Order(WeakCell::new(cell), orders);
+            let target = Target::Order(WeakCell::own(cell), orders);
             time.insert(at, target).is_ok()
         })
     }

@@ -288,7 +288,7 @@ unsafe fn ended(cell: CellPtr) {
     // be freed as soon as it knows.
     unsafe {
         if let Some(parent) = cell.parent() {
-            parent.retain();
+            parent.hold();
             let queued = parent.mailbox().system.push(cell.obituary(read_obituary));
             debug_assert!(queued, "a parent ends after its children");
             parent.order(Orders::LANE, false);

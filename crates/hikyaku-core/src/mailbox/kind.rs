@@ -60,12 +60,17 @@ impl Kind {
     /// Moves a message, which may be there already.
     ///
     /// # Safety
-    /// `from` holds one of this kind, and `to` has room for it; they are the same, or apart.
+    /// `from` holds one of this kind, and `to` has room for it. If messages go by the table, they are the same, or apart:
+    /// elsewhere a first message may lie partly in the slot.
     unsafe fn carry(&self, from: *mut (), to: *mut ()) {
-        if from != to {
-            let size = self.message.size();
+        let size = self.message.size();
+        let (from, to) = (from.cast::<u8>(), to.cast::<u8>());
+        if !BY_TABLE {
             // SAFETY: as the caller promises.
-            unsafe { ptr::copy_nonoverlapping(from.cast::<u8>(), to.cast(), size) };
+            unsafe { ptr::copy(from, to, size) };
+        } else if from != to {
+            // SAFETY: likewise.
+            unsafe { ptr::copy_nonoverlapping(from, to, size) };
         }
     }
 

@@ -229,6 +229,8 @@ impl ReadyQueueCoordinator {
         if is_stopped() {
             Step::Over(Turn::Stopped)
         } else if self.queue.with(|queue| queue.0.is_some()) {
+            // Not to be woken in place of one that sleeps.
+            drop(lane.rouse());
             Step::Look
         } else {
             Step::Over(Turn::Idle { on_watch: false })

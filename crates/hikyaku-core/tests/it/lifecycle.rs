@@ -1016,3 +1016,23 @@ fn more_references_than_can_be_counted_are_refused() {
     sim.run_until_idle();
     assert!(log.line().contains('7'));
 }
+
+/// As many weak references as are allowed must not keep the system from shutting down.
+#[test]
+#[cfg(not(feature = "std"))]
+fn a_system_with_as_many_weak_references_as_are_allowed_can_be_shut_down() {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    let mut sim = Sim::new(1);
+    let log = Log::default();
+    let actor = sim.spawn(Puppet::factory("a", &log)).unwrap();
+    sim.run_until_idle();
+    let mut weak = Vec::new();
+    while let Ok(other) = catch_unwind(AssertUnwindSafe(|| actor.downgrade())) {
+        weak.push(other);
+    }
+    assert!(weak.len() > 1 << 14);
+    sim.force_stop();
+    sim.run_until_idle();
+    assert_eq!(sim.metrics().live_actors, 0);
+}

@@ -145,3 +145,43 @@ fn goes_each_way<M: Shape>(mailbox: MailboxOptions, waits: bool) {
     drop(refused);
     assert!(actor.tell(M::make()).is_err());
 }
+
+/// A handler whose future is aligned more than its message, so the slot begins behind the place of a first message.
+struct Aligned;
+
+#[repr(align(64))]
+struct Wide([u8; 64]);
+
+impl Actor for Aligned {
+    type Msg = [u64; 12];
+
+    async fn handle(
+        &mut self,
+        message: [u64; 12],
+        _: &mut Context<'_, Self>,
+    ) -> Result<(), Failure> {
+        let wide = Wide([message[0] as u8; 64]);
+        next_turn().await;
+        assert_eq!(u64::from(wide.0[63]), message[11]);
+        Ok(())
+    }
+}
+
+#[test]
+fn row09_a_first_message_that_lies_partly_in_the_slot_is_a_dead_letter_and_whole() {
+    let seen = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let letters = seen.clone();
+    let mut sim = Sim::builder(0)
+        .on_dead_letter(move |letter| {
+            let message = letter.message.downcast_ref::<[u64; 12]>();
+            assert_eq!(message, Some(&core::array::from_fn(|at| at as u64)));
+            letters.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        })
+        .build();
+    let actor = sim.spawn(|| Aligned).unwrap();
+    sim.run_until_idle();
+    actor.tell(core::array::from_fn(|at| at as u64)).unwrap();
+    actor.stop();
+    sim.run_until_idle();
+    assert_eq!(seen.load(std::sync::atomic::Ordering::Relaxed), 1);
+}

@@ -1384,7 +1384,17 @@ fn row73_timers_of_states_are_never_mixed_up() {
 #[test]
 fn a_due_time_is_reached_at_its_tick_and_not_before() {
     const SECOND: u64 = 1_000_000_000;
-    for frequency in [1, 3, 1000, 32_768, 1_000_000, SECOND - 1, SECOND] {
+    for frequency in [
+        1,
+        3,
+        1000,
+        32_768,
+        1_000_000,
+        SECOND - 1,
+        SECOND,
+        5_242_880_000,
+        u64::MAX / SECOND,
+    ] {
         for due in [
             0,
             1,
