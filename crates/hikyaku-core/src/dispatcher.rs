@@ -139,6 +139,10 @@ fn micros(limit: Option<Duration>) -> u32 {
     })
 }
 
+/// Has each cell a reference of its own? They share one for the sake of workers that count ahead, which is so with
+/// `std` only.
+const EACH_HAS_ITS_OWN: bool = sync::SMALL;
+
 /// How a dispatcher is made.
 pub(crate) struct HomePlan {
     /// At least, and at most.
@@ -410,10 +414,9 @@ impl Home {
         // SAFETY: the seed's factory is used no more if the cell comes to be known, which the caller is told.
         let cell = unsafe { CellPtr::new(birth) }.ok_or(SpawnError::Capacity)?;
         // SAFETY: it was just made.
-        unsafe { self.admit(cell) }.map_err(|error| {
+        unsafe { self.admit(cell) }.inspect_err(|_| {
             // SAFETY: it was not published.
             unsafe { cell.discard() };
-            error
         })?;
         Ok(cell)
     }
@@ -455,6 +458,10 @@ impl Home {
 
     fn add_tenants(&self, cells: usize) {
         let own = self.own().as_ptr();
+        if EACH_HAS_ITS_OWN {
+            // SAFETY: `own` is the inside of an `Arc`, which the caller keeps.
+            return unsafe { Arc::increment_strong_count(own) };
+        }
         self.tenants.add(
             cells,
             // SAFETY: `own` is the inside of an `Arc`, which the caller keeps.
@@ -484,9 +491,10 @@ impl Home {
     /// # Safety
     /// So many have been added and are not counted any more.
     unsafe fn remove_tenants(home: NonNull<Self>, cells: usize) {
-        // SAFETY: the reference that the tenants share keeps it until here, and is given back once.
+        // SAFETY: the reference that the tenants share, or that the one cell has, keeps it until here, and is given
+        // back once.
         unsafe {
-            if home.as_ref().tenants.take_away(cells) {
+            if EACH_HAS_ITS_OWN || home.as_ref().tenants.take_away(cells) {
                 Arc::decrement_strong_count(home.as_ptr());
             }
         }

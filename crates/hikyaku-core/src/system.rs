@@ -10,7 +10,7 @@ use crate::dispatcher::{Dispatcher, DispatcherBuilder, Home, HomePlan};
 use crate::event_stream::{EventStream, News};
 use crate::extension::Extensions;
 use crate::failure::{Failure, FailureReport};
-use crate::flow::IfFlow;
+use crate::flow::{FLOW, IfFlow};
 use crate::foreman::Foreman;
 use crate::late::Late;
 use crate::mailbox::{InvalidOptions, MailboxOptions};
@@ -900,7 +900,10 @@ impl SystemBuilder {
             restarts: AtomicUsize::new(0),
             suspended: AtomicUsize::new(0),
             middleware: self.middleware,
-            spawn_middleware: self.spawn_middleware.into_boxed_slice(),
+            spawn_middleware: match FLOW {
+                true => self.spawn_middleware.into_boxed_slice(),
+                false => Box::default(),
+            },
             expired: AtomicUsize::new(0),
             overflowed: AtomicUsize::new(0),
             mailbox: self.mailbox,
@@ -993,8 +996,10 @@ pub struct SpawnOptions {
     pub(crate) significant: bool,
     pub(crate) extra: Option<IfFlow<Box<SpawnExtra>>>,
     /// Makes the box for what few actors have; comes with what goes there.
-    pub(crate) cold: Option<fn(&mut Self) -> Option<(Box<Cold>, u8)>>,
+    pub(crate) cold: Option<NewCold>,
 }
+
+type NewCold = fn(&mut SpawnOptions) -> Option<(Box<Cold>, u8)>;
 
 /// What few actors are spawned with.
 #[derive(Debug, Clone, Default)]
