@@ -50,7 +50,7 @@ use crate::state::{Next, Orders};
 use crate::supervision::{RestartPolicy, SUPERVISION, Supervision, Tally};
 use crate::suspension::{Suspension, WantsRoom};
 use crate::sync::{self, Arc, AtomicCount, Count, Ordering};
-use crate::system::SpawnExtra;
+use crate::system::SpawnOptions;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::alloc::Layout;
@@ -431,14 +431,9 @@ fn make_kin(parent: Option<CellPtr>) -> Option<*mut Kin> {
 
 /// The cold box of a new cell, and the runner's note of what is in it; `None` without memory.
 #[cold]
-pub(crate) fn new_cold(
-    name: Option<Name>,
-    throughput: Option<u32>,
-    supervision: Option<Box<Supervision>>,
-    extra: Option<IfFlow<Box<SpawnExtra>>>,
-) -> Option<(Box<Cold>, u8)> {
+pub(crate) fn new_cold(options: &mut SpawnOptions) -> Option<(Box<Cold>, u8)> {
     let mut notes = 0;
-    let extra = extra.map(|extra| {
+    let extra = options.extra.take().map(|extra| {
         let extra = *extra.into_inner();
         let middleware = Chain::of(extra.middleware);
         if middleware.is_some() {
@@ -451,9 +446,9 @@ pub(crate) fn new_cold(
         })
     });
     let cold = pool::try_box(Cold {
-        name,
-        throughput,
-        supervision,
+        name: options.name.take(),
+        throughput: options.throughput,
+        supervision: options.supervision.take(),
         extra,
         ..Cold::default()
     })?;

@@ -42,16 +42,88 @@ pub(crate) struct Home {
     time_budget: AtomicU32,
     /// Workers that have not been dropped.
     workers: AtomicUsize,
-    /// Living actors, times two; plus `RETIRED`. Not counted on the main dispatcher.
-    population: AtomicUsize,
-    retires: bool,
     /// Cells whose memory lives, which keep it.
     tenants: Tenants,
     /// Itself, for the cells: a pointer that the counts can be reached by.
     own: Weak<Home>,
-    /// The system's main dispatcher, if this is another.
-    main: Option<Arc<Home>>,
+    /// If this is not the system's main dispatcher. Who makes such a one brings what there is to do with it.
+    branch: Option<Box<dyn Branch>>,
     pub(crate) shared: Arc<Shared>,
+}
+
+/// What a dispatcher has that is not the main one.
+pub(crate) trait Branch: Send + Sync {
+    fn main(&self) -> &Arc<Home>;
+
+    /// Counts a new actor, unless nobody comes in any more.
+    fn move_in(&self) -> Result<(), SpawnError>;
+
+    /// An actor has ended, or was not spawned after all. True if the last one is to end the dispatcher, and has.
+    fn move_out(&self) -> bool;
+
+    /// How many actors live there.
+    fn population(&self) -> usize;
+
+    fn is_retired(&self) -> bool;
+
+    /// Takes no actor any more if none lives there.
+    fn retire_if_empty(&self) -> bool;
+}
+
+struct Colony {
+    main: Arc<Home>,
+    /// Living actors, times two; plus `RETIRED`.
+    population: AtomicUsize,
+    retires: bool,
+}
+
+impl Branch for Colony {
+    fn main(&self) -> &Arc<Home> {
+        &self.main
+    }
+
+    fn move_in(&self) -> Result<(), SpawnError> {
+        // Relaxed: only a first guess for the exchange.
+        let mut seen = self.population.load(Ordering::Relaxed);
+        loop {
+            if seen & RETIRED != 0 {
+                return Err(SpawnError::ShuttingDown);
+            }
+            match self.population.compare_exchange_weak(
+                seen,
+                seen + ONE,
+                // Relaxed, twice: the count carries nothing but itself; the cell is scheduled later.
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Ok(()),
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    fn move_out(&self) -> bool {
+        // Release: what the actor did comes before the end of the workers.
+        let before = self.population.fetch_sub(ONE, Ordering::Release);
+        before == ONE && self.retires && self.retire_if_empty()
+    }
+
+    fn population(&self) -> usize {
+        // Acquire: pairs with the Release in `move_out`.
+        self.population.load(Ordering::Acquire) / ONE
+    }
+
+    fn is_retired(&self) -> bool {
+        // Acquire: pairs with the Release in `move_out`.
+        self.population.load(Ordering::Acquire) & RETIRED != 0
+    }
+
+    fn retire_if_empty(&self) -> bool {
+        self.population
+            // Relaxed, twice: as in `move_in`.
+            .compare_exchange(0, RETIRED, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+    }
 }
 
 /// No actor comes in any more.
@@ -67,6 +139,10 @@ fn micros(limit: Option<Duration>) -> u32 {
     })
 }
 
+/// Has each cell a reference of its own? They share one for the sake of workers that count ahead, which is so with
+/// `std` only.
+const EACH_HAS_ITS_OWN: bool = sync::SMALL;
+
 /// How a dispatcher is made.
 pub(crate) struct HomePlan {
     /// At least, and at most.
@@ -75,15 +151,12 @@ pub(crate) struct HomePlan {
     pub(crate) throughput: u32,
     pub(crate) time_budget: Option<Duration>,
     pub(crate) seed: u64,
-    pub(crate) retires: bool,
+    /// For one that is not the main dispatcher.
+    pub(crate) branch: Option<Box<dyn Branch>>,
 }
 
 impl Home {
-    pub(crate) fn make(
-        plan: &HomePlan,
-        shared: Arc<Shared>,
-        main: Option<Arc<Home>>,
-    ) -> (Arc<Self>, Vec<Worker>) {
+    pub(crate) fn make(plan: HomePlan, shared: Arc<Shared>) -> (Arc<Self>, Vec<Worker>) {
         let home = Arc::new_cyclic(|own| Self {
             coordinator: ReadyQueueCoordinator::new(
                 plan.workers,
@@ -94,14 +167,11 @@ impl Home {
             throughput: AtomicU32::new(plan.throughput),
             time_budget: AtomicU32::new(micros(plan.time_budget)),
             workers: AtomicUsize::new(plan.workers.0),
-            population: AtomicUsize::new(0),
-            retires: plan.retires,
             tenants: Tenants::new(),
             own: Weak::clone(own),
-            main,
+            branch: plan.branch,
             shared,
         });
-        home.shared.add_home(&home);
         let workers = (0..plan.workers.0)
             .map(|number| Worker::new(Arc::clone(&home), number, Place::new()))
             .collect();
@@ -110,15 +180,20 @@ impl Home {
 
     /// The system.
     pub(crate) fn system(&self) -> System {
-        let main = match &self.main {
-            Some(main) => Arc::clone(main),
+        let main = match &self.branch {
+            Some(branch) => Arc::clone(branch.main()),
             None => self.own.upgrade().expect("whoever borrows it holds it"),
         };
         System::from_home(main)
     }
 
+    /// The system's main dispatcher.
+    pub(crate) fn main(&self) -> &Self {
+        self.branch.as_ref().map_or(self, |branch| branch.main())
+    }
+
     pub(crate) fn is_main(&self) -> bool {
-        self.main.is_none()
+        self.branch.is_none()
     }
 
     pub(crate) fn throughput(&self) -> u32 {
@@ -297,28 +372,13 @@ impl Home {
         if parent.is_some_and(|parent| parent.mailbox().life.get() == Life::Hook) {
             return Err(SpawnError::ShuttingDown);
         }
-        let significant = options.significant;
-        let reserved = options.name.clone();
-        if let Some(name) = &reserved {
-            name.reserve(&self.shared.names)?;
-        }
+        self.move_in()?;
         // SAFETY: as the caller promises.
         let made = unsafe { self.make_cell(parent, options, seed) };
-        let cell = match made {
-            Ok(cell) => cell,
-            Err(error) => {
-                if let Some(name) = &reserved {
-                    name.give_up(&self.shared.names);
-                }
-                return Err(error);
-            }
-        };
-        if let Some(name) = &reserved {
-            name.publish(&self.shared.names, cell);
-        }
+        let cell = made.inspect_err(|_| self.move_out())?;
         if let Some(kin) = cell.kin() {
             // SAFETY: the caller is the parent's runner.
-            unsafe { (kin.family.adopt)(kin.parent, cell, significant) };
+            unsafe { (kin.family.adopt)(kin.parent, cell, options.significant) };
         }
         cell.schedule();
         Ok(cell)
@@ -332,57 +392,59 @@ impl Home {
         options: &mut SpawnOptions,
         seed: Seed,
     ) -> Result<CellPtr, SpawnError> {
-        let extra = self.extra(options.extra.take());
-        let own_throughput = options.throughput.is_some();
-        let plain = options.name.is_none()
-            && !own_throughput
-            && options.supervision.is_none()
-            && extra.is_none();
-        let cold = if plain {
-            None
-        } else {
-            let cold = new_cold(
-                options.name.take(),
-                options.throughput,
-                options.supervision.take(),
-                extra,
-            );
-            Some(cold.ok_or(SpawnError::Capacity)?)
+        options.extra = self.extra(options.extra.take());
+        if options.extra.is_some() {
+            options.cold = Some(new_cold);
+        }
+        let cold = match options.cold {
+            None => None,
+            Some(make) => Some(make(options).ok_or(SpawnError::Capacity)?),
         };
-        self.move_in()?;
         let birth = Birth {
             seed,
             home: self.own(),
             parent,
             mailbox: options.mailbox.as_ref().unwrap_or(&self.shared.mailbox),
             cold,
-            own_throughput,
+            own_throughput: options.throughput.is_some(),
             stop_unreferenced: options.stop_unreferenced,
             owned: sync::KNOWS_HERE && self.coordinator.is_single(),
             policy: options.restart.unwrap_or_default(),
         };
         // SAFETY: the seed's factory is used no more if the cell comes to be known, which the caller is told.
-        let Some(cell) = (unsafe { CellPtr::new(birth) }) else {
-            self.move_out();
-            return Err(SpawnError::Capacity);
-        };
-        let registered = self
-            .shared
-            .registry
-            .register(self.shard_here(), cell, |index| {
-                // SAFETY: nobody else has the cell before the shard's lock is given back.
-                unsafe { cell.set_index(index) };
-            });
-        registered.map_err(|refused| {
+        let cell = unsafe { CellPtr::new(birth) }.ok_or(SpawnError::Capacity)?;
+        // SAFETY: it was just made.
+        unsafe { self.admit(cell) }.inspect_err(|_| {
             // SAFETY: it was not published.
             unsafe { cell.discard() };
-            self.move_out();
-            match refused {
-                Refused::Sealed => SpawnError::ShuttingDown,
-                Refused::Full => SpawnError::Capacity,
-            }
         })?;
         Ok(cell)
+    }
+
+    /// Makes a cell known by its name, if it has one, and by its index.
+    ///
+    /// # Safety
+    /// The cell was just made, and nobody else has it. If it is refused, nobody has.
+    unsafe fn admit(&self, cell: CellPtr) -> Result<(), SpawnError> {
+        let names = &self.shared.names;
+        let name = cell.cold_if_any().and_then(|cold| cold.name.as_ref());
+        if let Some(name) = name {
+            name.reserve(names)?;
+        }
+        let shard = self.shard_here();
+        let registered = self.shared.registry.register(shard, cell, |index| {
+            // SAFETY: nobody else has the cell before the shard's lock is given back.
+            unsafe { cell.set_index(index) };
+        });
+        match (registered, name) {
+            (Ok(()), Some(name)) => name.publish(names, cell),
+            (Err(_), Some(name)) => name.give_up(names),
+            _ => {}
+        }
+        registered.map_err(|refused| match refused {
+            Refused::Sealed => SpawnError::ShuttingDown,
+            Refused::Full => SpawnError::Capacity,
+        })
     }
 
     /// A cell is made, which keeps the home from now on. *Any thread that keeps the home.*
@@ -396,6 +458,10 @@ impl Home {
 
     fn add_tenants(&self, cells: usize) {
         let own = self.own().as_ptr();
+        if EACH_HAS_ITS_OWN {
+            // SAFETY: `own` is the inside of an `Arc`, which the caller keeps.
+            return unsafe { Arc::increment_strong_count(own) };
+        }
         self.tenants.add(
             cells,
             // SAFETY: `own` is the inside of an `Arc`, which the caller keeps.
@@ -425,9 +491,10 @@ impl Home {
     /// # Safety
     /// So many have been added and are not counted any more.
     unsafe fn remove_tenants(home: NonNull<Self>, cells: usize) {
-        // SAFETY: the reference that the tenants share keeps it until here, and is given back once.
+        // SAFETY: the reference that the tenants share, or that the one cell has, keeps it until here, and is given
+        // back once.
         unsafe {
-            if home.as_ref().tenants.take_away(cells) {
+            if EACH_HAS_ITS_OWN || home.as_ref().tenants.take_away(cells) {
                 Arc::decrement_strong_count(home.as_ptr());
             }
         }
@@ -459,66 +526,39 @@ impl Home {
         }
     }
 
-    /// Counts a new actor, unless nobody comes in any more.
+    /// Counts a new actor, unless nobody comes in any more. Not on the main dispatcher.
     fn move_in(&self) -> Result<(), SpawnError> {
-        if self.is_main() {
-            return Ok(());
-        }
-        // Relaxed: only a first guess for the exchange.
-        let mut seen = self.population.load(Ordering::Relaxed);
-        loop {
-            if seen & RETIRED != 0 {
-                return Err(SpawnError::ShuttingDown);
-            }
-            match self.population.compare_exchange_weak(
-                seen,
-                seen + ONE,
-                // Relaxed, twice: the count carries nothing but itself; the cell is scheduled later.
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return Ok(()),
-                Err(now) => seen = now,
-            }
-        }
+        self.branch
+            .as_ref()
+            .map_or(Ok(()), |branch| branch.move_in())
     }
 
     /// An actor has ended, or was not spawned after all.
     fn move_out(&self) {
-        if self.is_main() {
-            return;
-        }
-        // Release: what the actor did comes before the end of the workers.
-        let before = self.population.fetch_sub(ONE, Ordering::Release);
-        if before == ONE && self.retires {
-            self.close_if_empty();
+        if let Some(branch) = &self.branch
+            && branch.move_out()
+        {
+            self.coordinator.wake_all();
         }
     }
 
     /// An actor has ended.
     pub(crate) fn one_less(&self) {
         self.move_out();
-        self.shared.one_less();
-    }
-
-    /// Actors of a dispatcher that is not the main one.
-    pub(crate) fn population(&self) -> usize {
-        // Acquire: pairs with the Release in `move_out`.
-        self.population.load(Ordering::Acquire) / ONE
+        self.shared.one_less(self);
     }
 
     /// May the workers end?
     pub(crate) fn is_stopped(&self) -> bool {
-        // Acquire: pairs with the Release in `move_out`.
-        self.shared.is_stopped() || self.population.load(Ordering::Acquire) & RETIRED != 0
+        let branch = self.branch.as_ref();
+        self.shared.is_stopped() || branch.is_some_and(|branch| branch.is_retired())
     }
 
     /// Is no actor left here?
     pub(crate) fn is_empty(&self) -> bool {
-        if self.is_main() {
-            self.shared.is_main_empty()
-        } else {
-            self.population() == 0
+        match &self.branch {
+            Some(branch) => branch.population() == 0,
+            None => self.shared.is_main_empty(),
         }
     }
 
@@ -556,12 +596,8 @@ impl Home {
 
     /// Takes no actor any more if none lives here. Never so on the main dispatcher.
     pub(crate) fn close_if_empty(&self) -> bool {
-        let closed = !self.is_main()
-            && self
-                .population
-                // Relaxed, twice: as in `move_in`.
-                .compare_exchange(0, RETIRED, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok();
+        let branch = self.branch.as_ref();
+        let closed = branch.is_some_and(|branch| branch.retire_if_empty());
         if closed {
             self.coordinator.wake_all();
         }
@@ -617,7 +653,8 @@ impl Dispatcher {
 
     /// How many actors live there.
     pub fn live_actors(&self) -> usize {
-        self.0.population()
+        let branch = self.0.branch.as_ref();
+        branch.map_or(0, |branch| branch.population())
     }
 }
 
@@ -643,6 +680,7 @@ impl fmt::Debug for Dispatcher {
 pub struct DispatcherBuilder<'a> {
     system: &'a System,
     plan: HomePlan,
+    retires: bool,
 }
 
 impl<'a> DispatcherBuilder<'a> {
@@ -655,8 +693,9 @@ impl<'a> DispatcherBuilder<'a> {
                 throughput: main.throughput(),
                 time_budget: main.time_budget(),
                 seed: 0,
-                retires: false,
+                branch: None,
             },
+            retires: false,
         }
     }
 
@@ -682,15 +721,22 @@ impl<'a> DispatcherBuilder<'a> {
     /// Ends its workers as soon as the last of its actors has ended. Nobody can be spawned there
     /// afterwards.
     pub fn retire_when_empty(mut self) -> Self {
-        self.plan.retires = true;
+        self.retires = true;
         self
     }
 
     /// Makes it. The workers are for an executor, as those of
     /// [`SystemBuilder::build`](crate::SystemBuilder::build).
-    pub fn build(self) -> (Dispatcher, Vec<Worker>) {
+    pub fn build(mut self) -> (Dispatcher, Vec<Worker>) {
         let main = Arc::clone(self.system.home());
-        let (home, workers) = Home::make(&self.plan, Arc::clone(&main.shared), Some(main));
+        let shared = Arc::clone(&main.shared);
+        self.plan.branch = Some(Box::new(Colony {
+            main,
+            population: AtomicUsize::new(0),
+            retires: self.retires,
+        }));
+        let (home, workers) = Home::make(self.plan, shared);
+        home.shared.add_home(&home);
         (Dispatcher(home), workers)
     }
 }

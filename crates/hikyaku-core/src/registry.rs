@@ -366,24 +366,21 @@ impl MailboxRegistry {
     /// Calls `each` with every living cell. The memory of each is kept meanwhile; no lock is held.
     pub(crate) fn for_each(&self, each: &mut dyn FnMut(CellPtr)) {
         for shard in &self.shards {
-            let mut segment = 0;
-            // One segment at a time: what comes in later is not of interest to any caller.
-            while let Some(cells) = shard.with(|slots| {
-                let found = slots.segments.get(segment)?;
-                Some(found.contents.map(|content| match content.content() {
-                    Content::Cell(cell) => {
-                        // A registered cell is alive, so its memory is.
-                        cell.hold();
-                        Some(cell)
-                    }
-                    _ => None,
-                }))
+            let mut number = 0;
+            // One at a time: what comes in later is not of interest to any caller.
+            while let Some(content) = shard.with(|slots| {
+                let content = slots.slot(number)?.content.content();
+                if let Content::Cell(cell) = content {
+                    // A registered cell is alive, so its memory is.
+                    cell.hold();
+                }
+                Some(content)
             }) {
-                for cell in cells.into_iter().flatten() {
+                if let Content::Cell(cell) = content {
                     each(cell);
                     cell.release();
                 }
-                segment += 1;
+                number += 1;
             }
         }
     }

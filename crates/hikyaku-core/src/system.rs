@@ -3,14 +3,14 @@
 use crate::actor::Actor;
 use crate::actor_ref::ActorRef;
 use crate::blocking::BlockingPool;
-use crate::cell::{CellPtr, WeakCell};
+use crate::cell::{CellPtr, Cold, WeakCell, new_cold};
 use crate::clock::Clock;
 use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::dispatcher::{Dispatcher, DispatcherBuilder, Home, HomePlan};
 use crate::event_stream::{EventStream, News};
 use crate::extension::Extensions;
 use crate::failure::{Failure, FailureReport};
-use crate::flow::IfFlow;
+use crate::flow::{FLOW, IfFlow};
 use crate::foreman::Foreman;
 use crate::late::Late;
 use crate::mailbox::{InvalidOptions, MailboxOptions};
@@ -36,8 +36,8 @@ use core::time::Duration;
 
 /// What the parts of a system share.
 pub(crate) struct Shared {
-    /// The dispatchers.
-    homes: Mutex<Vec<Weak<Home>>>,
+    /// The dispatchers beside the main one. Who adds the first brings what goes through them.
+    others: Mutex<Option<Box<dyn Others>>>,
     /// What dispatchers that are gone have handled.
     handled_before: AtomicUsize,
     pub(crate) dead_letters: DeadLetters,
@@ -71,6 +71,27 @@ pub(crate) struct Shared {
     state: AtomicU8,
     /// `None` after the end.
     waiting: Mutex<Option<Late<Waiting>>>,
+}
+
+/// Dispatchers, each in a place.
+trait Others: Send {
+    fn add(&mut self, home: Weak<Home>);
+    /// The one in this place, which may be gone; `None` behind the last.
+    fn get(&self, place: usize) -> Option<Option<Arc<Home>>>;
+}
+
+impl Others for Vec<Weak<Home>> {
+    fn add(&mut self, home: Weak<Home>) {
+        // Who goes through them counts on their places.
+        match self.iter_mut().find(|home| home.strong_count() == 0) {
+            Some(gone) => *gone = home,
+            None => self.push(home),
+        }
+    }
+
+    fn get(&self, place: usize) -> Option<Option<Arc<Home>>> {
+        <[_]>::get(self, place).map(Weak::upgrade)
+    }
 }
 
 /// Who waits for the end, by number. When the list goes, it has come.
@@ -120,15 +141,12 @@ impl Shared {
         &self.dead_letters.events
     }
 
-    /// One more dispatcher.
+    /// One more dispatcher, which is not the main one.
     pub(crate) fn add_home(&self, home: &Arc<Home>) {
         let home = Arc::downgrade(home);
-        self.homes.with(|homes| {
-            // Who goes through them counts on their places.
-            match homes.iter_mut().find(|home| home.strong_count() == 0) {
-                Some(gone) => *gone = home,
-                None => homes.push(home),
-            }
+        self.others.with(|others| {
+            let others = others.get_or_insert_with(|| Box::new(Vec::new()));
+            others.add(home);
         });
     }
 
@@ -139,9 +157,10 @@ impl Shared {
     }
 
     /// Calls `each` with every dispatcher. Not under the lock: the last reference to one may end here.
-    fn for_each_home(&self, mut each: impl FnMut(&Home)) {
+    fn for_each_home(&self, main: &Home, mut each: impl FnMut(&Home)) {
+        each(main);
         let mut place = 0;
-        while let Some(home) = self.homes.with(|homes| homes.get(place).map(Weak::upgrade)) {
+        while let Some(home) = self.others.with(|others| others.as_ref()?.get(place)) {
             home.as_deref().into_iter().for_each(&mut each);
             place += 1;
         }
@@ -193,9 +212,9 @@ impl Shared {
     }
 
     /// An actor has ended.
-    pub(crate) fn one_less(&self) {
+    pub(crate) fn one_less(&self, home: &Home) {
         if self.state() != SystemState::Running {
-            self.stop_if_empty();
+            self.stop_if_empty(home);
         }
     }
 
@@ -225,20 +244,22 @@ impl Shared {
         false
     }
 
-    fn stop_if_empty(&self) {
+    /// `home`, here and below: any of its dispatchers.
+    #[cold]
+    fn stop_if_empty(&self, home: &Home) {
         if self.registry.live() == 0 && self.raise(SystemState::Stopped) {
             self.events().end();
             self.dead_letters.end();
             self.extensions.end();
             drop(self.waiting.with(Option::take));
-            self.for_each_home(|home| home.coordinator.wake_all());
+            self.for_each_home(home.main(), |home| home.coordinator.wake_all());
             if let Some(time) = &self.time {
                 time.stop();
             }
         }
     }
 
-    fn begin_shutdown(&self, orders: Orders, everyone: bool) {
+    fn begin_shutdown(&self, home: &Home, orders: Orders, everyone: bool) {
         // First nobody comes in any more, then the state: who sees the state counts on it.
         self.registry.seal();
         self.raise(SystemState::Stopping);
@@ -248,7 +269,7 @@ impl Shared {
             }
         });
         self.raise(SystemState::Draining);
-        self.stop_if_empty();
+        self.stop_if_empty(home);
     }
 
     /// What the clock shows; zero if there is none.
@@ -273,7 +294,7 @@ impl Shared {
     }
 
     /// Nobody has dealt with a failure.
-    pub(crate) fn escalate(&self, failure: &Failure) {
+    pub(crate) fn escalate(&self, home: &Home, failure: &Failure) {
         if self.escalation == Escalation::StopActor {
             return;
         }
@@ -284,7 +305,7 @@ impl Shared {
                 *first = text.take();
             }
         });
-        self.begin_shutdown(Orders::STOP.and(Orders::SHUTDOWN), false);
+        self.begin_shutdown(home, Orders::STOP.and(Orders::SHUTDOWN), false);
     }
 
     /// An actor is suspended from now on.
@@ -311,8 +332,8 @@ impl Shared {
         self.overflowed.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn force_stop(&self) {
-        self.begin_shutdown(Orders::KILL.and(Orders::SHUTDOWN), true);
+    pub(crate) fn force_stop(&self, home: &Home) {
+        self.begin_shutdown(home, Orders::KILL.and(Orders::SHUTDOWN), true);
     }
 }
 
@@ -458,7 +479,7 @@ impl System {
     /// The shutdown is ordered by the call, and goes on if the future is dropped.
     pub fn graceful_shutdown(&self) -> Terminated {
         self.shared()
-            .begin_shutdown(Orders::DRAIN.and(Orders::SHUTDOWN), false);
+            .begin_shutdown(&self.0, Orders::DRAIN.and(Orders::SHUTDOWN), false);
         self.terminated()
     }
 
@@ -480,7 +501,7 @@ impl System {
     /// Orders an end by force: handlers in flight are dropped, queued messages become dead letters.
     /// A handler that blocks its thread is not interrupted.
     pub fn force_stop(&self) {
-        self.shared().force_stop();
+        self.shared().force_stop(&self.0);
     }
 
     /// Resolves when the system has stopped.
@@ -549,7 +570,7 @@ impl System {
             workers: 0,
             workers_asleep: 0,
         };
-        shared.for_each_home(|home| {
+        shared.for_each_home(&self.0, |home| {
             metrics.handled = metrics.handled.wrapping_add(home.coordinator.handled());
             metrics.workers += home.coordinator.workers();
             metrics.workers_asleep += home.coordinator.asleep();
@@ -861,7 +882,7 @@ impl SystemBuilder {
             (None, None) => None,
         };
         let shared = Arc::new(Shared {
-            homes: Mutex::new(Vec::new()),
+            others: Mutex::new(None),
             handled_before: AtomicUsize::new(0),
             dead_letters: DeadLetters::new(self.listener),
             directory: Directory::new(),
@@ -879,7 +900,10 @@ impl SystemBuilder {
             restarts: AtomicUsize::new(0),
             suspended: AtomicUsize::new(0),
             middleware: self.middleware,
-            spawn_middleware: self.spawn_middleware.into_boxed_slice(),
+            spawn_middleware: match FLOW {
+                true => self.spawn_middleware.into_boxed_slice(),
+                false => Box::default(),
+            },
             expired: AtomicUsize::new(0),
             overflowed: AtomicUsize::new(0),
             mailbox: self.mailbox,
@@ -892,9 +916,9 @@ impl SystemBuilder {
             throughput: self.throughput,
             time_budget: self.time_budget,
             seed: self.seed,
-            retires: false,
+            branch: None,
         };
-        let (main, workers) = Home::make(&plan, shared, None);
+        let (main, workers) = Home::make(plan, shared);
         Ok((System(main), workers))
     }
 }
@@ -971,7 +995,11 @@ pub struct SpawnOptions {
     pub(crate) restart: Option<RestartPolicy>,
     pub(crate) significant: bool,
     pub(crate) extra: Option<IfFlow<Box<SpawnExtra>>>,
+    /// Makes the box for what few actors have; comes with what goes there.
+    pub(crate) cold: Option<NewCold>,
 }
+
+type NewCold = fn(&mut SpawnOptions) -> Option<(Box<Cold>, u8)>;
 
 /// What few actors are spawned with.
 #[derive(Debug, Clone, Default)]
@@ -989,6 +1017,7 @@ impl SpawnOptions {
     /// A name, unique among the living actors of the system.
     pub fn name(mut self, name: impl Into<Box<str>>) -> Self {
         self.name = Some(Name::new(name.into()));
+        self.cold = Some(new_cold);
         self
     }
 
@@ -1001,12 +1030,14 @@ impl SpawnOptions {
     /// How many messages this actor handles before others have their turn; at least one.
     pub fn throughput(mut self, messages: u32) -> Self {
         self.throughput = Some(messages.max(1));
+        self.cold = Some(new_cold);
         self
     }
 
     /// How the actor supervises its children. Default: [`Supervision::one_for_one`].
     pub fn supervision(mut self, supervision: Supervision) -> Self {
         self.supervision = Some(Box::new(supervision));
+        self.cold = Some(new_cold);
         self
     }
 

@@ -124,7 +124,7 @@ impl Target {
             Self::Order(cell, orders) => cell.cell().order(orders, false),
             Self::Shutdown(home) => {
                 if let Some(home) = home.upgrade() {
-                    home.shared.force_stop();
+                    home.shared.force_stop(&home);
                 }
             }
         }

@@ -213,10 +213,12 @@ fn after_panic(home: &Home, lane: &Lane, panic: Panic) {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        let home = Arc::clone(&self.home);
+        let home = Arc::as_ptr(&self.home);
+        // SAFETY: the worker holds its home, and lets go of it after this.
+        let home = unsafe { &*home };
         let lane = home.coordinator.lane(self.number);
         if !self.place.is_retired() && !home.is_stopped() && !home.close_if_empty() {
-            home.shared.force_stop();
+            home.shared.force_stop(home);
             home.coordinator.leave(lane, &mut self.place);
         }
         if home.one_worker_less() {

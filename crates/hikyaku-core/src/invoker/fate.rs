@@ -96,7 +96,8 @@ unsafe fn tell_supervisor(cell: CellPtr, failure: &Failure) {
     if !SUPERVISION {
         stop_here(cell);
         if failure.is_fatal() {
-            cell.home().shared.escalate(failure);
+            let home = cell.home();
+            home.shared.escalate(home, failure);
         }
         return;
     }
@@ -648,7 +649,7 @@ unsafe fn supervise_self(cell: CellPtr, failure: &Failure) {
         Verdict::Stop | Verdict::Escalate | Verdict::GiveUp => {
             stop_here(cell);
             if verdict != Verdict::Stop {
-                shared.escalate(failure);
+                shared.escalate(cell.home(), failure);
             }
         }
     }
