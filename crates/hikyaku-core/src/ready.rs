@@ -82,9 +82,18 @@ enum Arrival {
     Bell(CellPtr),
 }
 
+// The coordinator of builds without `std`, whose races are looked at beside those of this one.
+#[cfg(loom)]
+#[allow(dead_code, reason = "only for its tests")]
+mod queue;
+#[cfg(loom)]
+pub(crate) use self::queue::Behind;
+
 /// What a cell has of the queue that it is in: nothing.
+#[cfg(not(loom))]
 pub(crate) struct Behind;
 
+#[cfg(not(loom))]
 impl Behind {
     pub(crate) fn new() -> Self {
         Self

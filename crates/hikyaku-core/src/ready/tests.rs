@@ -17,5 +17,7 @@ fn number(header: *mut Header) -> Option<usize> {
 
 #[cfg(loom)]
 mod loom;
+#[cfg(loom)]
+mod queue;
 #[cfg(not(loom))]
 mod usual;
