@@ -3,6 +3,7 @@
 //! All cells of a dispatcher share one reference to it, and are counted: whoever adds to a count of
 //! zero takes the reference, whoever takes away the last gives it back. So a worker can count many
 //! at once, ahead, and cells that come and go on its thread cost no read-modify-write.
+//! Without `std` nobody counts ahead, and each cell has a reference of its own instead.
 //!
 //! ```text
 //!   no cells ──found, with a new reference──► cells ──join, leave──► cells ──last leave──► no cells
