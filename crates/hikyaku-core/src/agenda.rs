@@ -29,8 +29,8 @@ use self::signals::Line;
 use self::task::Job;
 use crate::cell::CellPtr;
 use crate::failure::Failure;
-use crate::invoker::{BY_AGENDA, Ending, Further};
-use crate::mailbox::{ByTable, Mark, Spot, rare};
+use crate::invoker::Ending;
+use crate::mailbox::{Mark, Spot, rare};
 use crate::state::Orders;
 use crate::sync::{self, Arc, Mutex};
 use crate::time::{self, NotSet, Target, Time, TimerId};
@@ -460,9 +460,6 @@ pub(crate) trait Diary {
     /// Takes the mail in and polls what was woken. What wakes itself meanwhile is left for the next time.
     fn collect(&mut self) -> Collected;
 
-    /// What asks the agenda, as only those who have one need it.
-    fn further(&self) -> Further<ByTable>;
-
     /// Moves the next message that is due to `out`; false if there is none.
     ///
     /// # Safety
@@ -691,10 +688,6 @@ impl Diary for Agenda {
             polls: core::mem::take(&mut desk.polls),
             broken: desk.broken.take(),
         }
-    }
-
-    fn further(&self) -> Further<ByTable> {
-        BY_AGENDA
     }
 
     unsafe fn next(&mut self, out: *mut ()) -> bool {

@@ -24,10 +24,9 @@ use self::fate::{
 pub(crate) use self::kin::{Family, found_family, restart_child, stop_child, stop_itself};
 use self::kin::{awaits_its_turn, children_gone, pass_the_turn};
 pub(crate) use self::links::{Links, link, unlink};
-pub(crate) use self::messages::Further;
 use self::messages::messages;
 use self::reach::Reach;
-pub(crate) use self::reach::{BY_AGENDA, drop_future, has_late, poll, run_of};
+pub(crate) use self::reach::{drop_future, has_late, poll, run_of};
 use crate::cell::CellPtr;
 use crate::dispatcher::Home;
 use crate::event_stream::News;

@@ -37,21 +37,7 @@ pub(super) unsafe fn messages<R: Reach>(
     let mut drain = unsafe { Drain::<R::Known>::new(cell) };
     let mut first = drain.first();
     loop {
-        let further = match state.rare.get() {
-            0 => None,
-            // SAFETY: the ticket is held.
-            _ => unsafe { R::further(cell) },
-        };
-        let msg = if let Some(further) = further {
-            // SAFETY: the ticket is held.
-            match unsafe { further(cell, &mut first, &mut drain, activation) } {
-                Next::Message(message) => Some(message),
-                Next::Gone => None,
-                Next::Ordered => return ordered(activation),
-                // SAFETY: the ticket is held.
-                Next::Nothing => return unsafe { drained::<R::Known>(cell, activation) },
-            }
-        } else {
+        let msg = if state.rare.get() == 0 {
             let message = match first.take() {
                 Some(message) => message,
                 None if !drain.has_next() => {
@@ -69,6 +55,15 @@ pub(super) unsafe fn messages<R: Reach>(
             };
             // SAFETY: the ticket is held.
             unsafe { in_time::<R>(cell, message) }
+        } else {
+            // SAFETY: the ticket is held.
+            match unsafe { next_of_all::<R>(cell, &mut first, &mut drain, activation) } {
+                Next::Message(message) => Some(message),
+                Next::Gone => None,
+                Next::Ordered => return ordered(activation),
+                // SAFETY: the ticket is held.
+                Next::Nothing => return unsafe { drained::<R::Known>(cell, activation) },
+            }
         };
         if let Some(msg) = msg {
             activation.handled += 1;
@@ -101,7 +96,7 @@ fn ordered(activation: &mut Activation<'_>) -> Flow {
 }
 
 /// What a step of the message loop finds.
-pub(crate) enum Next<M> {
+enum Next<M> {
     Message(M),
     /// There was one, and it is not handled now.
     Gone,
@@ -121,20 +116,12 @@ unsafe fn in_time<R: Reach>(cell: CellPtr, message: Message<R>) -> Option<Messag
     (!late).then_some(message)
 }
 
-/// A function that looks for the next message also where few actors have any: [`next_of_all`].
-pub(crate) type Further<K> = unsafe fn(
-    CellPtr,
-    &mut Option<<K as Known>::Message>,
-    &mut Drain<K>,
-    &Activation<'_>,
-) -> Next<<K as Known>::Message>;
-
 /// The next message of an actor that has more than a mailbox.
 ///
 /// # Safety
 /// As [`messages`].
 #[cold]
-pub(super) unsafe fn next_of_all<R: Reach>(
+unsafe fn next_of_all<R: Reach>(
     cell: CellPtr,
     first: &mut Option<Message<R>>,
     drain: &mut Drain<R::Known>,
@@ -179,9 +166,12 @@ unsafe fn from_all<K: Known>(
     drain: &mut Drain<K>,
 ) -> Next<K::Message> {
     let state = cell.mailbox();
-    // SAFETY: the ticket is held.
-    unsafe { forget_deadline(cell) };
     let notes = state.rare.get();
+    if notes & rare::DEADLINE != 0 {
+        // SAFETY: the ticket is held.
+        unsafe { cell.cold() }.deadline = None;
+        state.rare.set(notes & !rare::DEADLINE);
+    }
     // SAFETY: the ticket is held.
     if let Some(diary) = unsafe { cell.diary() } {
         diary.handled();
@@ -253,20 +243,6 @@ unsafe fn from_all<K: Known>(
         meet::<K>(cell, &message);
     }
     Next::Message(message)
-}
-
-/// The message that had one has been handled.
-///
-/// # Safety
-/// As [`messages`].
-pub(super) unsafe fn forget_deadline(cell: CellPtr) {
-    let state = cell.mailbox();
-    let notes = state.rare.get();
-    if notes & rare::DEADLINE != 0 {
-        // SAFETY: the ticket is held.
-        unsafe { cell.cold() }.deadline = None;
-        state.rare.set(notes & !rare::DEADLINE);
-    }
 }
 
 /// What the agenda hands over.

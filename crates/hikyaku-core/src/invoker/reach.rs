@@ -3,7 +3,7 @@
 //! By its type, and then the loop over its messages is compiled for it; or by the table in its cell, and then there is
 //! one loop for all actors, as small machines want it.
 
-use super::messages::{Further, forget_deadline, is_late, next_of_all};
+use super::messages::is_late;
 use super::{Activation, Outcome, run};
 use crate::actor::{Actor, Deadline};
 use crate::cell::CellPtr;
@@ -27,12 +27,6 @@ pub(super) trait Reach {
     /// # Safety
     /// The caller is the runner of `cell`, which is reached so.
     unsafe fn is_late(cell: CellPtr, message: &Message<Self>) -> bool;
-
-    /// What looks for the next message of an actor that has noted something, if it has more than a mailbox.
-    ///
-    /// # Safety
-    /// The caller is the runner of `cell`, which is reached so.
-    unsafe fn further(cell: CellPtr) -> Option<Further<Self::Known>>;
 
     /// Begins to handle a message.
     ///
@@ -59,11 +53,6 @@ impl<A: Actor> Reach for Direct<A> {
     unsafe fn is_late(cell: CellPtr, message: &A::Msg) -> bool {
         // SAFETY: as the caller promises.
         A::deadline(message).is_some_and(|Deadline(deadline)| unsafe { is_late(cell, deadline) })
-    }
-
-    #[inline(always)]
-    unsafe fn further(_: CellPtr) -> Option<Further<Self::Known>> {
-        Some(next_of_all::<Self>)
     }
 
     #[inline(always)]
@@ -94,15 +83,6 @@ impl Reach for Any {
         unsafe { (cell.vtable().is_late)(cell) }
     }
 
-    unsafe fn further(cell: CellPtr) -> Option<Further<Self::Known>> {
-        // SAFETY: as the caller promises.
-        unsafe {
-            forget_deadline(cell);
-            // There is no annex, no middleware and no stash where messages go by the table.
-            cell.diary().map(|diary| diary.further())
-        }
-    }
-
     unsafe fn handle(cell: CellPtr, message: InSlot, _: &mut task::Context<'_>) -> Handled {
         message.leave();
         // SAFETY: as the caller promises; without a future the slot has the message.
@@ -114,9 +94,6 @@ impl Reach for Any {
         unsafe { (cell.vtable().poll)(cell) }
     }
 }
-
-/// What the agenda brings for those whose messages go by the table.
-pub(crate) const BY_AGENDA: Further<mailbox::ByTable> = next_of_all::<Any>;
 
 /// The function that runs an activation of `A`'s.
 pub(crate) const fn run_of<A: Actor>() -> unsafe fn(CellPtr, &mut Activation<'_>) -> Outcome {
