@@ -172,9 +172,16 @@ impl ReadyQueueCoordinator {
         self.wake_one();
     }
 
-    /// Takes back a cell whose turn is over. *Its worker.*
+    /// Takes back a cell whose turn is over. *Its worker*, which goes on: another one is needed only if others wait.
     pub(crate) fn requeue(&self, _: &Lane, cell: CellPtr) {
-        self.inject(cell);
+        let others_wait = self.queue.with(|queue| {
+            let others_wait = queue.0.is_some();
+            queue.push(cell);
+            others_wait
+        });
+        if others_wait {
+            self.wake_one();
+        }
     }
 
     /// Nothing is left to be done.
