@@ -12,7 +12,7 @@
 //! [`VTable`]. Only the place of the first message of an idle cell is needed by senders, who know the
 //! message type and not the actor. A small one goes where the empty chain is, on the line that the
 //! sender has at hand; a large one to the first suitably aligned address after the header, which is
-//! inside the slot.
+//! inside the slot. Where messages go by the table (`mailbox/kind.rs`) each goes to the slot at once.
 //!
 //! # Two counts
 //!
