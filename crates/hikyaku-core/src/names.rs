@@ -13,6 +13,7 @@ use core::fmt;
 pub(crate) struct Names(Mutex<Late<Map<Box<str>, Option<CellPtr>>>>);
 
 /// The name of one actor, or of one to be.
+#[derive(Clone)]
 pub(crate) struct Name {
     text: Box<str>,
     verbs: &'static Verbs,
@@ -20,7 +21,6 @@ pub(crate) struct Name {
 
 /// How the names are reached. Only [`Name::new`] names these functions.
 struct Verbs {
-    copy: fn(&str) -> Box<str>,
     reserve: fn(&Names, &str) -> Result<(), SpawnError>,
     publish: fn(&Names, &str, CellPtr),
     remove: fn(&Names, &str),
@@ -42,7 +42,6 @@ impl Name {
         Self {
             text,
             verbs: &Verbs {
-                copy: |name| name.into(),
                 reserve: |names, name| {
                     names.0.with(|names| {
                         let names = names.or_make();
@@ -84,15 +83,6 @@ impl Name {
     /// The actor has ended, or was not spawned after all.
     pub(crate) fn give_up(&self, names: &Names) {
         (self.verbs.remove)(names, &self.text);
-    }
-}
-
-impl Clone for Name {
-    fn clone(&self) -> Self {
-        Self {
-            text: (self.verbs.copy)(&self.text),
-            verbs: self.verbs,
-        }
     }
 }
 
