@@ -32,6 +32,10 @@ impl<T: Default + Send + 'static> Late<T> {
         self.0.as_ref().map(|made| (**made).value())
     }
 
+    pub(crate) fn get_mut(&mut self) -> Option<&mut T> {
+        self.0.as_mut().map(|made| (**made).value_mut())
+    }
+
     pub(crate) fn or_make(&mut self) -> &mut T {
         let made = self.0.get_or_insert_with(|| Box::new(T::default()));
         (**made).value_mut()
@@ -63,6 +67,7 @@ mod tests {
     fn it_is_made_once() {
         let mut late = Late::<u32>::NOT_YET;
         assert_eq!(late.get(), None);
+        assert_eq!(late.get_mut(), None);
         *late.or_make() += 1;
         *late.or_make() += 1;
         assert_eq!(late.get(), Some(&2));

@@ -54,13 +54,13 @@ impl Name {
                 },
                 publish: |names, name, cell| {
                     names.0.with(|names| {
-                        if let Some(entry) = names.or_make().get_mut(name) {
+                        if let Some(entry) = names.get_mut().and_then(|names| names.get_mut(name)) {
                             *entry = Some(cell);
                         }
                     });
                 },
                 remove: |names, name| {
-                    names.0.with(|names| names.or_make().remove(name));
+                    names.0.with(|names| names.get_mut()?.remove(name));
                 },
             },
         }

@@ -639,7 +639,7 @@ impl Drop for Terminated {
     fn drop(&mut self) {
         if let Some(number) = self.number {
             let waiting = &self.system.shared().waiting;
-            drop(waiting.with(|waiting| waiting.as_mut()?.or_make().wakers.remove(&number)));
+            drop(waiting.with(|waiting| waiting.as_mut()?.get_mut()?.wakers.remove(&number)));
         }
     }
 }

@@ -5,6 +5,8 @@ use hikyaku_core::{
     ActorRef, MailboxOptions, SendError, SpawnError, SpawnOptions, StartError, StopCause,
 };
 use hikyaku_testkit::{Sim, check_seeds};
+#[cfg(not(feature = "std"))]
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Shorter than the cause itself.
 fn text(cause: &StopCause) -> &'static str {
@@ -988,23 +990,27 @@ fn started_and_stopped_can_be_dropped_at_any_moment() {
     });
 }
 
+/// As many as can be made, and what the one too many panics with.
+#[cfg(not(feature = "std"))]
+fn as_many_as_can_be<T>(make: impl Fn() -> T) -> (Vec<T>, Box<dyn std::any::Any + Send>) {
+    let mut all = Vec::new();
+    loop {
+        match catch_unwind(AssertUnwindSafe(&make)) {
+            Ok(one) => all.push(one),
+            Err(refused) => return (all, refused),
+        }
+    }
+}
+
 /// Counts are short without `std`: one reference too many is refused, and changes nothing.
 #[test]
 #[cfg(not(feature = "std"))]
 fn more_references_than_can_be_counted_are_refused() {
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-
     let mut sim = Sim::new(1);
     let log = Log::default();
     let actor = sim.spawn(Puppet::factory("a", &log)).unwrap();
     let weak = actor.downgrade();
-    let mut others: Vec<ActorRef<Do>> = Vec::new();
-    let refused = loop {
-        match catch_unwind(AssertUnwindSafe(|| actor.clone())) {
-            Ok(other) => others.push(other),
-            Err(refused) => break refused,
-        }
-    };
+    let (others, refused) = as_many_as_can_be(|| actor.clone());
     assert_eq!(others.len() + 1, 1 << 15);
     assert_eq!(
         refused.downcast_ref(),
@@ -1021,16 +1027,11 @@ fn more_references_than_can_be_counted_are_refused() {
 #[test]
 #[cfg(not(feature = "std"))]
 fn a_system_with_as_many_weak_references_as_are_allowed_can_be_shut_down() {
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-
     let mut sim = Sim::new(1);
     let log = Log::default();
     let actor = sim.spawn(Puppet::factory("a", &log)).unwrap();
     sim.run_until_idle();
-    let mut weak = Vec::new();
-    while let Ok(other) = catch_unwind(AssertUnwindSafe(|| actor.downgrade())) {
-        weak.push(other);
-    }
+    let (weak, _) = as_many_as_can_be(|| actor.downgrade());
     assert!(weak.len() > 1 << 14);
     sim.force_stop();
     sim.run_until_idle();

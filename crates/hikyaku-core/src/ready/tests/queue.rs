@@ -76,13 +76,18 @@ impl Stage {
     }
 }
 
+/// Does something on a thread of its own.
+fn beside(stage: &Arc<Stage>, work: fn(&Stage)) -> thread::JoinHandle<()> {
+    let stage = Arc::clone(stage);
+    thread::spawn(move || work(&stage))
+}
+
 /// Two cells come while a worker looks, goes to sleep, and sleeps.
 #[test]
 fn inject_against_going_to_sleep() {
     model(|| {
         let (stage, _kept) = stage(1, 2);
-        let worker = Arc::clone(&stage);
-        let thread = thread::spawn(move || worker.work(0));
+        let thread = beside(&stage, |stage| stage.work(0));
         stage
             .cells
             .iter()
@@ -96,8 +101,7 @@ fn inject_against_going_to_sleep() {
 fn stop_against_going_to_sleep() {
     model(|| {
         let (stage, _kept) = stage(2, 1);
-        let worker = Arc::clone(&stage);
-        let thread = thread::spawn(move || worker.work(0));
+        let thread = beside(&stage, |stage| stage.work(0));
         stage.ready.inject(stage.cells[0]);
         stage.work(1);
         thread.join().unwrap();
@@ -109,16 +113,14 @@ fn stop_against_going_to_sleep() {
 fn leave_against_inject() {
     model(|| {
         let (stage, _kept) = stage(2, 1);
-        let worker = Arc::clone(&stage);
         // The first lane is looked through first, so it is the one who leaves that is woken.
-        let thread = thread::spawn(move || worker.work(1));
+        let thread = beside(&stage, |stage| stage.work(1));
         let lane = stage.ready.lane(0);
         let asleep = stage
             .ready
             .step(lane, &mut Place::new(), Waker::noop(), || false);
         assert!(matches!(asleep, Step::Over(Turn::Idle { .. })));
-        let other = Arc::clone(&stage);
-        let sender = thread::spawn(move || other.ready.inject(other.cells[0]));
+        let sender = beside(&stage, |stage| stage.ready.inject(stage.cells[0]));
         stage.ready.leave(lane, &mut Place::new());
         sender.join().unwrap();
         thread.join().unwrap();
@@ -132,12 +134,9 @@ fn two_injects_against_two_sleepers() {
     builder.preemption_bound = Some(2);
     builder.check(|| {
         let (stage, _kept) = stage(2, 2);
-        let threads = [0, 1].map(|worker| {
-            let stage = Arc::clone(&stage);
-            thread::spawn(move || stage.work(worker))
-        });
-        let other = Arc::clone(&stage);
-        let sender = thread::spawn(move || other.ready.inject(other.cells[0]));
+        let workers: [fn(&Stage); 2] = [|stage| stage.work(0), |stage| stage.work(1)];
+        let threads = workers.map(|work| beside(&stage, work));
+        let sender = beside(&stage, |stage| stage.ready.inject(stage.cells[0]));
         stage.ready.inject(stage.cells[1]);
         sender.join().unwrap();
         for thread in threads {
