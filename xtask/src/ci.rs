@@ -196,24 +196,34 @@ fn miri_on(runs: &[&str]) -> Outcome {
             ));
         }
     }
-    for model in [
+    // Not by two at once, below.
+    let mut setup = cargo("+nightly miri setup");
+    shell::quiet(setup.env_remove("RUSTUP_TOOLCHAIN"))?;
+    // Each on a core of its own: what miri runs has one thread.
+    let models = [
         "-Zmiri-strict-provenance",
         "-Zmiri-strict-provenance -Zmiri-tree-borrows",
-    ] {
-        // Random tests read no files, so that miri's isolation can stay, and are fewer.
-        let fewer =
-            "-Zmiri-env-set=PROPTEST_DISABLE_FAILURE_PERSISTENCE=1 -Zmiri-env-set=PROPTEST_CASES=3";
-        for tests in runs {
-            let mut command = cargo("+nightly miri test -p hikyaku-core");
-            command
-                .env("MIRIFLAGS", format!("{model} {fewer}"))
-                .env_remove("RUSTUP_TOOLCHAIN");
-            command.arg("--target-dir").arg(shell::target_dir("miri"));
-            command.args(tests.split(' '));
-            run_tests(&mut command)?;
-        }
-    }
-    Ok(())
+    ];
+    std::thread::scope(|scope| {
+        let models = models.map(|model| {
+            scope.spawn(move || runs.iter().try_for_each(|tests| miri_once(model, tests)))
+        });
+        let outcomes = models.map(|model| model.join().expect("a run does not panic"));
+        outcomes.into_iter().collect()
+    })
+}
+
+fn miri_once(model: &str, tests: &str) -> Outcome {
+    // Random tests read no files, so that miri's isolation can stay, and are fewer.
+    let fewer =
+        "-Zmiri-env-set=PROPTEST_DISABLE_FAILURE_PERSISTENCE=1 -Zmiri-env-set=PROPTEST_CASES=3";
+    let mut command = cargo("+nightly miri test -p hikyaku-core");
+    command
+        .env("MIRIFLAGS", format!("{model} {fewer}"))
+        .env_remove("RUSTUP_TOOLCHAIN");
+    command.arg("--target-dir").arg(shell::target_dir("miri"));
+    command.args(tests.split(' '));
+    run_tests(&mut command)
 }
 
 /// Everything at once on real threads, for longer than the tests do.

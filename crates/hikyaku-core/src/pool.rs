@@ -390,7 +390,7 @@ mod recycled {
         #[test]
         fn blocks_move_between_threads() {
             let layout = Layout::from_size_align(40, 8).unwrap();
-            let rounds = if cfg!(miri) { 3 } else { 100 };
+            let rounds = if cfg!(miri) { 1 } else { 100 };
             for _ in 0..rounds {
                 let (sender, receiver) = std::sync::mpsc::channel();
                 let taker = std::thread::spawn(move || {
