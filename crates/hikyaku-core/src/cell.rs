@@ -44,7 +44,7 @@ use crate::middleware::Chain;
 use crate::names::Name;
 use crate::pool;
 use crate::ready::Behind;
-use crate::registry::MailboxIndex;
+use crate::registry::{MailboxIndex, Older};
 use crate::stash::Shelf;
 use crate::state::{Next, Orders};
 use crate::supervision::{RestartPolicy, SUPERVISION, Supervision, Tally};
@@ -79,13 +79,16 @@ pub(crate) struct Header {
     /// In the queue of ready cells.
     #[allow(dead_code, reason = "empty, where queues hold pointers")]
     behind: Behind,
+    /// In the registry, likewise.
+    #[allow(dead_code, reason = "empty, where the registry holds pointers")]
+    older: Older,
 }
 
 #[cfg(all(target_pointer_width = "64", not(loom)))]
 const _: () = {
     let mailbox = core::mem::offset_of!(Header, mailbox);
     assert!(mailbox + core::mem::offset_of!(QueueMailbox, system) == 64);
-    assert!(size_of::<Header>() == 104 + size_of::<Behind>());
+    assert!(size_of::<Header>() == 104 + size_of::<Behind>() + size_of::<Older>());
 };
 // The node that tells the parent lies where the chain was.
 #[cfg(not(loom))]
@@ -578,6 +581,7 @@ impl CellPtr {
                 cold: Cell::new(cold),
                 context: Cell::new(header.as_ptr()),
                 behind: Behind::new(),
+                older: Older::new(),
             });
             let cell = Self(header);
             let place = header.byte_add(vtable.parts.factory).cast::<u8>();
@@ -646,6 +650,11 @@ impl CellPtr {
     #[allow(dead_code, reason = "as the field")]
     pub(crate) fn behind(&self) -> &Behind {
         &self.header().behind
+    }
+
+    #[allow(dead_code, reason = "as the field")]
+    pub(crate) fn older(&self) -> &Older {
+        &self.header().older
     }
 
     /// Its dispatcher.

@@ -365,9 +365,11 @@ impl EventStream {
     /// Removes those for which `is_gone` holds. False if there are none.
     fn remove(&self, is_gone: impl Fn(&Listener) -> bool) -> bool {
         self.change(|listeners| {
+            // First looked for: most that end do not listen.
+            listeners.iter().find(|listener| is_gone(listener))?;
             let mut rest = listeners.clone();
             rest.retain(|listener| !is_gone(listener));
-            (rest.len() != listeners.len()).then_some(rest)
+            Some(rest)
         })
     }
 

@@ -781,7 +781,8 @@ impl SystemBuilder {
     }
 
     /// Room for so many actors at a time; one more is refused with [`SpawnError::Capacity`]. The memory in which
-    /// they are listed and queued is taken when the system is built, and no more of it later. Default: no limit.
+    /// they are listed and queued is taken when the system is built, and no more of it later; without the feature
+    /// `std` it is part of the actors' own. Default: no limit.
     ///
     /// For programs that allocate nothing after their start: spawn the actors with
     /// [bounded](crate::MailboxOptions::bounded) mailboxes, which are part of the actor's one allocation.
