@@ -23,7 +23,7 @@ use crate::mailbox::Life;
 use crate::middleware::Spawning;
 use crate::ready::{Lane, Place, ReadyQueueCoordinator};
 use crate::registry::Refused;
-use crate::sync::{self, Arc, AtomicU32, AtomicUsize, Ordering, Weak};
+use crate::sync::{self, Arc, AtomicU32, AtomicUsize, Mutex, Ordering, Weak};
 use crate::system::{Shared, SpawnError, SpawnExtra, SpawnOptions, System};
 use crate::tenants::Tenants;
 use crate::worker::Worker;
@@ -123,6 +123,34 @@ impl Branch for Colony {
             // Relaxed, twice: as in `move_in`.
             .compare_exchange(0, RETIRED, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
+    }
+}
+
+/// The dispatchers of a system beside the main one, each in a place.
+pub(crate) trait Others: Send + Sync {
+    fn add(&self, home: Weak<Home>);
+    fn for_each(&self, each: &mut dyn FnMut(&Home));
+}
+
+/// Those who made them may have dropped them.
+impl Others for Mutex<Vec<Weak<Home>>> {
+    fn add(&self, home: Weak<Home>) {
+        // Who goes through them counts on their places.
+        self.with(
+            |homes| match homes.iter_mut().find(|home| home.strong_count() == 0) {
+                Some(gone) => *gone = home,
+                None => homes.push(home),
+            },
+        );
+    }
+
+    /// Not under the lock: the last reference to one may end here.
+    fn for_each(&self, each: &mut dyn FnMut(&Home)) {
+        let mut place = 0;
+        while let Some(home) = self.with(|homes| homes.get(place).map(Weak::upgrade)) {
+            home.as_deref().into_iter().for_each(&mut *each);
+            place += 1;
+        }
     }
 }
 

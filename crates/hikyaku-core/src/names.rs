@@ -3,14 +3,17 @@
 //! A name brings what is done with it, so a program that gives none does not link this.
 
 use crate::cell::CellPtr;
-use crate::late::Late;
+use crate::late::{Holds, Late};
 use crate::sync::{Map, Mutex};
 use crate::system::SpawnError;
 use alloc::boxed::Box;
 use core::fmt;
 
 /// Actors by name: reserved (`None`) or living.
-pub(crate) struct Names(Mutex<Late<Map<Box<str>, Option<CellPtr>>>>);
+type Known = Mutex<Map<Box<str>, Option<CellPtr>>>;
+
+/// Those of a system.
+pub(crate) struct Names(Late<dyn Holds<Known>>);
 
 /// The name of one actor, or of one to be.
 #[derive(Clone)]
@@ -28,12 +31,25 @@ struct Verbs {
 
 impl Names {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(Late::NOT_YET))
+        Self(Late::new())
     }
 
     /// Calls `found` with the living actor of this name, under the lock: its end takes the name first.
     pub(crate) fn find<R>(&self, name: &str, found: impl FnOnce(CellPtr) -> R) -> Option<R> {
-        self.0.with(|names| (*names.get()?.get(name)?).map(found))
+        let known = self.0.get()?.value();
+        known.with(|known| (*known.get(name)?).map(found))
+    }
+
+    fn reserve(&self, name: &str) -> Result<(), SpawnError> {
+        let known = self.0.or_make(|| Box::new(Known::new(Map::new())));
+        let known = known.expect("it is never closed").value();
+        known.with(|known| {
+            if known.contains_key(name) {
+                return Err(SpawnError::NameTaken);
+            }
+            known.insert(name.into(), None);
+            Ok(())
+        })
     }
 }
 
@@ -42,25 +58,20 @@ impl Name {
         Self {
             text,
             verbs: &Verbs {
-                reserve: |names, name| {
-                    names.0.with(|names| {
-                        let names = names.or_make();
-                        if names.contains_key(name) {
-                            return Err(SpawnError::NameTaken);
-                        }
-                        names.insert(name.into(), None);
-                        Ok(())
-                    })
-                },
+                reserve: Names::reserve,
                 publish: |names, name, cell| {
-                    names.0.with(|names| {
-                        if let Some(entry) = names.get_mut().and_then(|names| names.get_mut(name)) {
-                            *entry = Some(cell);
-                        }
-                    });
+                    if let Some(known) = names.0.get() {
+                        known.value().with(|known| {
+                            if let Some(entry) = known.get_mut(name) {
+                                *entry = Some(cell);
+                            }
+                        });
+                    }
                 },
                 remove: |names, name| {
-                    names.0.with(|names| names.get_mut()?.remove(name));
+                    if let Some(known) = names.0.get() {
+                        known.value().with(|known| known.remove(name));
+                    }
                 },
             },
         }

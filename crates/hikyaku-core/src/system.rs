@@ -6,7 +6,7 @@ use crate::blocking::BlockingPool;
 use crate::cell::{CellPtr, Cold, WeakCell, new_cold};
 use crate::clock::Clock;
 use crate::dead_letter::{DeadLetter, DeadLetters};
-use crate::dispatcher::{Dispatcher, DispatcherBuilder, Home, HomePlan};
+use crate::dispatcher::{Dispatcher, DispatcherBuilder, Home, HomePlan, Others};
 use crate::event_stream::{EventStream, News};
 use crate::extension::Extensions;
 use crate::failure::{Failure, FailureReport};
@@ -22,7 +22,7 @@ use crate::receptionist::Directory;
 use crate::registry::{MailboxIndex, MailboxRegistry};
 use crate::state::Orders;
 use crate::supervision::{Escalation, RestartPolicy, SUPERVISION, Supervision};
-use crate::sync::{self, Arc, AtomicU8, AtomicUsize, Map, Mutex, Ordering, Weak};
+use crate::sync::{self, Arc, AtomicU8, AtomicUsize, Map, Mutex, Ordering};
 use crate::time::{Clockwork, Sleep, Target, TickDriver, Time};
 use crate::worker::Worker;
 use alloc::boxed::Box;
@@ -37,7 +37,7 @@ use core::time::Duration;
 /// What the parts of a system share.
 pub(crate) struct Shared {
     /// The dispatchers beside the main one. Who adds the first brings what goes through them.
-    others: Mutex<Option<Box<dyn Others>>>,
+    others: Late<dyn Others>,
     /// What dispatchers that are gone have handled.
     handled_before: AtomicUsize,
     pub(crate) dead_letters: DeadLetters,
@@ -49,10 +49,10 @@ pub(crate) struct Shared {
     pub(crate) names: Names,
     name: Box<str>,
     /// Clock and timers, if there is a clock and somebody to drive them.
-    pub(crate) time: Option<Arc<dyn Time>>,
+    pub(crate) time: Option<Box<dyn Time>>,
     pub(crate) blocking: Option<Box<dyn BlockingPool>>,
-    /// How actors without a parent are supervised.
-    pub(crate) guardian: Supervision,
+    /// How actors without a parent are supervised, where there is supervision.
+    pub(crate) guardian: Option<Box<Supervision>>,
     escalation: Escalation,
     /// The failure that stopped the system.
     failure: Mutex<Option<Failure>>,
@@ -69,39 +69,33 @@ pub(crate) struct Shared {
     /// For actors that are spawned without one of their own.
     pub(crate) mailbox: MailboxOptions,
     state: AtomicU8,
-    /// `None` after the end.
-    waiting: Mutex<Option<Late<Waiting>>>,
+    waiting: Late<dyn Waiting>,
 }
 
-/// Dispatchers, each in a place.
-trait Others: Send {
-    fn add(&mut self, home: Weak<Home>);
-    /// The one in this place, which may be gone; `None` behind the last.
-    fn get(&self, place: usize) -> Option<Option<Arc<Home>>>;
+/// What is done for those who wait for the end.
+trait Waiting: Send + Sync {
+    fn list(&self) -> &Mutex<Option<Wakers>>;
+    fn end(&self);
 }
 
-impl Others for Vec<Weak<Home>> {
-    fn add(&mut self, home: Weak<Home>) {
-        // Who goes through them counts on their places.
-        match self.iter_mut().find(|home| home.strong_count() == 0) {
-            Some(gone) => *gone = home,
-            None => self.push(home),
-        }
+impl Waiting for Mutex<Option<Wakers>> {
+    fn list(&self) -> &Self {
+        self
     }
 
-    fn get(&self, place: usize) -> Option<Option<Arc<Home>>> {
-        <[_]>::get(self, place).map(Weak::upgrade)
+    fn end(&self) {
+        drop(self.with(Option::take));
     }
 }
 
 /// Who waits for the end, by number. When the list goes, it has come.
 #[derive(Default)]
-struct Waiting {
+struct Wakers {
     last: usize,
     wakers: Map<usize, Waker>,
 }
 
-impl Drop for Waiting {
+impl Drop for Wakers {
     fn drop(&mut self) {
         for waker in core::mem::take(&mut self.wakers).into_values() {
             sync::wake(waker);
@@ -143,11 +137,9 @@ impl Shared {
 
     /// One more dispatcher, which is not the main one.
     pub(crate) fn add_home(&self, home: &Arc<Home>) {
-        let home = Arc::downgrade(home);
-        self.others.with(|others| {
-            let others = others.get_or_insert_with(|| Box::new(Vec::new()));
-            others.add(home);
-        });
+        let others = self.others.or_make(|| Box::new(Mutex::new(Vec::new())));
+        let others = others.expect("it is never closed");
+        others.add(Arc::downgrade(home));
     }
 
     /// A dispatcher is gone. What it has handled counts on.
@@ -156,13 +148,11 @@ impl Shared {
         self.handled_before.fetch_add(handled, Ordering::Relaxed);
     }
 
-    /// Calls `each` with every dispatcher. Not under the lock: the last reference to one may end here.
+    /// Calls `each` with every dispatcher.
     fn for_each_home(&self, main: &Home, mut each: impl FnMut(&Home)) {
         each(main);
-        let mut place = 0;
-        while let Some(home) = self.others.with(|others| others.as_ref()?.get(place)) {
-            home.as_deref().into_iter().for_each(&mut each);
-            place += 1;
+        if let Some(others) = self.others.get() {
+            others.for_each(&mut each);
         }
     }
 
@@ -251,7 +241,9 @@ impl Shared {
             self.events().end();
             self.dead_letters.end();
             self.extensions.end();
-            drop(self.waiting.with(Option::take));
+            if let Some(waiting) = self.waiting.close() {
+                waiting.end();
+            }
             self.for_each_home(home.main(), |home| home.coordinator.wake_all());
             if let Some(time) = &self.time {
                 time.stop();
@@ -522,7 +514,7 @@ impl System {
     /// # Errors
     /// [`SleepError`](crate::SleepError), if it ends early.
     pub fn sleep(&self, duration: Duration) -> Sleep {
-        Sleep::new(self.shared().time.clone(), duration)
+        Sleep::new(self.shared().time.as_deref(), duration)
     }
 
     /// What adds workers, if their number can change
@@ -638,8 +630,8 @@ pub struct Terminated {
 impl Drop for Terminated {
     fn drop(&mut self) {
         if let Some(number) = self.number {
-            let waiting = &self.system.shared().waiting;
-            drop(waiting.with(|waiting| waiting.as_mut()?.get_mut()?.wakers.remove(&number)));
+            let waiting = self.system.shared().waiting.get();
+            drop(waiting.map(|it| it.list().with(|list| list.as_mut()?.wakers.remove(&number))));
         }
     }
 }
@@ -652,13 +644,16 @@ impl Future for Terminated {
         let shared = this.system.shared();
         let waker = cx.waker().clone();
         let number = &mut this.number;
+        let new = || -> Box<dyn Waiting> { Box::new(Mutex::new(Some(Wakers::default()))) };
+        // None is made any more, and the list is taken, when the system has stopped.
+        let Some(waiting) = shared.waiting.or_make(new) else {
+            return Poll::Ready(());
+        };
         // Wakers are foreign code: the old one is dropped outside the lock.
-        let (stopped, _old) = shared.waiting.with(|waiting| {
-            // Under the lock: the end takes the list after it has raised the state.
-            let Some(waiting) = waiting.as_mut().filter(|_| !shared.is_stopped()) else {
+        let (stopped, _old) = waiting.list().with(|list| {
+            let Some(Wakers { last, wakers }) = list else {
                 return (true, Some(waker));
             };
-            let Waiting { last, wakers } = waiting.or_make();
             let number = *number.get_or_insert_with(|| {
                 *last += 1;
                 *last
@@ -683,7 +678,7 @@ type Begin = fn(
     Box<dyn TickDriver>,
     Duration,
     Option<u32>,
-) -> Result<Arc<dyn Time>, BuildError>;
+) -> Result<Box<dyn Time>, BuildError>;
 
 /// Configures a [`System`].
 #[must_use]
@@ -699,7 +694,7 @@ pub struct SystemBuilder {
     on_failure: Option<OnFailure>,
     /// And what it drives, which is not linked where there is none.
     driver: Option<(Box<dyn TickDriver>, Begin)>,
-    supervision: Option<Supervision>,
+    supervision: Option<Box<Supervision>>,
     escalation: Escalation,
     resolution: Duration,
     max_actors: Option<u32>,
@@ -762,7 +757,7 @@ impl SystemBuilder {
     /// How actors are supervised that were not spawned by an actor. The strategy is always one for
     /// one: they are no family.
     pub fn supervision(mut self, supervision: Supervision) -> Self {
-        self.supervision = Some(supervision);
+        self.supervision = Some(Box::new(supervision));
         self
     }
 
@@ -883,7 +878,7 @@ impl SystemBuilder {
             (None, None) => None,
         };
         let shared = Arc::new(Shared {
-            others: Mutex::new(None),
+            others: Late::new(),
             handled_before: AtomicUsize::new(0),
             dead_letters: DeadLetters::new(self.listener),
             directory: Directory::new(),
@@ -895,7 +890,7 @@ impl SystemBuilder {
             name: self.name,
             time,
             blocking: self.blocking,
-            guardian: self.supervision.unwrap_or_default(),
+            guardian: self.supervision.or_else(|| SUPERVISION.then(Box::default)),
             escalation: self.escalation,
             failure: Mutex::new(None),
             restarts: AtomicUsize::new(0),
@@ -909,7 +904,7 @@ impl SystemBuilder {
             overflowed: AtomicUsize::new(0),
             mailbox: self.mailbox,
             state: AtomicU8::new(SystemState::Running as u8),
-            waiting: Mutex::new(Some(Late::NOT_YET)),
+            waiting: Late::new(),
         });
         let plan = HomePlan {
             workers: self.workers,

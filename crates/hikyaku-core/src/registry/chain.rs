@@ -1,7 +1,7 @@
 //! The registry of builds without `std`: a chain through the cells themselves, the newest first. So it takes no memory
 //! and has room for each.
 //!
-//! Actors are numbered as they come, and an index is such a number. Whoever looks for one goes along the chain: there
+//! Actors are numbered as they come, and an index is such a number, in two halves. Whoever looks for one goes along the chain: there
 //! are dozens of actors on a microcontroller, and a step takes a few instructions. A reference leads to the cell
 //! itself, so that is done only where an actor ends, and for those who have but its index.
 //!
@@ -20,8 +20,8 @@ pub(crate) struct MailboxRegistry(Mutex<Chain>);
 
 struct Chain {
     newest: Option<CellPtr>,
-    /// The number of the next actor. They begin with one.
-    next: u64,
+    /// The index of the newest that has ever been.
+    last: MailboxIndex,
     live: u32,
     /// Most actors at a time.
     limit: u32,
@@ -38,11 +38,18 @@ impl Older {
     }
 }
 
+/// Before all others.
+const FIRST: MailboxIndex = MailboxIndex {
+    slot: 0,
+    generation: 1,
+};
+
 /// The generation says how often the slots have been used up, plus one.
-fn index(number: u64) -> MailboxIndex {
+fn after(MailboxIndex { slot, generation }: MailboxIndex) -> MailboxIndex {
+    let (slot, again) = slot.overflowing_add(1);
     MailboxIndex {
-        slot: number as u32,
-        generation: (number >> 32) as u32 + 1,
+        slot,
+        generation: generation + u32::from(again),
     }
 }
 
@@ -67,11 +74,10 @@ impl Chain {
         if self.live == self.limit {
             return Err(Refused::Full);
         }
-        let index = index(self.next);
-        self.next += 1;
+        self.last = after(self.last);
         self.live += 1;
         cell.older().0.set(self.newest.replace(cell));
-        Ok(index)
+        Ok(self.last)
     }
 
     fn remove(&mut self, index: MailboxIndex) -> Option<()> {
@@ -107,7 +113,7 @@ impl MailboxRegistry {
     fn limited_to(limit: u32) -> Self {
         Self(Mutex::new(Chain {
             newest: None,
-            next: 1,
+            last: FIRST,
             live: 0,
             limit,
             sealed: false,
@@ -162,7 +168,7 @@ impl MailboxRegistry {
 
     /// Calls `each` with every living cell, the oldest first. The memory of each is kept meanwhile; no lock is held.
     pub(crate) fn for_each(&self, each: &mut dyn FnMut(CellPtr)) {
-        let mut last = index(0);
+        let mut last = FIRST;
         // One at a time: others end meanwhile. The one that was held last is behind those that come after it.
         while let Some(cell) = self.0.with(|chain| {
             let later = |cell: &CellPtr| is_before(last, cell.index());
@@ -183,5 +189,23 @@ impl fmt::Debug for MailboxRegistry {
         f.debug_struct("MailboxRegistry")
             .field("live", &self.live())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_comes_after_all_before_it() {
+        let mut last = FIRST;
+        for slot in [0, 7, u32::MAX - 1, u32::MAX, 0] {
+            last.slot = slot;
+            let next = after(last);
+            assert!(is_before(last, next) && !is_before(next, last));
+            assert!(!is_before(next, next));
+            last = next;
+        }
+        assert_eq!((last.slot, last.generation), (1, 2));
     }
 }
