@@ -44,12 +44,21 @@ pub(crate) struct Home {
     workers: AtomicUsize,
     /// Cells whose memory lives, which keep it.
     tenants: Tenants,
-    /// Itself, for the cells: a pointer that the counts can be reached by.
-    own: Weak<Home>,
+    own: Own,
     /// If this is not the system's main dispatcher. Who makes such a one brings what there is to do with it.
     branch: Option<Box<dyn Branch>>,
     pub(crate) shared: Arc<Shared>,
 }
+
+/// A home as its cells know it: a pointer that the counts can be reached by, so that they can count themselves among
+/// its owners.
+#[derive(Clone, Copy)]
+struct Own(NonNull<Home>);
+
+// SAFETY: a plain address.
+unsafe impl Send for Own {}
+// SAFETY: likewise.
+unsafe impl Sync for Own {}
 
 /// What a dispatcher has that is not the main one.
 pub(crate) trait Branch: Send + Sync {
@@ -185,7 +194,7 @@ pub(crate) struct HomePlan {
 
 impl Home {
     pub(crate) fn make(plan: HomePlan, shared: Arc<Shared>) -> (Arc<Self>, Vec<Worker>) {
-        let home = Arc::new_cyclic(|own| Self {
+        let home = Arc::new(Self {
             coordinator: ReadyQueueCoordinator::new(
                 plan.workers,
                 plan.stealing,
@@ -196,10 +205,15 @@ impl Home {
             time_budget: AtomicU32::new(micros(plan.time_budget)),
             workers: AtomicUsize::new(plan.workers.0),
             tenants: Tenants::new(),
-            own: Weak::clone(own),
+            own: Own(NonNull::dangling()),
             branch: plan.branch,
             shared,
         });
+        // SAFETY: nobody else has it yet. It is not at null.
+        unsafe {
+            let own = Arc::as_ptr(&home).cast_mut();
+            (*own).own = Own(NonNull::new_unchecked(own));
+        }
         let workers = (0..plan.workers.0)
             .map(|number| Worker::new(Arc::clone(&home), number, Place::new()))
             .collect();
@@ -210,7 +224,11 @@ impl Home {
     pub(crate) fn system(&self) -> System {
         let main = match &self.branch {
             Some(branch) => Arc::clone(branch.main()),
-            None => self.own.upgrade().expect("whoever borrows it holds it"),
+            // SAFETY: the inside of an `Arc`, which whoever borrows it holds; one more count, for this one.
+            None => unsafe {
+                Arc::increment_strong_count(self.own().as_ptr());
+                Arc::from_raw(self.own().as_ptr())
+            },
         };
         System::from_home(main)
     }
@@ -537,10 +555,8 @@ impl Home {
         }
     }
 
-    /// The home as its cells know it: they can count themselves among its owners.
     fn own(&self) -> NonNull<Self> {
-        // SAFETY: the inside of an `Arc` is not at null.
-        unsafe { NonNull::new_unchecked(self.own.as_ptr().cast_mut()) }
+        self.own.0
     }
 
     /// The registry's shard for what this thread spawns: the main worker's own, or the last one.
