@@ -50,7 +50,7 @@ use crate::state::{Next, Orders};
 use crate::supervision::{RestartPolicy, SUPERVISION, Supervision, Tally};
 use crate::suspension::{Suspension, WantsRoom};
 use crate::sync::{self, Arc, AtomicCount, Count, Ordering};
-use crate::system::SpawnOptions;
+use crate::system::{SpawnError, SpawnOptions};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::alloc::Layout;
@@ -432,9 +432,10 @@ fn make_kin(parent: Option<CellPtr>) -> Option<*mut Kin> {
     Some(kin.as_ptr())
 }
 
-/// The cold box of a new cell, and the runner's note of what is in it; `None` without memory.
+/// The cold box of a new cell, and the runner's note of what is in it.
 #[cold]
-pub(crate) fn new_cold(options: &mut SpawnOptions) -> Option<(Box<Cold>, u8)> {
+pub(crate) fn new_cold(options: &mut SpawnOptions) -> Result<(Box<Cold>, u8), SpawnError> {
+    options.check().map_err(SpawnError::InvalidOptions)?;
     let mut notes = 0;
     let extra = options.extra.take().map(|extra| {
         let extra = *extra.into_inner();
@@ -454,8 +455,8 @@ pub(crate) fn new_cold(options: &mut SpawnOptions) -> Option<(Box<Cold>, u8)> {
         supervision: options.supervision.take(),
         extra,
         ..Cold::default()
-    })?;
-    Some((cold, notes))
+    });
+    Ok((cold.ok_or(SpawnError::Capacity)?, notes))
 }
 
 /// # Safety

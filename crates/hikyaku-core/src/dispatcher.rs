@@ -409,7 +409,6 @@ impl Home {
         options: &mut SpawnOptions,
         seed: Seed,
     ) -> Result<CellPtr, SpawnError> {
-        options.check().map_err(SpawnError::InvalidOptions)?;
         let mailbox = options.mailbox.as_ref();
         mailbox
             .unwrap_or(&self.shared.mailbox)
@@ -444,7 +443,7 @@ impl Home {
         }
         let cold = match options.cold {
             None => None,
-            Some(make) => Some(make(options).ok_or(SpawnError::Capacity)?),
+            Some(make) => Some(make(options)?),
         };
         let birth = Birth {
             seed,
@@ -482,10 +481,8 @@ impl Home {
             // SAFETY: nobody else has the cell before the shard's lock is given back.
             unsafe { cell.set_index(index) };
         });
-        match (registered, name) {
-            (Ok(()), Some(name)) => name.publish(names, cell),
-            (Err(_), Some(name)) => name.give_up(names),
-            _ => {}
+        if let Some(name) = name {
+            name.settle(names, registered.is_ok().then_some(cell));
         }
         registered.map_err(|refused| match refused {
             Refused::Sealed => SpawnError::ShuttingDown,

@@ -25,8 +25,7 @@ pub(crate) struct Name {
 /// How the names are reached. Only [`Name::new`] names these functions.
 struct Verbs {
     reserve: fn(&Names, &str) -> Result<(), SpawnError>,
-    publish: fn(&Names, &str, CellPtr),
-    remove: fn(&Names, &str),
+    settle: fn(&Names, &str, Option<CellPtr>),
 }
 
 impl Names {
@@ -51,6 +50,14 @@ impl Names {
             Ok(())
         })
     }
+
+    fn settle(&self, name: &str, actor: Option<CellPtr>) {
+        let Some(known) = self.0.get() else { return };
+        known.value().with(|known| match known.get_mut(name) {
+            Some(entry) if actor.is_some() => *entry = actor,
+            _ => drop(known.remove(name)),
+        });
+    }
 }
 
 impl Name {
@@ -59,20 +66,7 @@ impl Name {
             text,
             verbs: &Verbs {
                 reserve: Names::reserve,
-                publish: |names, name, cell| {
-                    if let Some(known) = names.0.get() {
-                        known.value().with(|known| {
-                            if let Some(entry) = known.get_mut(name) {
-                                *entry = Some(cell);
-                            }
-                        });
-                    }
-                },
-                remove: |names, name| {
-                    if let Some(known) = names.0.get() {
-                        known.value().with(|known| known.remove(name));
-                    }
-                },
+                settle: Names::settle,
             },
         }
     }
@@ -86,14 +80,10 @@ impl Name {
         (self.verbs.reserve)(names, &self.text)
     }
 
-    /// The actor of a reserved name can be found from now on.
-    pub(crate) fn publish(&self, names: &Names, cell: CellPtr) {
-        (self.verbs.publish)(names, &self.text, cell);
-    }
-
-    /// The actor has ended, or was not spawned after all.
-    pub(crate) fn give_up(&self, names: &Names) {
-        (self.verbs.remove)(names, &self.text);
+    /// The actor of a reserved name can be found from now on; if there is none, because it has ended or was not spawned
+    /// after all, the name is free.
+    pub(crate) fn settle(&self, names: &Names, actor: Option<CellPtr>) {
+        (self.verbs.settle)(names, &self.text, actor);
     }
 }
 

@@ -176,7 +176,7 @@ impl Shared {
         let known = self.registry.unregister(cell.index());
         debug_assert!(known.is_some(), "a living actor is registered");
         if let Some(name) = cell.cold_if_any().and_then(|cold| cold.name.as_ref()) {
-            name.give_up(&self.names);
+            name.settle(&self.names, None);
         }
         if known == Some(true) {
             self.events().forget(cell.index());
@@ -991,11 +991,11 @@ pub struct SpawnOptions {
     pub(crate) restart: Option<RestartPolicy>,
     pub(crate) significant: bool,
     pub(crate) extra: Option<IfFlow<Box<SpawnExtra>>>,
-    /// Makes the box for what few actors have; comes with what goes there.
+    /// Makes the box for what few actors have, and refuses what they cannot have; comes with either.
     pub(crate) cold: Option<NewCold>,
 }
 
-type NewCold = fn(&mut SpawnOptions) -> Option<(Box<Cold>, u8)>;
+type NewCold = fn(&mut SpawnOptions) -> Result<(Box<Cold>, u8), SpawnError>;
 
 /// What few actors are spawned with.
 #[derive(Debug, Clone, Default)]
@@ -1040,13 +1040,16 @@ impl SpawnOptions {
     /// When the actor is to be restarted. Default: [`RestartPolicy::Transient`], when it fails.
     pub fn restart(mut self, policy: RestartPolicy) -> Self {
         self.restart = Some(policy);
-        self
+        match policy {
+            RestartPolicy::Temporary => self,
+            _ => self.with_supervision(),
+        }
     }
 
     /// Its end may be its parent's: see [`Supervision::auto_shutdown`]. Without a parent it means nothing.
     pub fn significant(mut self) -> Self {
         self.significant = true;
-        self
+        self.with_supervision()
     }
 
     /// Has the actor's messages go through `middleware`, behind the system's and what was given before. An `Arc` of a
@@ -1079,7 +1082,15 @@ impl SpawnOptions {
         self
     }
 
-    /// Can the actor be what they say?
+    /// They say what only supervision makes true, and are refused without.
+    fn with_supervision(mut self) -> Self {
+        if !SUPERVISION {
+            self.cold = Some(new_cold);
+        }
+        self
+    }
+
+    /// Can the actor be what they say? Asked where the box is made, which comes with all that could be wrong.
     pub(crate) fn check(&self) -> Result<(), InvalidOptions> {
         let restarts = self
             .restart
