@@ -47,7 +47,7 @@ use crate::ready::Behind;
 use crate::registry::{MailboxIndex, Older};
 use crate::stash::Shelf;
 use crate::state::{Next, Orders};
-use crate::supervision::{RestartPolicy, SUPERVISION, Supervision, Tally};
+use crate::supervision::{Asked, RestartPolicy, SUPERVISION, Tally};
 use crate::suspension::{Suspension, WantsRoom};
 use crate::sync::{self, Arc, AtomicCount, Count, Ordering};
 use crate::system::{SpawnError, SpawnOptions};
@@ -157,7 +157,7 @@ pub(crate) struct Cold {
     /// Looks whether the time of either has come.
     pub(crate) look: Option<unsafe fn(CellPtr, Orders)>,
     /// How it supervises its children.
-    pub(crate) supervision: Option<Box<Supervision>>,
+    pub(crate) supervision: Option<Asked>,
     /// What the system's supervision remembers of it, if it has no parent.
     pub(crate) tally: Option<Box<Tally>>,
     /// Who is told when it ends, and tells it.

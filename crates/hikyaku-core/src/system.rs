@@ -21,7 +21,7 @@ use crate::names::{Name, Names};
 use crate::receptionist::Directory;
 use crate::registry::{MailboxIndex, MailboxRegistry};
 use crate::state::Orders;
-use crate::supervision::{Escalation, RestartPolicy, SUPERVISION, Supervision};
+use crate::supervision::{Asked, Escalation, RestartPolicy, SUPERVISION, Supervision};
 use crate::sync::{self, Arc, AtomicU8, AtomicUsize, Map, Mutex, Ordering};
 use crate::time::{Clockwork, Sleep, Target, TickDriver, Time};
 use crate::worker::Worker;
@@ -52,7 +52,7 @@ pub(crate) struct Shared {
     pub(crate) time: Option<Box<dyn Time>>,
     pub(crate) blocking: Option<Box<dyn BlockingPool>>,
     /// How actors without a parent are supervised, where there is supervision.
-    pub(crate) guardian: Option<Box<Supervision>>,
+    pub(crate) guardian: Option<Asked>,
     escalation: Escalation,
     /// The failure that stopped the system.
     failure: Mutex<Option<Failure>>,
@@ -694,7 +694,7 @@ pub struct SystemBuilder {
     on_failure: Option<OnFailure>,
     /// And what it drives, which is not linked where there is none.
     driver: Option<(Box<dyn TickDriver>, Begin)>,
-    supervision: Option<Box<Supervision>>,
+    supervision: Option<Asked>,
     escalation: Escalation,
     resolution: Duration,
     max_actors: Option<u32>,
@@ -757,7 +757,7 @@ impl SystemBuilder {
     /// How actors are supervised that were not spawned by an actor. The strategy is always one for
     /// one: they are no family.
     pub fn supervision(mut self, supervision: Supervision) -> Self {
-        self.supervision = Some(Box::new(supervision));
+        self.supervision = Some(Asked::new(supervision));
         self
     }
 
@@ -890,7 +890,9 @@ impl SystemBuilder {
             name: self.name,
             time,
             blocking: self.blocking,
-            guardian: self.supervision.or_else(|| SUPERVISION.then(Box::default)),
+            guardian: self
+                .supervision
+                .or_else(|| SUPERVISION.then(Asked::default)),
             escalation: self.escalation,
             failure: Mutex::new(None),
             restarts: AtomicUsize::new(0),
@@ -987,7 +989,7 @@ pub struct SpawnOptions {
     pub(crate) throughput: Option<u32>,
     pub(crate) stop_unreferenced: bool,
     pub(crate) dispatcher: Option<Dispatcher>,
-    pub(crate) supervision: Option<Box<Supervision>>,
+    pub(crate) supervision: Option<Asked>,
     pub(crate) restart: Option<RestartPolicy>,
     pub(crate) significant: bool,
     pub(crate) extra: Option<IfFlow<Box<SpawnExtra>>>,
@@ -1032,7 +1034,7 @@ impl SpawnOptions {
 
     /// How the actor supervises its children. Default: [`Supervision::one_for_one`].
     pub fn supervision(mut self, supervision: Supervision) -> Self {
-        self.supervision = Some(Box::new(supervision));
+        self.supervision = Some(Asked::new(supervision));
         self.cold = Some(new_cold);
         self
     }
