@@ -589,7 +589,8 @@ impl Home {
         self.shared.one_less(self);
     }
 
-    /// May the workers end?
+    /// May the workers end? Asked when there is nothing else to do.
+    #[inline(never)]
     pub(crate) fn is_stopped(&self) -> bool {
         let branch = self.branch.as_ref();
         self.shared.is_stopped() || branch.is_some_and(|branch| branch.is_retired())

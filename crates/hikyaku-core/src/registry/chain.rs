@@ -54,7 +54,8 @@ fn after(MailboxIndex { slot, generation }: MailboxIndex) -> MailboxIndex {
 }
 
 fn is_before(a: MailboxIndex, b: MailboxIndex) -> bool {
-    (a.generation, a.slot) < (b.generation, b.slot)
+    let number = |index: MailboxIndex| u64::from(index.generation) << 32 | u64::from(index.slot);
+    number(a) < number(b)
 }
 
 impl Chain {
@@ -65,6 +66,18 @@ impl Chain {
 
     fn find(&self, index: MailboxIndex) -> Option<CellPtr> {
         self.cells().find(|cell| cell.index() == index)
+    }
+
+    /// The oldest of those that came later.
+    fn next_after(&self, last: MailboxIndex) -> Option<CellPtr> {
+        let mut next = None;
+        for cell in self.cells() {
+            if !is_before(last, cell.index()) {
+                break;
+            }
+            next = Some(cell);
+        }
+        next
     }
 
     fn insert(&mut self, cell: CellPtr) -> Result<MailboxIndex, Refused> {
@@ -171,8 +184,7 @@ impl MailboxRegistry {
         let mut last = FIRST;
         // One at a time: others end meanwhile. The one that was held last is behind those that come after it.
         while let Some(cell) = self.0.with(|chain| {
-            let later = |cell: &CellPtr| is_before(last, cell.index());
-            let next = chain.cells().take_while(later).last()?;
+            let next = chain.next_after(last)?;
             // A registered cell is alive, so its memory is.
             next.hold();
             Some(next)
