@@ -398,7 +398,7 @@ impl<A: Actor> Context<'_, A> {
     /// # Errors
     /// [`SleepError`](crate::SleepError), if it ends early.
     pub fn sleep(&self, duration: Duration) -> Sleep {
-        Sleep::new(self.cell.home().shared.time.clone(), duration)
+        Sleep::new(self.cell.home().shared.time.as_deref(), duration)
     }
 
     /// What the system's clock shows; zero if it has none.

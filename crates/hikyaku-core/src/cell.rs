@@ -44,13 +44,13 @@ use crate::middleware::Chain;
 use crate::names::Name;
 use crate::pool;
 use crate::ready::Behind;
-use crate::registry::MailboxIndex;
+use crate::registry::{MailboxIndex, Older};
 use crate::stash::Shelf;
 use crate::state::{Next, Orders};
-use crate::supervision::{RestartPolicy, SUPERVISION, Supervision, Tally};
+use crate::supervision::{Asked, RestartPolicy, SUPERVISION, Tally};
 use crate::suspension::{Suspension, WantsRoom};
 use crate::sync::{self, Arc, AtomicCount, Count, Ordering};
-use crate::system::SpawnOptions;
+use crate::system::{SpawnError, SpawnOptions};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::alloc::Layout;
@@ -79,13 +79,16 @@ pub(crate) struct Header {
     /// In the queue of ready cells.
     #[allow(dead_code, reason = "empty, where queues hold pointers")]
     behind: Behind,
+    /// In the registry, likewise.
+    #[allow(dead_code, reason = "empty, where the registry holds pointers")]
+    older: Older,
 }
 
 #[cfg(all(target_pointer_width = "64", not(loom)))]
 const _: () = {
     let mailbox = core::mem::offset_of!(Header, mailbox);
     assert!(mailbox + core::mem::offset_of!(QueueMailbox, system) == 64);
-    assert!(size_of::<Header>() == 104 + size_of::<Behind>());
+    assert!(size_of::<Header>() == 104 + size_of::<Behind>() + size_of::<Older>());
 };
 // The node that tells the parent lies where the chain was.
 #[cfg(not(loom))]
@@ -154,7 +157,7 @@ pub(crate) struct Cold {
     /// Looks whether the time of either has come.
     pub(crate) look: Option<unsafe fn(CellPtr, Orders)>,
     /// How it supervises its children.
-    pub(crate) supervision: Option<Box<Supervision>>,
+    pub(crate) supervision: Option<Asked>,
     /// What the system's supervision remembers of it, if it has no parent.
     pub(crate) tally: Option<Box<Tally>>,
     /// Who is told when it ends, and tells it.
@@ -429,9 +432,10 @@ fn make_kin(parent: Option<CellPtr>) -> Option<*mut Kin> {
     Some(kin.as_ptr())
 }
 
-/// The cold box of a new cell, and the runner's note of what is in it; `None` without memory.
+/// The cold box of a new cell, and the runner's note of what is in it.
 #[cold]
-pub(crate) fn new_cold(options: &mut SpawnOptions) -> Option<(Box<Cold>, u8)> {
+pub(crate) fn new_cold(options: &mut SpawnOptions) -> Result<(Box<Cold>, u8), SpawnError> {
+    options.check().map_err(SpawnError::InvalidOptions)?;
     let mut notes = 0;
     let extra = options.extra.take().map(|extra| {
         let extra = *extra.into_inner();
@@ -451,8 +455,8 @@ pub(crate) fn new_cold(options: &mut SpawnOptions) -> Option<(Box<Cold>, u8)> {
         supervision: options.supervision.take(),
         extra,
         ..Cold::default()
-    })?;
-    Some((cold, notes))
+    });
+    Ok((cold.ok_or(SpawnError::Capacity)?, notes))
 }
 
 /// # Safety
@@ -578,6 +582,7 @@ impl CellPtr {
                 cold: Cell::new(cold),
                 context: Cell::new(header.as_ptr()),
                 behind: Behind::new(),
+                older: Older::new(),
             });
             let cell = Self(header);
             let place = header.byte_add(vtable.parts.factory).cast::<u8>();
@@ -646,6 +651,11 @@ impl CellPtr {
     #[allow(dead_code, reason = "as the field")]
     pub(crate) fn behind(&self) -> &Behind {
         &self.header().behind
+    }
+
+    #[allow(dead_code, reason = "as the field")]
+    pub(crate) fn older(&self) -> &Older {
+        &self.header().older
     }
 
     /// Its dispatcher.

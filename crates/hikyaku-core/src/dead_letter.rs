@@ -56,16 +56,41 @@ pub(crate) struct DeadLetters {
     count: AtomicUsize,
     listener: Option<Listener>,
     pub(crate) events: EventStream,
-    /// `None` once the system has stopped.
-    trivial: Mutex<Option<Trivial>>,
+    trivial: Late<dyn Trivial>,
 }
 
 /// What is not worth a report.
-struct Trivial {
-    /// By the type of the message.
-    known: Late<ByType<Arc<IsTrivial>>>,
-    /// Looks there. The first of them brings it.
-    ask: Option<fn(&DeadLetters, &dyn Any) -> bool>,
+trait Trivial: Send + Sync {
+    fn includes(&self, message: &dyn Any) -> bool;
+    fn known(&self) -> &Known;
+    fn end(&self);
+}
+
+/// By the type of the message; `None` once the system has stopped.
+type Known = Mutex<Option<ByType<Arc<IsTrivial>>>>;
+
+impl Trivial for Known {
+    /// A panic of the user's code means: no.
+    fn includes(&self, message: &dyn Any) -> bool {
+        let id = message.type_id();
+        let is_trivial = self.with(|known| known.as_ref()?.0.get(&id).cloned());
+        let mut answer = false;
+        if let Some(is_trivial) = is_trivial {
+            sync::quietly(|| {
+                answer = is_trivial(message);
+                drop(is_trivial);
+            });
+        }
+        answer
+    }
+
+    fn known(&self) -> &Known {
+        self
+    }
+
+    fn end(&self) {
+        drop(self.with(Option::take));
+    }
 }
 
 /// A message that becomes a dead letter, where it is.
@@ -89,10 +114,7 @@ impl DeadLetters {
             count: AtomicUsize::new(0),
             listener,
             events: EventStream::new(),
-            trivial: Mutex::new(Some(Trivial {
-                known: Late::NOT_YET,
-                ask: None,
-            })),
+            trivial: Late::new(),
         }
     }
 
@@ -165,7 +187,8 @@ impl DeadLetters {
         if self.listener.is_some() || self.events.is_listening() {
             // SAFETY: it is there until it is dropped below.
             let message = unsafe { &*lost.message };
-            if !self.is_trivial(message) {
+            let trivial = self.trivial.get();
+            if !trivial.is_some_and(|it| it.includes(message)) {
                 self.report(&DeadLetter {
                     target,
                     message,
@@ -186,27 +209,6 @@ impl DeadLetters {
         self.events.publish(&News::DeadLetter(letter));
     }
 
-    fn is_trivial(&self, message: &dyn Any) -> bool {
-        let ask = self.trivial.with(|trivial| trivial.as_ref()?.ask);
-        ask.is_some_and(|ask| ask(self, message))
-    }
-
-    /// A panic of the user's code means: no.
-    fn is_known_as_trivial(&self, message: &dyn Any) -> bool {
-        let id = message.type_id();
-        let is_trivial = self
-            .trivial
-            .with(|trivial| trivial.as_ref()?.known.get()?.0.get(&id).cloned());
-        let mut answer = false;
-        if let Some(is_trivial) = is_trivial {
-            sync::quietly(|| {
-                answer = is_trivial(message);
-                drop(is_trivial);
-            });
-        }
-        answer
-    }
-
     pub(crate) fn count(&self) -> usize {
         // Relaxed: a statistic.
         self.count.load(Ordering::Relaxed)
@@ -214,7 +216,9 @@ impl DeadLetters {
 
     /// The system has stopped. The user's code may hold the system, so it must go.
     pub(crate) fn end(&self) {
-        drop(self.trivial.with(Option::take));
+        if let Some(trivial) = self.trivial.close() {
+            trivial.end();
+        }
     }
 }
 
@@ -251,14 +255,13 @@ impl System {
             Box::new(move |message| message.downcast_ref().is_some_and(&is_trivial));
         let erased = Arc::new(erased);
         let letters = &self.home().shared.dead_letters;
-        let before = letters.trivial.with(|trivial| {
-            let trivial = trivial.as_mut()?;
-            trivial.ask = Some(DeadLetters::is_known_as_trivial);
-            trivial
-                .known
-                .or_make()
-                .0
-                .insert(TypeId::of::<M>(), Arc::clone(&erased))
+        let new = || -> Box<dyn Trivial> { Box::new(Known::new(Some(ByType::default()))) };
+        let Some(trivial) = letters.trivial.or_make(new) else {
+            return;
+        };
+        let before = trivial.known().with(|known| {
+            let id = TypeId::of::<M>();
+            known.as_mut()?.0.insert(id, Arc::clone(&erased))
         });
         // Outside the lock, as `erased` is: they are the user's.
         drop(before);

@@ -23,7 +23,7 @@ use crate::mailbox::Life;
 use crate::middleware::Spawning;
 use crate::ready::{Lane, Place, ReadyQueueCoordinator};
 use crate::registry::Refused;
-use crate::sync::{self, Arc, AtomicU32, AtomicUsize, Ordering, Weak};
+use crate::sync::{self, Arc, AtomicU32, AtomicUsize, Mutex, Ordering, Weak};
 use crate::system::{Shared, SpawnError, SpawnExtra, SpawnOptions, System};
 use crate::tenants::Tenants;
 use crate::worker::Worker;
@@ -44,12 +44,21 @@ pub(crate) struct Home {
     workers: AtomicUsize,
     /// Cells whose memory lives, which keep it.
     tenants: Tenants,
-    /// Itself, for the cells: a pointer that the counts can be reached by.
-    own: Weak<Home>,
+    own: Own,
     /// If this is not the system's main dispatcher. Who makes such a one brings what there is to do with it.
     branch: Option<Box<dyn Branch>>,
     pub(crate) shared: Arc<Shared>,
 }
+
+/// A home as its cells know it: a pointer that the counts can be reached by, so that they can count themselves among
+/// its owners.
+#[derive(Clone, Copy)]
+struct Own(NonNull<Home>);
+
+// SAFETY: a plain address.
+unsafe impl Send for Own {}
+// SAFETY: likewise.
+unsafe impl Sync for Own {}
 
 /// What a dispatcher has that is not the main one.
 pub(crate) trait Branch: Send + Sync {
@@ -126,6 +135,34 @@ impl Branch for Colony {
     }
 }
 
+/// The dispatchers of a system beside the main one, each in a place.
+pub(crate) trait Others: Send + Sync {
+    fn add(&self, home: Weak<Home>);
+    fn for_each(&self, each: &mut dyn FnMut(&Home));
+}
+
+/// Those who made them may have dropped them.
+impl Others for Mutex<Vec<Weak<Home>>> {
+    fn add(&self, home: Weak<Home>) {
+        // Who goes through them counts on their places.
+        self.with(
+            |homes| match homes.iter_mut().find(|home| home.strong_count() == 0) {
+                Some(gone) => *gone = home,
+                None => homes.push(home),
+            },
+        );
+    }
+
+    /// Not under the lock: the last reference to one may end here.
+    fn for_each(&self, each: &mut dyn FnMut(&Home)) {
+        let mut place = 0;
+        while let Some(home) = self.with(|homes| homes.get(place).map(Weak::upgrade)) {
+            home.as_deref().into_iter().for_each(&mut *each);
+            place += 1;
+        }
+    }
+}
+
 /// No actor comes in any more.
 const RETIRED: usize = 1;
 const ONE: usize = 2;
@@ -157,7 +194,7 @@ pub(crate) struct HomePlan {
 
 impl Home {
     pub(crate) fn make(plan: HomePlan, shared: Arc<Shared>) -> (Arc<Self>, Vec<Worker>) {
-        let home = Arc::new_cyclic(|own| Self {
+        let home = Arc::new(Self {
             coordinator: ReadyQueueCoordinator::new(
                 plan.workers,
                 plan.stealing,
@@ -168,10 +205,15 @@ impl Home {
             time_budget: AtomicU32::new(micros(plan.time_budget)),
             workers: AtomicUsize::new(plan.workers.0),
             tenants: Tenants::new(),
-            own: Weak::clone(own),
+            own: Own(NonNull::dangling()),
             branch: plan.branch,
             shared,
         });
+        // SAFETY: nobody else has it yet. It is not at null.
+        unsafe {
+            let own = Arc::as_ptr(&home).cast_mut();
+            (*own).own = Own(NonNull::new_unchecked(own));
+        }
         let workers = (0..plan.workers.0)
             .map(|number| Worker::new(Arc::clone(&home), number, Place::new()))
             .collect();
@@ -182,7 +224,11 @@ impl Home {
     pub(crate) fn system(&self) -> System {
         let main = match &self.branch {
             Some(branch) => Arc::clone(branch.main()),
-            None => self.own.upgrade().expect("whoever borrows it holds it"),
+            // SAFETY: the inside of an `Arc`, which whoever borrows it holds; one more count, for this one.
+            None => unsafe {
+                Arc::increment_strong_count(self.own().as_ptr());
+                Arc::from_raw(self.own().as_ptr())
+            },
         };
         System::from_home(main)
     }
@@ -363,7 +409,6 @@ impl Home {
         options: &mut SpawnOptions,
         seed: Seed,
     ) -> Result<CellPtr, SpawnError> {
-        options.check().map_err(SpawnError::InvalidOptions)?;
         let mailbox = options.mailbox.as_ref();
         mailbox
             .unwrap_or(&self.shared.mailbox)
@@ -398,7 +443,7 @@ impl Home {
         }
         let cold = match options.cold {
             None => None,
-            Some(make) => Some(make(options).ok_or(SpawnError::Capacity)?),
+            Some(make) => Some(make(options)?),
         };
         let birth = Birth {
             seed,
@@ -436,10 +481,8 @@ impl Home {
             // SAFETY: nobody else has the cell before the shard's lock is given back.
             unsafe { cell.set_index(index) };
         });
-        match (registered, name) {
-            (Ok(()), Some(name)) => name.publish(names, cell),
-            (Err(_), Some(name)) => name.give_up(names),
-            _ => {}
+        if let Some(name) = name {
+            name.settle(names, registered.is_ok().then_some(cell));
         }
         registered.map_err(|refused| match refused {
             Refused::Sealed => SpawnError::ShuttingDown,
@@ -509,10 +552,8 @@ impl Home {
         }
     }
 
-    /// The home as its cells know it: they can count themselves among its owners.
     fn own(&self) -> NonNull<Self> {
-        // SAFETY: the inside of an `Arc` is not at null.
-        unsafe { NonNull::new_unchecked(self.own.as_ptr().cast_mut()) }
+        self.own.0
     }
 
     /// The registry's shard for what this thread spawns: the main worker's own, or the last one.
@@ -548,7 +589,8 @@ impl Home {
         self.shared.one_less(self);
     }
 
-    /// May the workers end?
+    /// May the workers end? Asked when there is nothing else to do.
+    #[inline(never)]
     pub(crate) fn is_stopped(&self) -> bool {
         let branch = self.branch.as_ref();
         self.shared.is_stopped() || branch.is_some_and(|branch| branch.is_retired())

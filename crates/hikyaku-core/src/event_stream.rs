@@ -1,6 +1,6 @@
 //! The event stream: what happens in a system, for whoever wants to know.
 //!
-//! With nobody listening, news cost one load, and no event is made of them. Otherwise the list of those who
+//! With nobody listening, news cost one load, or two if somebody has, and no event is made of them. Otherwise the list of those who
 //! listen is taken, an immutable one, and each of them gets the event outside the lock. Publishing never waits.
 
 use crate::actor_ref::{ActorRef, Recipient, SendError};
@@ -246,71 +246,94 @@ struct Listener {
 /// Never changed: a change makes another list.
 type Listeners = Arc<Vec<Arc<Listener>>>;
 
-struct State {
-    /// `None` once the system has stopped, and nothing will happen any more.
-    listeners: Option<Late<Listeners>>,
-    last: usize,
-    /// Only the first listener brings it, so a program without any does not link it.
-    voice: Option<Voice>,
-}
-
-/// What is done where somebody listens.
-#[derive(Clone, Copy)]
-struct Voice {
-    publish: fn(&EventStream, &News<'_>),
-    forget: fn(&EventStream, MailboxIndex),
-}
-
 /// Those who listen.
-pub(crate) struct EventStream {
-    /// How many: for the one load.
+pub(crate) struct EventStream(Late<dyn Audience>);
+
+/// What is done where somebody listens, or has.
+trait Audience: Send + Sync {
+    fn hall(&self) -> &Hall;
+    fn is_listening(&self) -> bool;
+    fn publish(&self, news: &News<'_>);
+    fn forget(&self, actor: MailboxIndex);
+    fn end(&self);
+}
+
+struct Hall {
+    /// How many listen: for the one load.
     listening: AtomicUsize,
     state: Mutex<State>,
     dropped: AtomicUsize,
 }
 
+struct State {
+    /// `None` once the system has stopped, and nothing will happen any more.
+    listeners: Option<Listeners>,
+    last: usize,
+}
+
 impl EventStream {
     pub(crate) fn new() -> Self {
-        Self {
-            listening: AtomicUsize::new(0),
-            state: Mutex::new(State {
-                listeners: Some(Late::NOT_YET),
-                last: 0,
-                voice: None,
-            }),
-            dropped: AtomicUsize::new(0),
-        }
+        Self(Late::new())
     }
 
     /// Does anybody want to know?
     #[inline]
     pub(crate) fn is_listening(&self) -> bool {
-        // Relaxed: one who comes meanwhile may miss this event. Who subscribed before it, in any
-        // order of things, is seen.
-        self.listening.load(Ordering::Relaxed) != 0
+        self.0.get().is_some_and(|audience| audience.is_listening())
     }
 
     /// Gives an event to all who listen. *Any thread, holding no lock.* Panics of listeners end here.
     #[inline]
     pub(crate) fn publish(&self, news: &News<'_>) {
-        if self.is_listening() {
-            self.tell(news);
+        if let Some(audience) = self.0.get() {
+            audience.publish(news);
         }
     }
 
-    #[cold]
-    fn tell(&self, news: &News<'_>) {
-        if let Some(voice) = self.voice() {
-            (voice.publish)(self, news);
+    /// An actor has ended.
+    pub(crate) fn forget(&self, actor: MailboxIndex) {
+        if let Some(audience) = self.0.get() {
+            audience.forget(actor);
         }
     }
 
-    #[cold]
-    fn voice(&self) -> Option<Voice> {
-        self.state.with(|state| state.voice)
+    /// The system has stopped. What listens may hold the system, so it must go.
+    pub(crate) fn end(&self) {
+        if let Some(audience) = self.0.close() {
+            audience.end();
+        }
     }
 
-    fn publish_now(&self, news: &News<'_>) {
+    fn hall(&self) -> Option<&Hall> {
+        self.0.get().map(|audience| audience.hall())
+    }
+
+    fn add(&self, actor: Option<MailboxIndex>, sink: Sink) -> Subscription {
+        let audience = self.0.or_make(|| Box::new(Hall::new()));
+        Subscription(audience.map_or(0, |audience| audience.hall().add(actor, sink)))
+    }
+
+    /// Removes those for which `is_gone` holds. False if there are none.
+    fn remove(&self, is_gone: impl Fn(&Listener) -> bool) -> bool {
+        self.hall().is_some_and(|hall| hall.remove(is_gone))
+    }
+}
+
+impl Audience for Hall {
+    fn hall(&self) -> &Hall {
+        self
+    }
+
+    fn is_listening(&self) -> bool {
+        // Relaxed: one who comes meanwhile may miss this event. Who subscribed before it, in any
+        // order of things, is seen.
+        self.listening.load(Ordering::Relaxed) != 0
+    }
+
+    fn publish(&self, news: &News<'_>) {
+        if !self.is_listening() {
+            return;
+        }
         let Some(listeners) = self.listeners() else {
             return;
         };
@@ -333,19 +356,39 @@ impl EventStream {
         discard(listeners);
     }
 
-    fn listeners(&self) -> Option<Listeners> {
-        self.state
-            .with(|state| state.listeners.as_ref()?.get().cloned())
+    fn forget(&self, actor: MailboxIndex) {
+        self.remove(|listener| listener.actor == Some(actor));
     }
 
-    fn add(&self, actor: Option<MailboxIndex>, sink: Sink) -> Subscription {
+    fn end(&self) {
+        let old = self.state.with(|state| {
+            // Relaxed: see `is_listening`.
+            self.listening.store(0, Ordering::Relaxed);
+            state.listeners.take()
+        });
+        sync::quietly(|| drop(old));
+    }
+}
+
+impl Hall {
+    fn new() -> Self {
+        Self {
+            listening: AtomicUsize::new(0),
+            state: Mutex::new(State {
+                listeners: Some(Listeners::default()),
+                last: 0,
+            }),
+            dropped: AtomicUsize::new(0),
+        }
+    }
+
+    fn listeners(&self) -> Option<Listeners> {
+        self.state.with(|state| state.listeners.clone())
+    }
+
+    /// The number of the subscription.
+    fn add(&self, actor: Option<MailboxIndex>, sink: Sink) -> usize {
         let number = self.state.with(|state| {
-            state.voice = Some(Voice {
-                publish: Self::publish_now,
-                forget: |stream, actor| {
-                    stream.remove(|listener| listener.actor == Some(actor));
-                },
-            });
             state.last += 1;
             state.last
         });
@@ -359,15 +402,17 @@ impl EventStream {
             more.push(Arc::clone(&listener));
             Some(more)
         });
-        Subscription(number)
+        number
     }
 
     /// Removes those for which `is_gone` holds. False if there are none.
     fn remove(&self, is_gone: impl Fn(&Listener) -> bool) -> bool {
         self.change(|listeners| {
+            // First looked for: most that end do not listen.
+            listeners.iter().find(|listener| is_gone(listener))?;
             let mut rest = listeners.clone();
             rest.retain(|listener| !is_gone(listener));
-            (rest.len() != listeners.len()).then_some(rest)
+            Some(rest)
         })
     }
 
@@ -378,7 +423,7 @@ impl EventStream {
         change: impl FnOnce(&Vec<Arc<Listener>>) -> Option<Vec<Arc<Listener>>>,
     ) -> bool {
         let old = self.state.with(|state| {
-            let now = state.listeners.as_mut()?.or_make();
+            let now = state.listeners.as_mut()?;
             let listeners = Arc::new(change(now)?);
             // Relaxed: see `is_listening`. Under the lock, so it fits the list.
             self.listening.store(listeners.len(), Ordering::Relaxed);
@@ -390,23 +435,6 @@ impl EventStream {
         }
         changed
     }
-
-    /// An actor has ended.
-    pub(crate) fn forget(&self, actor: MailboxIndex) {
-        if let Some(voice) = self.voice() {
-            (voice.forget)(self, actor);
-        }
-    }
-
-    /// The system has stopped. What listens may hold the system, so it must go.
-    pub(crate) fn end(&self) {
-        let old = self.state.with(|state| {
-            // Relaxed: see `is_listening`.
-            self.listening.store(0, Ordering::Relaxed);
-            state.listeners.take()
-        });
-        sync::quietly(|| drop(old));
-    }
 }
 
 /// Drops a list, and with it perhaps closures of the user.
@@ -416,11 +444,10 @@ fn discard(listeners: Listeners) {
 
 impl fmt::Debug for EventStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let listeners = self.hall().and_then(Hall::listeners);
+        let listening = listeners.map_or(0, |listeners| listeners.len());
         f.debug_struct("EventStream")
-            .field(
-                "listeners",
-                &self.listeners().map_or(0, |listeners| listeners.len()),
-            )
+            .field("listeners", &listening)
             .finish_non_exhaustive()
     }
 }
@@ -551,8 +578,9 @@ impl Events<'_> {
     /// How many events did not reach a subscriber because its mailbox was full, one for each
     /// subscriber. Wraps at the size of a machine word.
     pub fn dropped(&self) -> usize {
+        let hall = self.0.events().hall();
         // Relaxed: a statistic.
-        self.0.events().dropped.load(Ordering::Relaxed)
+        hall.map_or(0, |hall| hall.dropped.load(Ordering::Relaxed))
     }
 }
 

@@ -37,23 +37,44 @@ impl<T: fmt::Debug> fmt::Debug for Extension<T> {
 type Handles = ByType<Box<dyn Any + Send + Sync>>;
 
 /// The extensions of a system; `None` once it has stopped.
-pub(crate) struct Extensions(Mutex<Option<Late<Handles>>>);
+pub(crate) struct Extensions(Late<dyn Attached>);
+
+/// What is done with them.
+trait Attached: Send + Sync {
+    fn handles(&self) -> &Mutex<Option<Handles>>;
+    fn end(&self);
+}
+
+impl Attached for Mutex<Option<Handles>> {
+    fn handles(&self) -> &Self {
+        self
+    }
+
+    fn end(&self) {
+        drop(self.with(Option::take));
+    }
+}
 
 impl Extensions {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(Some(Late::NOT_YET)))
+        Self(Late::new())
     }
 
     fn get<T: Send + Sync + 'static>(&self) -> Option<Extension<T>> {
-        self.0.with(|handles| find(handles.as_ref()?.get()?))
+        let handles = self.0.get()?.handles();
+        handles.with(|handles| find(handles.as_ref()?))
     }
 
     /// Adds one, unless there is one already: then that.
     fn add<T: Send + Sync + 'static>(&self, extension: Extension<T>) -> Extension<T> {
         // Made outside the lock, and what is not used is dropped outside.
         let handle = Box::new(extension.clone());
-        let found = self.0.with(|handles| {
-            let handles = handles.as_mut()?.or_make();
+        let new = || -> Box<dyn Attached> { Box::new(Mutex::new(Some(Handles::default()))) };
+        let Some(attached) = self.0.or_make(new) else {
+            return extension;
+        };
+        let found = attached.handles().with(|handles| {
+            let handles = handles.as_mut()?;
             let found = find(handles);
             if found.is_none() {
                 handles.0.insert(TypeId::of::<T>(), handle);
@@ -65,7 +86,9 @@ impl Extensions {
 
     /// The system has stopped. What is attached may hold the system, so it must go.
     pub(crate) fn end(&self) {
-        drop(self.0.with(Option::take));
+        if let Some(attached) = self.0.close() {
+            attached.end();
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use core::ops::{Deref, DerefMut};
 pub(crate) const FLOW: bool = cfg!(feature = "flow");
 
 /// Something that is there with the feature only.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IfFlow<T> {
     #[cfg(feature = "flow")]
     BuiltIn(T),

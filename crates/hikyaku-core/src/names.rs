@@ -3,14 +3,17 @@
 //! A name brings what is done with it, so a program that gives none does not link this.
 
 use crate::cell::CellPtr;
-use crate::late::Late;
+use crate::late::{Holds, Late};
 use crate::sync::{Map, Mutex};
 use crate::system::SpawnError;
 use alloc::boxed::Box;
 use core::fmt;
 
 /// Actors by name: reserved (`None`) or living.
-pub(crate) struct Names(Mutex<Late<Map<Box<str>, Option<CellPtr>>>>);
+type Known = Mutex<Map<Box<str>, Option<CellPtr>>>;
+
+/// Those of a system.
+pub(crate) struct Names(Late<dyn Holds<Known>>);
 
 /// The name of one actor, or of one to be.
 #[derive(Clone)]
@@ -22,18 +25,38 @@ pub(crate) struct Name {
 /// How the names are reached. Only [`Name::new`] names these functions.
 struct Verbs {
     reserve: fn(&Names, &str) -> Result<(), SpawnError>,
-    publish: fn(&Names, &str, CellPtr),
-    remove: fn(&Names, &str),
+    settle: fn(&Names, &str, Option<CellPtr>),
 }
 
 impl Names {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(Late::NOT_YET))
+        Self(Late::new())
     }
 
     /// Calls `found` with the living actor of this name, under the lock: its end takes the name first.
     pub(crate) fn find<R>(&self, name: &str, found: impl FnOnce(CellPtr) -> R) -> Option<R> {
-        self.0.with(|names| (*names.get()?.get(name)?).map(found))
+        let known = self.0.get()?.value();
+        known.with(|known| (*known.get(name)?).map(found))
+    }
+
+    fn reserve(&self, name: &str) -> Result<(), SpawnError> {
+        let known = self.0.or_make(|| Box::new(Known::new(Map::new())));
+        let known = known.expect("it is never closed").value();
+        known.with(|known| {
+            if known.contains_key(name) {
+                return Err(SpawnError::NameTaken);
+            }
+            known.insert(name.into(), None);
+            Ok(())
+        })
+    }
+
+    fn settle(&self, name: &str, actor: Option<CellPtr>) {
+        let Some(known) = self.0.get() else { return };
+        known.value().with(|known| match known.get_mut(name) {
+            Some(entry) if actor.is_some() => *entry = actor,
+            _ => drop(known.remove(name)),
+        });
     }
 }
 
@@ -42,26 +65,8 @@ impl Name {
         Self {
             text,
             verbs: &Verbs {
-                reserve: |names, name| {
-                    names.0.with(|names| {
-                        let names = names.or_make();
-                        if names.contains_key(name) {
-                            return Err(SpawnError::NameTaken);
-                        }
-                        names.insert(name.into(), None);
-                        Ok(())
-                    })
-                },
-                publish: |names, name, cell| {
-                    names.0.with(|names| {
-                        if let Some(entry) = names.get_mut().and_then(|names| names.get_mut(name)) {
-                            *entry = Some(cell);
-                        }
-                    });
-                },
-                remove: |names, name| {
-                    names.0.with(|names| names.get_mut()?.remove(name));
-                },
+                reserve: Names::reserve,
+                settle: Names::settle,
             },
         }
     }
@@ -75,14 +80,10 @@ impl Name {
         (self.verbs.reserve)(names, &self.text)
     }
 
-    /// The actor of a reserved name can be found from now on.
-    pub(crate) fn publish(&self, names: &Names, cell: CellPtr) {
-        (self.verbs.publish)(names, &self.text, cell);
-    }
-
-    /// The actor has ended, or was not spawned after all.
-    pub(crate) fn give_up(&self, names: &Names) {
-        (self.verbs.remove)(names, &self.text);
+    /// The actor of a reserved name can be found from now on; if there is none, because it has ended or was not spawned
+    /// after all, the name is free.
+    pub(crate) fn settle(&self, names: &Names, actor: Option<CellPtr>) {
+        (self.verbs.settle)(names, &self.text, actor);
     }
 }
 

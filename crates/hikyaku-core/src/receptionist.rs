@@ -375,9 +375,6 @@ struct State {
     /// Somebody sends what is due.
     telling: bool,
     trash: Trash,
-    /// Takes an actor out that has ended. Only one that comes in brings it, so a program without services does not
-    /// link it.
-    take_out: Option<fn(&Directory, MailboxIndex)>,
 }
 
 impl State {
@@ -389,7 +386,6 @@ impl State {
         actor: MailboxIndex,
         act: impl FnOnce(&mut Service<M>, &mut Trash) -> (R, usize),
     ) -> R {
-        self.take_out = Some(Directory::take_out);
         let place = key.place();
         let service = self
             .services
@@ -453,17 +449,48 @@ impl State {
 }
 
 /// Who offers what.
-pub(crate) struct Directory(Mutex<Late<State>>);
+pub(crate) struct Directory(Late<dyn Services>);
+
+/// What is done with them where nobody asks for a service.
+trait Services: Send + Sync {
+    fn desk(&self) -> &Desk;
+    fn forget(&self, actor: MailboxIndex);
+}
+
+struct Desk(Mutex<State>);
 
 impl Directory {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(Late::NOT_YET))
+        Self(Late::new())
     }
 
+    fn desk(&self) -> &Desk {
+        let new = || -> Box<dyn Services> { Box::new(Desk(Mutex::new(State::default()))) };
+        self.0.or_make(new).expect("it is never closed").desk()
+    }
+
+    /// An actor has ended. *Its runner.*
+    pub(crate) fn forget(&self, actor: MailboxIndex) {
+        if let Some(services) = self.0.get() {
+            services.forget(actor);
+        }
+    }
+}
+
+impl Services for Desk {
+    fn desk(&self) -> &Desk {
+        self
+    }
+
+    fn forget(&self, actor: MailboxIndex) {
+        self.change(|state| state.forget(actor));
+    }
+}
+
+impl Desk {
     /// Works on the state, and drops outside the lock what that leaves.
     fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
         let (result, trash) = self.0.with(|state| {
-            let state = state.or_make();
             let result = work(state);
             (result, core::mem::take(&mut state.trash))
         });
@@ -476,17 +503,6 @@ impl Directory {
         let result = self.with(work);
         self.tell();
         result
-    }
-
-    /// An actor has ended. *Its runner.*
-    pub(crate) fn forget(&self, actor: MailboxIndex) {
-        if let Some(take_out) = self.0.with(|state| state.get()?.take_out) {
-            take_out(self, actor);
-        }
-    }
-
-    fn take_out(&self, actor: MailboxIndex) {
-        self.change(|state| state.forget(actor));
     }
 
     /// Sends what is due, unless somebody is at it: then that one sends this too.
@@ -579,7 +595,7 @@ impl Receptionist<'_> {
     /// The members that take messages, in the order of their indexes, each as often as it has joined.
     pub fn find<M: Send + 'static>(&self, key: &ServiceKey<M>) -> Vec<ActorRef<M>> {
         let place = key.place();
-        self.0.directory.with(|state| {
+        self.0.directory.desk().with(|state| {
             let service: Option<&dyn Any> = state.services.get(&place).map(|it| &**it as _);
             let service = service.and_then(|it| it.downcast_ref::<Service<M>>());
             let members = service.into_iter().flat_map(|it| it.members.values());
@@ -633,7 +649,7 @@ impl Receptionist<'_> {
             return Err(SubscribeError::ForeignActor);
         }
         let index = subscriber.index();
-        self.0.directory.change(|state| {
+        self.0.directory.desk().change(|state| {
             state.at(key, index, |service, trash| {
                 service.subscribe(subscriber, trash);
                 ((), 0)
@@ -668,6 +684,7 @@ impl Receptionist<'_> {
     ) -> R {
         self.0
             .directory
+            .desk()
             .change(|state| state.at(key, cell.index(), act))
     }
 

@@ -16,6 +16,7 @@ use crate::sync::{self, Arc};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Deref;
 use core::time::Duration;
 
 /// Is it built in? If not, an actor that fails is stopped, and that is all.
@@ -399,6 +400,40 @@ pub(crate) fn mix(number: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
+}
+
+/// A supervision that was asked for. Where none is built in, that is all that is kept of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked(#[cfg(feature = "supervision")] Box<Supervision>);
+
+impl Asked {
+    // So that it is made in its box, not moved there.
+    #[inline(always)]
+    pub(crate) fn new(supervision: Supervision) -> Self {
+        #[cfg(not(feature = "supervision"))]
+        drop(supervision);
+        Self(
+            #[cfg(feature = "supervision")]
+            Box::new(supervision),
+        )
+    }
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self::new(Supervision::default())
+    }
+}
+
+impl Deref for Asked {
+    type Target = Supervision;
+
+    fn deref(&self) -> &Supervision {
+        #[cfg(feature = "supervision")]
+        return &self.0;
+        #[cfg(not(feature = "supervision"))]
+        unreachable!("who asks for it is refused");
+    }
 }
 
 impl Default for Supervision {

@@ -6,7 +6,7 @@ use crate::blocking::BlockingPool;
 use crate::cell::{CellPtr, Cold, WeakCell, new_cold};
 use crate::clock::Clock;
 use crate::dead_letter::{DeadLetter, DeadLetters};
-use crate::dispatcher::{Dispatcher, DispatcherBuilder, Home, HomePlan};
+use crate::dispatcher::{Dispatcher, DispatcherBuilder, Home, HomePlan, Others};
 use crate::event_stream::{EventStream, News};
 use crate::extension::Extensions;
 use crate::failure::{Failure, FailureReport};
@@ -21,8 +21,8 @@ use crate::names::{Name, Names};
 use crate::receptionist::Directory;
 use crate::registry::{MailboxIndex, MailboxRegistry};
 use crate::state::Orders;
-use crate::supervision::{Escalation, RestartPolicy, SUPERVISION, Supervision};
-use crate::sync::{self, Arc, AtomicU8, AtomicUsize, Map, Mutex, Ordering, Weak};
+use crate::supervision::{Asked, Escalation, RestartPolicy, SUPERVISION, Supervision};
+use crate::sync::{self, Arc, AtomicU8, AtomicUsize, Map, Mutex, Ordering};
 use crate::time::{Clockwork, Sleep, Target, TickDriver, Time};
 use crate::worker::Worker;
 use alloc::boxed::Box;
@@ -37,7 +37,7 @@ use core::time::Duration;
 /// What the parts of a system share.
 pub(crate) struct Shared {
     /// The dispatchers beside the main one. Who adds the first brings what goes through them.
-    others: Mutex<Option<Box<dyn Others>>>,
+    others: Late<dyn Others>,
     /// What dispatchers that are gone have handled.
     handled_before: AtomicUsize,
     pub(crate) dead_letters: DeadLetters,
@@ -49,10 +49,10 @@ pub(crate) struct Shared {
     pub(crate) names: Names,
     name: Box<str>,
     /// Clock and timers, if there is a clock and somebody to drive them.
-    pub(crate) time: Option<Arc<dyn Time>>,
+    pub(crate) time: Option<Box<dyn Time>>,
     pub(crate) blocking: Option<Box<dyn BlockingPool>>,
-    /// How actors without a parent are supervised.
-    pub(crate) guardian: Supervision,
+    /// How actors without a parent are supervised, where there is supervision.
+    pub(crate) guardian: Option<Asked>,
     escalation: Escalation,
     /// The failure that stopped the system.
     failure: Mutex<Option<Failure>>,
@@ -69,39 +69,33 @@ pub(crate) struct Shared {
     /// For actors that are spawned without one of their own.
     pub(crate) mailbox: MailboxOptions,
     state: AtomicU8,
-    /// `None` after the end.
-    waiting: Mutex<Option<Late<Waiting>>>,
+    waiting: Late<dyn Waiting>,
 }
 
-/// Dispatchers, each in a place.
-trait Others: Send {
-    fn add(&mut self, home: Weak<Home>);
-    /// The one in this place, which may be gone; `None` behind the last.
-    fn get(&self, place: usize) -> Option<Option<Arc<Home>>>;
+/// What is done for those who wait for the end.
+trait Waiting: Send + Sync {
+    fn list(&self) -> &Mutex<Option<Wakers>>;
+    fn end(&self);
 }
 
-impl Others for Vec<Weak<Home>> {
-    fn add(&mut self, home: Weak<Home>) {
-        // Who goes through them counts on their places.
-        match self.iter_mut().find(|home| home.strong_count() == 0) {
-            Some(gone) => *gone = home,
-            None => self.push(home),
-        }
+impl Waiting for Mutex<Option<Wakers>> {
+    fn list(&self) -> &Self {
+        self
     }
 
-    fn get(&self, place: usize) -> Option<Option<Arc<Home>>> {
-        <[_]>::get(self, place).map(Weak::upgrade)
+    fn end(&self) {
+        drop(self.with(Option::take));
     }
 }
 
 /// Who waits for the end, by number. When the list goes, it has come.
 #[derive(Default)]
-struct Waiting {
+struct Wakers {
     last: usize,
     wakers: Map<usize, Waker>,
 }
 
-impl Drop for Waiting {
+impl Drop for Wakers {
     fn drop(&mut self) {
         for waker in core::mem::take(&mut self.wakers).into_values() {
             sync::wake(waker);
@@ -143,11 +137,9 @@ impl Shared {
 
     /// One more dispatcher, which is not the main one.
     pub(crate) fn add_home(&self, home: &Arc<Home>) {
-        let home = Arc::downgrade(home);
-        self.others.with(|others| {
-            let others = others.get_or_insert_with(|| Box::new(Vec::new()));
-            others.add(home);
-        });
+        let others = self.others.or_make(|| Box::new(Mutex::new(Vec::new())));
+        let others = others.expect("it is never closed");
+        others.add(Arc::downgrade(home));
     }
 
     /// A dispatcher is gone. What it has handled counts on.
@@ -156,13 +148,11 @@ impl Shared {
         self.handled_before.fetch_add(handled, Ordering::Relaxed);
     }
 
-    /// Calls `each` with every dispatcher. Not under the lock: the last reference to one may end here.
+    /// Calls `each` with every dispatcher.
     fn for_each_home(&self, main: &Home, mut each: impl FnMut(&Home)) {
         each(main);
-        let mut place = 0;
-        while let Some(home) = self.others.with(|others| others.as_ref()?.get(place)) {
-            home.as_deref().into_iter().for_each(&mut each);
-            place += 1;
+        if let Some(others) = self.others.get() {
+            others.for_each(&mut each);
         }
     }
 
@@ -186,7 +176,7 @@ impl Shared {
         let known = self.registry.unregister(cell.index());
         debug_assert!(known.is_some(), "a living actor is registered");
         if let Some(name) = cell.cold_if_any().and_then(|cold| cold.name.as_ref()) {
-            name.give_up(&self.names);
+            name.settle(&self.names, None);
         }
         if known == Some(true) {
             self.events().forget(cell.index());
@@ -251,7 +241,9 @@ impl Shared {
             self.events().end();
             self.dead_letters.end();
             self.extensions.end();
-            drop(self.waiting.with(Option::take));
+            if let Some(waiting) = self.waiting.close() {
+                waiting.end();
+            }
             self.for_each_home(home.main(), |home| home.coordinator.wake_all());
             if let Some(time) = &self.time {
                 time.stop();
@@ -522,7 +514,7 @@ impl System {
     /// # Errors
     /// [`SleepError`](crate::SleepError), if it ends early.
     pub fn sleep(&self, duration: Duration) -> Sleep {
-        Sleep::new(self.shared().time.clone(), duration)
+        Sleep::new(self.shared().time.as_deref(), duration)
     }
 
     /// What adds workers, if their number can change
@@ -638,8 +630,8 @@ pub struct Terminated {
 impl Drop for Terminated {
     fn drop(&mut self) {
         if let Some(number) = self.number {
-            let waiting = &self.system.shared().waiting;
-            drop(waiting.with(|waiting| waiting.as_mut()?.get_mut()?.wakers.remove(&number)));
+            let waiting = self.system.shared().waiting.get();
+            drop(waiting.map(|it| it.list().with(|list| list.as_mut()?.wakers.remove(&number))));
         }
     }
 }
@@ -652,13 +644,16 @@ impl Future for Terminated {
         let shared = this.system.shared();
         let waker = cx.waker().clone();
         let number = &mut this.number;
+        let new = || -> Box<dyn Waiting> { Box::new(Mutex::new(Some(Wakers::default()))) };
+        // None is made any more, and the list is taken, when the system has stopped.
+        let Some(waiting) = shared.waiting.or_make(new) else {
+            return Poll::Ready(());
+        };
         // Wakers are foreign code: the old one is dropped outside the lock.
-        let (stopped, _old) = shared.waiting.with(|waiting| {
-            // Under the lock: the end takes the list after it has raised the state.
-            let Some(waiting) = waiting.as_mut().filter(|_| !shared.is_stopped()) else {
+        let (stopped, _old) = waiting.list().with(|list| {
+            let Some(Wakers { last, wakers }) = list else {
                 return (true, Some(waker));
             };
-            let Waiting { last, wakers } = waiting.or_make();
             let number = *number.get_or_insert_with(|| {
                 *last += 1;
                 *last
@@ -683,7 +678,7 @@ type Begin = fn(
     Box<dyn TickDriver>,
     Duration,
     Option<u32>,
-) -> Result<Arc<dyn Time>, BuildError>;
+) -> Result<Box<dyn Time>, BuildError>;
 
 /// Configures a [`System`].
 #[must_use]
@@ -699,7 +694,7 @@ pub struct SystemBuilder {
     on_failure: Option<OnFailure>,
     /// And what it drives, which is not linked where there is none.
     driver: Option<(Box<dyn TickDriver>, Begin)>,
-    supervision: Option<Supervision>,
+    supervision: Option<Asked>,
     escalation: Escalation,
     resolution: Duration,
     max_actors: Option<u32>,
@@ -762,7 +757,7 @@ impl SystemBuilder {
     /// How actors are supervised that were not spawned by an actor. The strategy is always one for
     /// one: they are no family.
     pub fn supervision(mut self, supervision: Supervision) -> Self {
-        self.supervision = Some(supervision);
+        self.supervision = Some(Asked::new(supervision));
         self
     }
 
@@ -781,7 +776,8 @@ impl SystemBuilder {
     }
 
     /// Room for so many actors at a time; one more is refused with [`SpawnError::Capacity`]. The memory in which
-    /// they are listed and queued is taken when the system is built, and no more of it later. Default: no limit.
+    /// they are listed and queued is taken when the system is built, and no more of it later; without the feature
+    /// `std` it is part of the actors' own. Default: no limit.
     ///
     /// For programs that allocate nothing after their start: spawn the actors with
     /// [bounded](crate::MailboxOptions::bounded) mailboxes, which are part of the actor's one allocation.
@@ -882,7 +878,7 @@ impl SystemBuilder {
             (None, None) => None,
         };
         let shared = Arc::new(Shared {
-            others: Mutex::new(None),
+            others: Late::new(),
             handled_before: AtomicUsize::new(0),
             dead_letters: DeadLetters::new(self.listener),
             directory: Directory::new(),
@@ -894,7 +890,9 @@ impl SystemBuilder {
             name: self.name,
             time,
             blocking: self.blocking,
-            guardian: self.supervision.unwrap_or_default(),
+            guardian: self
+                .supervision
+                .or_else(|| SUPERVISION.then(Asked::default)),
             escalation: self.escalation,
             failure: Mutex::new(None),
             restarts: AtomicUsize::new(0),
@@ -908,7 +906,7 @@ impl SystemBuilder {
             overflowed: AtomicUsize::new(0),
             mailbox: self.mailbox,
             state: AtomicU8::new(SystemState::Running as u8),
-            waiting: Mutex::new(Some(Late::NOT_YET)),
+            waiting: Late::new(),
         });
         let plan = HomePlan {
             workers: self.workers,
@@ -991,15 +989,15 @@ pub struct SpawnOptions {
     pub(crate) throughput: Option<u32>,
     pub(crate) stop_unreferenced: bool,
     pub(crate) dispatcher: Option<Dispatcher>,
-    pub(crate) supervision: Option<Box<Supervision>>,
+    pub(crate) supervision: Option<Asked>,
     pub(crate) restart: Option<RestartPolicy>,
     pub(crate) significant: bool,
     pub(crate) extra: Option<IfFlow<Box<SpawnExtra>>>,
-    /// Makes the box for what few actors have; comes with what goes there.
+    /// Makes the box for what few actors have, and refuses what they cannot have; comes with either.
     pub(crate) cold: Option<NewCold>,
 }
 
-type NewCold = fn(&mut SpawnOptions) -> Option<(Box<Cold>, u8)>;
+type NewCold = fn(&mut SpawnOptions) -> Result<(Box<Cold>, u8), SpawnError>;
 
 /// What few actors are spawned with.
 #[derive(Debug, Clone, Default)]
@@ -1036,7 +1034,7 @@ impl SpawnOptions {
 
     /// How the actor supervises its children. Default: [`Supervision::one_for_one`].
     pub fn supervision(mut self, supervision: Supervision) -> Self {
-        self.supervision = Some(Box::new(supervision));
+        self.supervision = Some(Asked::new(supervision));
         self.cold = Some(new_cold);
         self
     }
@@ -1044,13 +1042,16 @@ impl SpawnOptions {
     /// When the actor is to be restarted. Default: [`RestartPolicy::Transient`], when it fails.
     pub fn restart(mut self, policy: RestartPolicy) -> Self {
         self.restart = Some(policy);
-        self
+        match policy {
+            RestartPolicy::Temporary => self,
+            _ => self.with_supervision(),
+        }
     }
 
     /// Its end may be its parent's: see [`Supervision::auto_shutdown`]. Without a parent it means nothing.
     pub fn significant(mut self) -> Self {
         self.significant = true;
-        self
+        self.with_supervision()
     }
 
     /// Has the actor's messages go through `middleware`, behind the system's and what was given before. An `Arc` of a
@@ -1083,7 +1084,15 @@ impl SpawnOptions {
         self
     }
 
-    /// Can the actor be what they say?
+    /// They say what only supervision makes true, and are refused without.
+    fn with_supervision(mut self) -> Self {
+        if !SUPERVISION {
+            self.cold = Some(new_cold);
+        }
+        self
+    }
+
+    /// Can the actor be what they say? Asked where the box is made, which comes with all that could be wrong.
     pub(crate) fn check(&self) -> Result<(), InvalidOptions> {
         let restarts = self
             .restart

@@ -54,6 +54,9 @@ mod timers {
 /// Clock and timers of one system. Only who is given a tick driver makes one: a program without timers knows this table,
 /// and does not link what is behind it.
 pub(crate) trait Time: Send + Sync {
+    /// For who outlives the system.
+    fn share(&self) -> Arc<Clockwork>;
+
     fn now(&self) -> Duration;
 
     /// What the clock shows, in nanoseconds.
@@ -190,10 +193,10 @@ pub(crate) fn divide(number: u64, by: u64) -> (u64, u64) {
 const PORTION: usize = if sync::SMALL { 1 } else { 32 };
 
 impl Clockwork {
-    pub(crate) fn new(clock: Box<dyn Clock>, resolution: Duration) -> Self {
+    pub(crate) fn new(clock: Box<dyn Clock>, resolution: Duration) -> Arc<Self> {
         let resolution = nanos(resolution).max(1);
         let (last, _) = divide(u64::MAX, resolution);
-        Self {
+        Arc::new(Self {
             clock,
             resolution,
             last,
@@ -203,7 +206,7 @@ impl Clockwork {
                 back_at: u64::MAX,
                 stopped: false,
             }),
-        }
+        })
     }
 
     /// For a system; with room for so many timers, if there is to be a limit. Starts the driver.
@@ -212,18 +215,16 @@ impl Clockwork {
         driver: Box<dyn TickDriver>,
         resolution: Duration,
         most: Option<u32>,
-    ) -> Result<Arc<dyn Time>, BuildError> {
+    ) -> Result<Box<dyn Time>, BuildError> {
         let time = Self::new(clock, resolution);
         if let Some(most) = most {
             let room = time.turning.with(|turning| turning.timers.limit_to(most));
             room.map_err(|_| BuildError::OutOfMemory)?;
         }
-        let time: Box<dyn Time> = Box::new(time);
-        let time = Arc::from(time);
         let handle = TickHandle::new(Arc::clone(&time));
         let stop = handle.stop_token();
         driver.start(handle, stop).map_err(BuildError::TickDriver)?;
-        Ok(time)
+        Ok(Box::new(time))
     }
 
     fn time_of(&self, tick: u64) -> Duration {
@@ -231,7 +232,11 @@ impl Clockwork {
     }
 }
 
-impl Time for Clockwork {
+impl Time for Arc<Clockwork> {
+    fn share(&self) -> Self {
+        Self::clone(self)
+    }
+
     fn now(&self) -> Duration {
         self.clock.now()
     }
@@ -358,10 +363,10 @@ impl Time for Clockwork {
     }
 }
 
-impl fmt::Debug for dyn Time {
+impl fmt::Debug for Clockwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Time")
-            .field("now", &self.now())
+            .field("now", &self.clock.now())
             .finish_non_exhaustive()
     }
 }

@@ -3,8 +3,8 @@
 //! A program of its own, because it brings an allocator.
 
 use hikyaku_core::{
-    Actor, ActorRef, BuildError, Clock, Context, Failure, MailboxOptions, ManualDriver, SendError,
-    SpawnError, SpawnOptions, System, SystemBuilder, Timer, Turn, Worker,
+    Actor, ActorRef, Clock, Context, Failure, MailboxOptions, ManualDriver, SendError, SpawnError,
+    SpawnOptions, System, SystemBuilder, Timer, Turn, Worker,
 };
 use std::alloc::{GlobalAlloc, Layout, System as Memory};
 use std::cell::Cell;
@@ -167,12 +167,17 @@ fn ticks_of_timers_allocate_nothing() {
     assert_eq!(system.metrics().handled - before, 1010);
 }
 
+/// Without `std` actors are listed in their own memory.
+#[cfg(feature = "std")]
 #[test]
 fn a_system_without_memory_for_its_actors_is_not_built() {
     for memory in 0..2 {
         let builder = fixed();
         let built = with_memory_for(memory, || builder.build());
-        assert!(matches!(built, Err(BuildError::OutOfMemory)), "{memory}");
+        assert!(
+            matches!(built, Err(hikyaku_core::BuildError::OutOfMemory)),
+            "{memory}"
+        );
     }
 }
 

@@ -623,9 +623,9 @@ unsafe fn supervise_self(cell: CellPtr, failure: &Failure) {
     // Out of the box while the decider runs, which is the user's.
     let mut tally = tally.take().unwrap_or_default();
     let salt = u64::from(cell.index().slot);
-    let verdict = shared
-        .guardian
-        .judge(&mut tally, cell.policy(), failure, shared.now(), salt);
+    let guardian = shared.guardian.as_deref();
+    let guardian = guardian.expect("there is supervision");
+    let verdict = guardian.judge(&mut tally, cell.policy(), failure, shared.now(), salt);
     // SAFETY: the ticket is held; the decider's borrows are over.
     unsafe { cell.cold() }.tally = Some(tally);
     match verdict {
@@ -633,7 +633,7 @@ unsafe fn supervise_self(cell: CellPtr, failure: &Failure) {
             // SAFETY: the ticket is held.
             unsafe { resume_after_failure(cell) };
         }
-        Verdict::Restart(after) => match shared.guardian.later() {
+        Verdict::Restart(after) => match guardian.later() {
             None => cell.mailbox().marks.set(Marks::RESTART),
             Some(later) => {
                 let restart = Restart {

@@ -2,7 +2,7 @@
 
 use super::bounded::MAX_CAPACITY;
 use super::order::Priority;
-use crate::flow::FLOW;
+use crate::flow::{FLOW, IfFlow};
 use crate::supervision::RestartPolicy;
 use crate::sync;
 use core::any::TypeId;
@@ -32,6 +32,13 @@ pub enum MailboxOverflowPolicy {
         /// How many messages it takes at most.
         max: usize,
     },
+}
+
+impl MailboxOverflowPolicy {
+    /// Is it more than a bounded mailbox of its own accord does?
+    fn needs_annex(self) -> bool {
+        matches!(self, Self::DropOldest | Self::Grow { .. })
+    }
 }
 
 /// A user's function of a message, whose type the options do not show.
@@ -87,11 +94,13 @@ impl Classifier {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MailboxOptions {
     capacity: Option<usize>,
-    up_to: Option<usize>,
     overflow: MailboxOverflowPolicy,
-    control: Option<(Classifier, usize)>,
-    priority: Option<Classifier>,
-    pressure: Option<(usize, usize)>,
+    /// Was one of those below asked for? It may not be built in.
+    flow: bool,
+    up_to: Option<IfFlow<usize>>,
+    control: Option<IfFlow<(Classifier, usize)>>,
+    priority: Option<IfFlow<Classifier>>,
+    pressure: Option<IfFlow<(usize, usize)>>,
 }
 
 type IsControl<M> = fn(&M) -> bool;
@@ -111,8 +120,9 @@ impl MailboxOptions {
     pub const fn unbounded() -> Self {
         Self {
             capacity: None,
-            up_to: None,
             overflow: MailboxOverflowPolicy::Block,
+            flow: false,
+            up_to: None,
             control: None,
             priority: None,
             pressure: None,
@@ -146,7 +156,8 @@ impl MailboxOptions {
     /// [`set_capacity`](crate::ActorRef::set_capacity) can go so far.
     #[must_use]
     pub const fn up_to(mut self, most: usize) -> Self {
-        self.up_to = Some(most);
+        self.up_to = IfFlow::of(most);
+        self.flow = true;
         self
     }
 
@@ -158,7 +169,8 @@ impl MailboxOptions {
     /// actor's.
     #[must_use]
     pub const fn control<M: 'static>(mut self, is_control: fn(&M) -> bool, reserve: usize) -> Self {
-        self.control = Some((Classifier::of(is_control), reserve));
+        self.control = IfFlow::of((Classifier::of(is_control), reserve));
+        self.flow = true;
         self
     }
 
@@ -169,7 +181,8 @@ impl MailboxOptions {
     /// [`Priority::NORMAL`]. The message type has to be the actor's.
     #[must_use]
     pub const fn priority<M: 'static>(mut self, priority: fn(&M) -> Priority) -> Self {
-        self.priority = Some(Classifier::of(priority));
+        self.priority = IfFlow::of(Classifier::of(priority));
+        self.flow = true;
         self
     }
 
@@ -177,7 +190,8 @@ impl MailboxOptions {
     /// number has gone down to `low`, in turns.
     #[must_use]
     pub const fn pressure(mut self, high: usize, low: usize) -> Self {
-        self.pressure = Some((high, low));
+        self.pressure = IfFlow::of((high, low));
+        self.flow = true;
         self
     }
 
@@ -191,7 +205,12 @@ impl MailboxOptions {
         if self.needs_annex() {
             return Some(0);
         }
-        self.capacity.map(|capacity| self.up_to.unwrap_or(capacity))
+        self.capacity.map(|capacity| self.most(capacity))
+    }
+
+    /// What `up_to` says, if it does.
+    fn most(&self, capacity: usize) -> usize {
+        self.up_to.map_or(capacity, IfFlow::into_inner)
     }
 
     pub(crate) fn drops_newest(&self) -> bool {
@@ -202,10 +221,7 @@ impl MailboxOptions {
         self.control.is_some()
             || self.priority.is_some()
             || self.pressure.is_some()
-            || matches!(
-                self.overflow,
-                MailboxOverflowPolicy::DropOldest | MailboxOverflowPolicy::Grow { .. }
-            )
+            || (FLOW && self.overflow.needs_annex())
     }
 
     pub(super) fn bound(&self) -> Bound {
@@ -213,7 +229,7 @@ impl MailboxOptions {
             (None, _) => Bound::None,
             (Some(limit), MailboxOverflowPolicy::DropOldest) => Bound::Latest {
                 limit,
-                most: self.up_to.unwrap_or(limit),
+                most: self.most(limit),
             },
             (Some(_), MailboxOverflowPolicy::Grow { max }) => Bound::Permits { limit: max },
             (Some(limit), _) => Bound::Permits { limit },
@@ -222,27 +238,28 @@ impl MailboxOptions {
 
     /// What tells control messages, and how many places they have.
     pub(super) fn control_of<M: 'static>(&self) -> Option<(IsControl<M>, usize)> {
-        let (classifier, reserve) = self.control?;
+        let (classifier, reserve) = self.control?.into_inner();
         // SAFETY: `control` makes it with a function to `bool`.
         Some((unsafe { classifier.get::<M, bool>() }?, reserve))
     }
 
     pub(super) fn priority_of<M: 'static>(&self) -> Option<fn(&M) -> Priority> {
         // SAFETY: `priority` makes it with such a function.
-        unsafe { self.priority?.get::<M, Priority>() }
+        unsafe { self.priority?.into_inner().get::<M, Priority>() }
     }
 
     /// When the depth is high, and when low again.
     pub(super) fn thresholds(&self) -> Option<(usize, usize)> {
         let grows = matches!(self.overflow, MailboxOverflowPolicy::Grow { .. });
         self.pressure
+            .map(IfFlow::into_inner)
             .or_else(|| self.capacity.filter(|_| grows).map(|n| (n + 1, n)))
     }
 
     /// Refuses what cannot be built for an actor with messages of this type.
     #[inline]
     pub(crate) fn check(&self, message: fn() -> TypeId) -> Result<(), InvalidOptions> {
-        let with_flow = self.needs_annex() || self.up_to.is_some();
+        let with_flow = self.flow || self.overflow.needs_annex();
         if with_flow && !FLOW {
             return Err(InvalidOptions("this mailbox needs the feature `flow`"));
         }
@@ -266,14 +283,16 @@ impl MailboxOptions {
             MailboxOverflowPolicy::Grow { max } => Some(max),
             _ => self.capacity,
         };
+        let up_to = self.up_to.map(IfFlow::into_inner);
+        let control = self.control.map(IfFlow::into_inner);
+        let pressure = self.pressure.map(IfFlow::into_inner);
         let rules = [
             (
-                max > Some(MAX_CAPACITY) || self.up_to > Some(MAX_CAPACITY),
+                max > Some(MAX_CAPACITY) || up_to > Some(MAX_CAPACITY),
                 TOO_LARGE,
             ),
             (
-                self.up_to
-                    .is_some_and(|up_to| up_to < self.capacity.unwrap_or(usize::MAX)),
+                up_to.is_some_and(|up_to| up_to < self.capacity.unwrap_or(usize::MAX)),
                 "`up_to` needs a bounded mailbox, and must not be below the capacity",
             ),
             (
@@ -285,19 +304,18 @@ impl MailboxOptions {
                 "dropping the oldest and an order by priority exclude each other",
             ),
             (
-                matches!(self.control, Some((_, reserve)) if reserve == 0 || reserve > MAX_CAPACITY),
+                matches!(control, Some((_, reserve)) if reserve == 0 || reserve > MAX_CAPACITY),
                 "control messages need a reserve, which the platform allows",
             ),
             (
-                self.control
-                    .is_some_and(|(control, _)| control.message != message)
+                control.is_some_and(|(control, _)| control.message != message)
                     || self
                         .priority
                         .is_some_and(|priority| priority.message != message),
                 "the classifier is for another message type",
             ),
             (
-                matches!(self.pressure, Some((high, low)) if low >= high || max.is_some_and(|max| high > max)),
+                matches!(pressure, Some((high, low)) if low >= high || max.is_some_and(|max| high > max)),
                 "pressure needs a high mark within the bound and a low mark below it",
             ),
         ];

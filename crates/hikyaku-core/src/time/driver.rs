@@ -1,6 +1,6 @@
 //! Who turns the wheel.
 
-use super::Time;
+use super::{Clockwork, Time};
 use crate::sync::Arc;
 use alloc::boxed::Box;
 use core::error::Error;
@@ -53,14 +53,14 @@ pub enum NextTick {
 
 /// The driver's end of a system's timers. Clones are the same. Does not keep the system alive.
 #[derive(Clone)]
-pub struct TickHandle(Arc<dyn Time>);
+pub struct TickHandle(Arc<Clockwork>);
 
 /// Tells a driver that its work is over.
 #[derive(Clone)]
-pub struct StopToken(Arc<dyn Time>);
+pub struct StopToken(Arc<Clockwork>);
 
 impl TickHandle {
-    pub(crate) fn new(time: Arc<dyn Time>) -> Self {
+    pub(crate) fn new(time: Arc<Clockwork>) -> Self {
         Self(time)
     }
 

@@ -1,6 +1,6 @@
 //! Waiting for a while.
 
-use super::{NotSet, Target, Time, TimerId};
+use super::{Clockwork, NotSet, Target, Time, TimerId};
 use crate::sync::Arc;
 use core::fmt;
 use core::future::Future;
@@ -14,7 +14,7 @@ use core::time::Duration;
 /// Dropping it takes the timer back.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Sleep {
-    time: Option<Arc<dyn Time>>,
+    time: Option<Arc<Clockwork>>,
     due: Duration,
     over: bool,
     alarm: Alarm,
@@ -45,12 +45,12 @@ impl fmt::Display for SleepError {
 impl core::error::Error for SleepError {}
 
 impl Sleep {
-    pub(crate) fn new(time: Option<Arc<dyn Time>>, duration: Duration) -> Self {
+    pub(crate) fn new(time: Option<&dyn Time>, duration: Duration) -> Self {
         // A due time reads the clock once; the time until the first poll counts.
-        let now = time.as_ref().map_or(Duration::ZERO, |time| time.now());
+        let now = time.map_or(Duration::ZERO, Time::now);
         Self {
             due: now.saturating_add(duration),
-            time,
+            time: time.map(Time::share),
             over: duration.is_zero(),
             alarm: Alarm::default(),
         }
@@ -62,7 +62,7 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let Some(time) = this.time.as_deref() else {
+        let Some(time) = &this.time else {
             return Poll::Ready(Err(SleepError::NoTime));
         };
         // The first poll saves a look at the clock: what has come due since fires at the driver's next one.
@@ -81,7 +81,7 @@ impl Future for Sleep {
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        if let Some(time) = self.time.as_deref() {
+        if let Some(time) = &self.time {
             self.alarm.cancel(time);
         }
     }

@@ -91,7 +91,9 @@ fn joining_against_the_end() {
             },
             |system| {
                 let directory = &system.home().shared.directory;
-                directory.with(|state| state.services.is_empty() && state.of.is_empty())
+                directory
+                    .desk()
+                    .with(|state| state.services.is_empty() && state.of.is_empty())
             },
         );
     });

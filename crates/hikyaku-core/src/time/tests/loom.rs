@@ -37,7 +37,7 @@ impl Wake for Bell {
 }
 
 struct Stage {
-    time: Clockwork,
+    time: Arc<Clockwork>,
     bell: Arc<Bell>,
 }
 

@@ -27,7 +27,7 @@ impl Wake for Note {
 }
 
 struct Stage {
-    time: Clockwork,
+    time: Arc<Clockwork>,
     now: Arc<Mutex<Duration>>,
     notes: Arc<Mutex<Vec<u32>>>,
 }
