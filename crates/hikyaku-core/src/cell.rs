@@ -35,7 +35,7 @@ use crate::dead_letter::DeadLetterReason;
 use crate::dispatcher::Home;
 use crate::failure::{Failure, StopCause};
 use crate::flow::IfFlow;
-use crate::invoker::{self, Activation, Ending, Family, Links, Outcome, Watchers};
+use crate::invoker::{self, Activation, Beyond, Ending, Family, Links, Outcome, Watchers};
 use crate::mailbox::{
     CellOptions, Gate, Kind, MailboxOptions, QueueMailbox, Read, Room, Stock, SystemNode, Tail,
     rare,
@@ -168,6 +168,8 @@ pub(crate) struct Cold {
     pub(crate) significant: usize,
     /// The child that was told to stop; the cell itself if all were killed.
     pub(crate) leaving: Option<CellPtr>,
+    /// Since it has more than a mailbox.
+    pub(crate) beyond: Option<&'static Beyond>,
     /// Timers and the like. Gone before the actor is.
     pub(crate) agenda: Option<Box<dyn Diary>>,
     /// The deadline of the message in hand.

@@ -25,6 +25,7 @@ pub(crate) use self::kin::{Family, found_family, restart_child, stop_child, stop
 use self::kin::{awaits_its_turn, children_gone, pass_the_turn};
 pub(crate) use self::links::{Links, link, unlink};
 use self::messages::messages;
+pub(crate) use self::messages::{Beyond, look_beyond};
 use self::reach::Reach;
 pub(crate) use self::reach::{drop_future, has_late, poll, run_of};
 use crate::cell::CellPtr;
@@ -702,9 +703,13 @@ unsafe fn attend(cell: CellPtr, activation: &mut Activation<'_>) {
         }
     }
     // Last: the user's code runs here, whose panic must not lose the other orders.
-    if orders.has(Orders::AGENDA) && !state.ending.get().is_kill() {
+    let beyond = || cell.cold_if_any()?.beyond;
+    if orders.has(Orders::AGENDA)
+        && !state.ending.get().is_kill()
+        && let Some(beyond) = beyond()
+    {
         // SAFETY: the ticket is held.
-        unsafe { attend_agenda(cell, activation) };
+        unsafe { (beyond.attend)(cell, activation) };
     }
 }
 
