@@ -45,7 +45,7 @@ use alloc::vec::Vec;
 use core::task::{self, Poll};
 use core::time::Duration;
 
-/// What an activation ended with.
+/// What an activation ends with. The worker goes by less: what it has to do next.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum InvokeResult {
@@ -229,30 +229,12 @@ impl MessageInvoker {
     /// Runs one activation. It may panic; then [`after_panic`](Self::after_panic) has to follow.
     ///
     /// # Safety
-    /// The caller holds the ticket of `cell`. It keeps it if the result is `Yielded` or `Failed`, or
+    /// The caller holds the ticket of `cell`. It keeps it if the outcome is `Yielded` or `Failed`, or
     /// if this panics.
     #[inline(always)]
-    pub(crate) unsafe fn invoke_batch(
-        cell: CellPtr,
-        activation: &mut Activation<'_>,
-    ) -> InvokeResult {
+    pub(crate) unsafe fn invoke_batch(cell: CellPtr, activation: &mut Activation<'_>) -> Outcome {
         // SAFETY: as the caller promises; the vtable's function fits the cell.
-        match unsafe { (cell.vtable().run)(cell, activation) } {
-            Outcome::Completed => InvokeResult::Completed {
-                ready_hint: activation.handled as usize,
-            },
-            Outcome::Yielded => InvokeResult::Yielded,
-            Outcome::Suspended => InvokeResult::Suspended {
-                reason: SuspendReason::AwaitExternal,
-                resume_on: ResumeCondition::Explicit,
-            },
-            Outcome::Held => {
-                let (reason, resume_on) = activation.lane.held.get();
-                InvokeResult::Suspended { reason, resume_on }
-            }
-            Outcome::Failed => Self::failed(cell),
-            Outcome::Stopped => InvokeResult::Stopped,
-        }
+        unsafe { (cell.vtable().run)(cell, activation) }
     }
 
     /// User code panicked in the middle of an activation.
@@ -260,34 +242,47 @@ impl MessageInvoker {
     /// # Safety
     /// The caller holds the ticket of `cell`, and keeps it.
     #[cold]
-    pub(crate) unsafe fn after_panic(cell: CellPtr, panic: Panic) -> InvokeResult {
+    pub(crate) unsafe fn after_panic(cell: CellPtr, panic: Panic) {
         // SAFETY: as the caller promises.
         unsafe { fail(cell, Failure::panic(panic)) };
-        Self::failed(cell)
-    }
-
-    /// *The holder of the ticket.*
-    #[cold]
-    fn failed(cell: CellPtr) -> InvokeResult {
-        let failure = cell.cold_if_any().and_then(|cold| cold.failure.clone());
-        InvokeResult::Failed {
-            error: failure.unwrap_or_else(|| Failure::msg("it failed at its end")),
-            retry_after: None,
-        }
     }
 }
 
-/// What an activation ended with, in one register.
+/// What an activation ended with, as the worker has to know it: in one register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Outcome {
     Completed,
     Yielded,
     Suspended,
-    /// By a suspension: the lane knows which.
-    Held,
     Failed,
     Stopped,
+}
+
+#[cfg(all(test, not(loom)))]
+impl Outcome {
+    /// All that is known of it. *While nobody runs the cell.*
+    pub(crate) fn of(self, cell: CellPtr, ready_hint: usize) -> InvokeResult {
+        match self {
+            Self::Completed => InvokeResult::Completed { ready_hint },
+            Self::Yielded => InvokeResult::Yielded,
+            Self::Suspended => {
+                let known = cell.extra_if_any();
+                let known = known.and_then(|extra| extra.suspension.latest());
+                let (reason, resume_on) =
+                    known.unwrap_or((SuspendReason::AwaitExternal, ResumeCondition::Explicit));
+                InvokeResult::Suspended { reason, resume_on }
+            }
+            Self::Failed => {
+                let failure = cell.cold_if_any().and_then(|cold| cold.failure.clone());
+                InvokeResult::Failed {
+                    error: failure.unwrap_or_else(|| Failure::msg("it failed at its end")),
+                    retry_after: None,
+                }
+            }
+            Self::Stopped => InvokeResult::Stopped,
+        }
+    }
 }
 
 /// What to do after a phase.
@@ -427,7 +422,7 @@ unsafe fn step(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
                 begin_anew(cell);
                 Flow::Again
             }
-            Life::Ready if state.rare.get() & rare::STILL != 0 => rest(cell, activation),
+            Life::Ready if state.rare.get() & rare::STILL != 0 => wait(cell, activation),
             Life::Ready => Flow::Messages,
             Life::Stopping if !children_gone(cell) => {
                 // A child may be waiting for the answer to what is queued here.
@@ -621,25 +616,6 @@ unsafe fn wait(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
             activation.lane.entering();
             again(activation)
         }
-    }
-}
-
-/// As [`wait`], of an actor that handles no messages.
-///
-/// # Safety
-/// As [`run`].
-#[cold]
-unsafe fn rest(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
-    // An actor that its parent holds waits for the parent.
-    let why = cell
-        .extra_if_any()
-        .and_then(|extra| extra.suspension.latest())
-        .unwrap_or((SuspendReason::AwaitExternal, ResumeCondition::Explicit));
-    activation.lane.held.set(why);
-    // SAFETY: the ticket is held.
-    match unsafe { wait(cell, activation) } {
-        Flow::Over(Outcome::Suspended) => Flow::Over(Outcome::Held),
-        flow => flow,
     }
 }
 
@@ -858,5 +834,5 @@ unsafe fn has_started(cell: CellPtr) {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(test)]
 mod tests;
