@@ -35,7 +35,7 @@ use crate::dead_letter::DeadLetterReason;
 use crate::dispatcher::Home;
 use crate::failure::{Failure, StopCause};
 use crate::flow::IfFlow;
-use crate::invoker::{self, Activation, Beyond, Ending, Family, Links, Outcome, Watchers};
+use crate::invoker::{self, Activation, Beyond, Family, Links, Outcome, Watchers};
 use crate::mailbox::{
     CellOptions, Gate, Kind, MailboxOptions, QueueMailbox, Read, Room, Stock, SystemNode, Tail,
     rare,
@@ -1050,11 +1050,8 @@ impl CellPtr {
 
     /// How it ended. *Anyone, once it has.*
     pub(crate) fn cause(self) -> StopCause {
-        let failure = self.cold_if_any().and_then(|cold| cold.failure.clone());
-        match failure {
-            Some(failure) => StopCause::Failed(failure),
-            None => Ending::cause(self.mailbox().ending.get()),
-        }
+        let failure = self.cold_if_any().and_then(|cold| cold.failure.as_ref());
+        self.mailbox().ending.get().cause(failure)
     }
 
     /// The cell whose code this thread runs. It is alive as long as that runs, which the caller is part of.

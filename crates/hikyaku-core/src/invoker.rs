@@ -126,7 +126,11 @@ impl Ending {
         self >= Self::Kill
     }
 
-    pub(crate) fn cause(self) -> StopCause {
+    /// How an actor ended that was told so.
+    pub(crate) fn cause(self, failure: Option<&Failure>) -> StopCause {
+        if let Some(failure) = failure {
+            return StopCause::Failed(failure.clone());
+        }
         match self {
             Self::Not | Self::Drain | Self::Stop => StopCause::Stopped,
             Self::Kill => StopCause::Killed,
@@ -353,14 +357,16 @@ unsafe fn step(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
             let_go(cell);
         }
         if let Some(fault) = fault(cell) {
-            // Not the fault of the handler in flight.
-            drop_failed_future(cell);
+            if FLOW {
+                // Middleware hears that it is not the fault of the handler in flight.
+                drop_failed_future(cell);
+            }
             fail(cell, fault);
             return Flow::Over(Outcome::Failed);
         }
         match state.life.get() {
             _ if state.busy.get() => hook(cell, activation),
-            // Without a supervisor, whoever has failed ends.
+            // Lives that only a supervisor leads to.
             Life::Faulted | Life::Restarting | Life::Clearing if !SUPERVISION => {
                 to(cell, Life::Stopping)
             }
@@ -746,7 +752,7 @@ pub(crate) trait Watchers {
     fn started(&mut self);
 
     /// Tells of the end.
-    fn ended(&mut self, cause: &StopCause);
+    fn ended(&mut self, farewell: &Farewell);
 }
 
 /// Mostly there is one, for whom the box is enough.
@@ -780,9 +786,9 @@ impl Watchers for Notices {
         self.more.retain(waits_on);
     }
 
-    fn ended(&mut self, cause: &StopCause) {
+    fn ended(&mut self, farewell: &Farewell) {
         for watcher in self.first.iter().chain(&self.more) {
-            watcher.tell(Some(cause.clone()));
+            watcher.tell(Some(farewell.cause()));
         }
     }
 }
@@ -806,7 +812,7 @@ impl Letter for Watch {
 
     fn read_late(self, cell: CellPtr, farewell: &mut Farewell) {
         let started = self.0.start && cell.mailbox().marks.has(Marks::STARTED);
-        self.0.tell((!started).then(|| farewell.cause.clone()));
+        self.0.tell((!started).then(|| farewell.cause()));
     }
 }
 

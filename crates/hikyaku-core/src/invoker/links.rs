@@ -5,7 +5,7 @@
 
 use super::fate::{fail_with, write_to};
 use crate::cell::{CellPtr, WeakCell};
-use crate::failure::{Failure, StopCause};
+use crate::failure::Failure;
 use crate::mailbox::{Farewell, Letter};
 use crate::pipe::broken_link;
 use alloc::boxed::Box;
@@ -20,7 +20,7 @@ pub(crate) trait Links {
     fn remove(&mut self, other: CellPtr) -> bool;
 
     /// The actor has ended: some of them fail with it.
-    fn ended(&self, cell: CellPtr, cause: &StopCause);
+    fn ended(&self, cell: CellPtr, farewell: &Farewell);
 }
 
 impl Links for Vec<WeakCell> {
@@ -37,8 +37,8 @@ impl Links for Vec<WeakCell> {
         place.map(|place| self.swap_remove(place)).is_some()
     }
 
-    fn ended(&self, cell: CellPtr, cause: &StopCause) {
-        let failure = broken_link(cell.index(), cause);
+    fn ended(&self, cell: CellPtr, farewell: &Farewell) {
+        let failure = broken_link(cell.index(), &farewell.cause());
         for linked in self {
             // SAFETY: the link keeps the cell.
             unsafe { write_to(linked.cell(), LinkEnded(cell, failure.clone())) };

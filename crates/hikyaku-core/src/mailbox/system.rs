@@ -10,8 +10,8 @@
 //! `push`: any thread. `take`, `finish`: the runner.
 
 use crate::cell::CellPtr;
-use crate::failure::StopCause;
-use crate::invoker::Links;
+use crate::failure::{Failure, StopCause};
+use crate::invoker::{Ending, Links};
 use crate::sync::{self, Arc, AtomicPtr, Mutex, Ordering};
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
@@ -70,9 +70,18 @@ impl<L: Letter> Envelope<L> {
 
 /// What an actor leaves that has ended.
 pub(crate) struct Farewell {
-    pub(crate) cause: StopCause,
+    pub(crate) ending: Ending,
+    /// How it failed, with the error value.
+    pub(crate) failure: Option<Failure>,
     /// Who is told.
     pub(crate) links: Option<Box<dyn Links>>,
+}
+
+impl Farewell {
+    /// How it ended.
+    pub(crate) fn cause(&self) -> StopCause {
+        self.ending.cause(self.failure.as_ref())
+    }
 }
 
 /// Does what a message is about.
