@@ -752,7 +752,7 @@ pub(crate) trait Watchers {
     fn started(&mut self);
 
     /// Tells of the end.
-    fn ended(&mut self, farewell: &Farewell);
+    fn ended(&mut self, farewell: &Farewell<'_>);
 }
 
 /// Mostly there is one, for whom the box is enough.
@@ -786,7 +786,7 @@ impl Watchers for Notices {
         self.more.retain(waits_on);
     }
 
-    fn ended(&mut self, farewell: &Farewell) {
+    fn ended(&mut self, farewell: &Farewell<'_>) {
         for watcher in self.first.iter().chain(&self.more) {
             watcher.tell(Some(farewell.cause()));
         }
@@ -810,7 +810,7 @@ impl Letter for Watch {
         }
     }
 
-    fn read_late(self, cell: CellPtr, farewell: &mut Farewell) {
+    fn read_late(self, cell: CellPtr, farewell: &mut Farewell<'_>) {
         let started = self.0.start && cell.mailbox().marks.has(Marks::STARTED);
         self.0.tell((!started).then(|| farewell.cause()));
     }

@@ -145,12 +145,8 @@ impl Drop for Once {
 /// # Safety
 /// The ticket is held.
 unsafe fn tell_watchers(cell: CellPtr) {
-    let mut farewell = Farewell {
-        ending: cell.mailbox().ending.get(),
-        failure: None,
-        links: None,
-    };
-    let mut watchers = None;
+    let state = cell.mailbox();
+    let (mut failure, mut links, mut watchers) = (None, None, None);
     if cell.cold_if_any().is_some() {
         // SAFETY: the ticket is held.
         let cold = unsafe { cell.cold() };
@@ -161,13 +157,18 @@ unsafe fn tell_watchers(cell: CellPtr) {
         sync::quietly(|| drop((decider, fault, extra)));
         // What stays for those who ask later is text only, so that no destructor of the user runs
         // when the last reference goes.
-        farewell.failure = cold.failure.take();
-        cold.failure = farewell.failure.as_ref().map(Failure::text_only);
-        farewell.links = cold.links.take();
+        failure = cold.failure.take();
+        cold.failure = failure.as_ref().map(Failure::text_only);
+        links = cold.links.take();
         watchers = cold.watchers.take();
     }
     // From here on anyone may read how it ended, so the lane ends after the last change.
-    let late = cell.mailbox().system.finish();
+    let late = state.system.finish();
+    let mut farewell = Farewell {
+        ending: state.ending.get(),
+        failure: failure.as_ref(),
+        links,
+    };
     if let Some(mut watchers) = watchers {
         watchers.ended(&farewell);
     }

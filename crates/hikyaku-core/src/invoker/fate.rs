@@ -490,7 +490,7 @@ unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
         child.order(Orders::STOP, true);
         if failure.is_fatal() {
             // SAFETY: the ticket is held.
-            unsafe { tell_supervisor(cell, &failure.taken_over()) };
+            unsafe { tell_supervisor(cell, &failure.clone().taken_over()) };
         }
         return;
     }
@@ -539,7 +539,7 @@ unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
             }
             if !is_ill(cell) || failure.is_fatal() {
                 // SAFETY: the ticket is held.
-                unsafe { fail_with(cell, failure.taken_over()) };
+                unsafe { fail_with(cell, failure.clone().taken_over()) };
             }
         }
     }

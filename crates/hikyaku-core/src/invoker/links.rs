@@ -20,7 +20,7 @@ pub(crate) trait Links {
     fn remove(&mut self, other: CellPtr) -> bool;
 
     /// The actor has ended: some of them fail with it.
-    fn ended(&self, cell: CellPtr, farewell: &Farewell);
+    fn ended(&self, cell: CellPtr, farewell: &Farewell<'_>);
 }
 
 impl Links for Vec<WeakCell> {
@@ -37,7 +37,7 @@ impl Links for Vec<WeakCell> {
         place.map(|place| self.swap_remove(place)).is_some()
     }
 
-    fn ended(&self, cell: CellPtr, farewell: &Farewell) {
+    fn ended(&self, cell: CellPtr, farewell: &Farewell<'_>) {
         let failure = broken_link(cell.index(), &farewell.cause());
         for linked in self {
             // SAFETY: the link keeps the cell.
@@ -105,7 +105,7 @@ impl Letter for Linked {
         add(unsafe { &mut cell.cold().links }, self.0.cell());
     }
 
-    fn read_late(self, _: CellPtr, farewell: &mut Farewell) {
+    fn read_late(self, _: CellPtr, farewell: &mut Farewell<'_>) {
         add(&mut farewell.links, self.0.cell());
     }
 }
@@ -119,7 +119,7 @@ impl Letter for Unlinked {
         unsafe { take_link(cell, self.0) };
     }
 
-    fn read_late(self, _: CellPtr, farewell: &mut Farewell) {
+    fn read_late(self, _: CellPtr, farewell: &mut Farewell<'_>) {
         if let Some(links) = &mut farewell.links {
             links.remove(self.0);
         }
