@@ -810,7 +810,7 @@ impl Letter for Watch {
         }
     }
 
-    fn read_late(self, cell: CellPtr, farewell: &mut Farewell<'_>) {
+    fn read_late(self, cell: CellPtr, farewell: &Farewell<'_>) {
         let started = self.0.start && cell.mailbox().marks.has(Marks::STARTED);
         self.0.tell((!started).then(|| farewell.cause()));
     }

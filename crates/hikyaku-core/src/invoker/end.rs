@@ -164,19 +164,18 @@ unsafe fn tell_watchers(cell: CellPtr) {
     }
     // From here on anyone may read how it ended, so the lane ends after the last change.
     let late = state.system.finish();
-    let mut farewell = Farewell {
+    let farewell = Farewell {
         ending: state.ending.get(),
         failure: failure.as_ref(),
-        links,
     };
     if let Some(mut watchers) = watchers {
         watchers.ended(&farewell);
     }
+    if let Some(links) = links {
+        links.ended(cell, &farewell);
+    }
     for node in late {
         // SAFETY: taken from the lane. Obituaries are all in: the children are gone.
-        unsafe { SystemNode::read(node, cell, Some(&mut farewell)) };
-    }
-    if let Some(links) = farewell.links.take() {
-        links.ended(cell, &farewell);
+        unsafe { SystemNode::read(node, cell, Some(&farewell)) };
     }
 }
