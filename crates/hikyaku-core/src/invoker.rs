@@ -25,7 +25,7 @@ pub(crate) use self::kin::{Family, found_family, restart_child, stop_child, stop
 use self::kin::{awaits_its_turn, children_gone, pass_the_turn};
 pub(crate) use self::links::{Links, link, unlink};
 use self::messages::messages;
-pub(crate) use self::messages::{Beyond, look_beyond};
+pub(crate) use self::messages::{Beyond, look_beyond, look_for_signals};
 use self::reach::Reach;
 pub(crate) use self::reach::{drop_future, has_late, poll, run_of};
 use crate::cell::CellPtr;

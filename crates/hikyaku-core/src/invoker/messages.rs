@@ -62,7 +62,7 @@ pub(super) unsafe fn messages<R: Reach>(
                 if BY_TABLE {
                     R::search(cell, &mut first, &mut drain, activation)
                 } else {
-                    next_of_all::<R>(cell, &mut first, &mut drain, activation)
+                    next_of_all::<R, true>(cell, &mut first, &mut drain, activation)
                 }
             };
             match next {
@@ -119,22 +119,39 @@ pub(super) type Search<R> = unsafe fn(
     &Activation<'_>,
 ) -> Next<Message<R>>;
 
+impl Beyond {
+    const fn of<const SIGNALS: bool>() -> &'static Self {
+        const {
+            &Self {
+                next: if BY_TABLE {
+                    Some(next_of_all::<Any, SIGNALS>)
+                } else {
+                    None
+                },
+                attend: attend_agenda,
+            }
+        }
+    }
+}
+
 /// The actor has more than a mailbox: see [`rare`].
 ///
 /// # Safety
 /// The ticket is held.
 pub(crate) unsafe fn look_beyond(cell: CellPtr, note: u8) {
-    static BEYOND: Beyond = Beyond {
-        next: if BY_TABLE {
-            Some(next_of_all::<Any>)
-        } else {
-            None
-        },
-        attend: attend_agenda,
-    };
     // SAFETY: the ticket is held.
-    unsafe { cell.cold() }.beyond = Some(&BEYOND);
+    let beyond = unsafe { &mut cell.cold().beyond };
+    beyond.get_or_insert(Beyond::of::<false>());
     cell.mailbox().note(note);
+}
+
+/// There may be signals, too.
+///
+/// # Safety
+/// The ticket is held.
+pub(crate) unsafe fn look_for_signals(cell: CellPtr) {
+    // SAFETY: the ticket is held.
+    unsafe { cell.cold() }.beyond = Some(Beyond::of::<true>());
 }
 
 /// What a step of the message loop finds.
@@ -158,12 +175,12 @@ unsafe fn in_time<R: Reach>(cell: CellPtr, message: Message<R>) -> Option<Messag
     (!late).then_some(message)
 }
 
-/// The next message of an actor that has more than a mailbox.
+/// The next message of an actor that has more than a mailbox. `SIGNALS`: it may have watched others.
 ///
 /// # Safety
 /// As [`messages`].
 #[cold]
-pub(super) unsafe fn next_of_all<R: Reach>(
+pub(super) unsafe fn next_of_all<R: Reach, const SIGNALS: bool>(
     cell: CellPtr,
     first: &mut Option<Message<R>>,
     drain: &mut Drain<R::Known>,
@@ -183,7 +200,7 @@ pub(super) unsafe fn next_of_all<R: Reach>(
             }
             return Next::Ordered;
         }
-        let next = match from_all(cell, first, drain) {
+        let next = match from_all::<_, SIGNALS>(cell, first, drain) {
             Next::Message(message) => in_time::<R>(cell, message),
             next => return next,
         };
@@ -202,7 +219,7 @@ pub(super) unsafe fn next_of_all<R: Reach>(
 ///
 /// # Safety
 /// As [`messages`].
-unsafe fn from_all<K: Known>(
+unsafe fn from_all<K: Known, const SIGNALS: bool>(
     cell: CellPtr,
     first: &mut Option<K::Message>,
     drain: &mut Drain<K>,
@@ -254,7 +271,7 @@ unsafe fn from_all<K: Known>(
         unsafe { meet::<K>(cell, &message) };
         return Next::Message(message);
     }
-    if notes & rare::SIGNALS != 0 && control.is_none() {
+    if SIGNALS && notes & rare::SIGNALS != 0 && control.is_none() {
         let mark = match annex {
             None => drain.mark(),
             // SAFETY: the ticket is held.
@@ -270,7 +287,7 @@ unsafe fn from_all<K: Known>(
     let message = match control.or_else(|| first.take()) {
         Some(message) => message,
         // SAFETY: as the caller promises.
-        None => match unsafe { from_queue(cell, drain) } {
+        None => match unsafe { from_queue::<_, SIGNALS>(cell, drain) } {
             Next::Message(message) => message,
             other => return other,
         },
@@ -307,7 +324,10 @@ unsafe fn from_diary<K: Known>(
 ///
 /// # Safety
 /// As [`messages`].
-unsafe fn from_queue<K: Known>(cell: CellPtr, drain: &mut Drain<K>) -> Next<K::Message> {
+unsafe fn from_queue<K: Known, const SIGNALS: bool>(
+    cell: CellPtr,
+    drain: &mut Drain<K>,
+) -> Next<K::Message> {
     let state = cell.mailbox();
     // SAFETY: the ticket is held.
     let next = match unsafe { mailbox::annex_of::<K::Message>(cell) } {
@@ -320,7 +340,8 @@ unsafe fn from_queue<K: Known>(cell: CellPtr, drain: &mut Drain<K>) -> Next<K::M
     let Some((message, spot)) = next else {
         return Next::Nothing;
     };
-    if state.rare.get() & rare::SIGNALS != 0
+    if SIGNALS
+        && state.rare.get() & rare::SIGNALS != 0
         // SAFETY: the ticket is held.
         && unsafe { cell.diary() }.is_some_and(|diary| diary.passed(spot))
     {

@@ -39,7 +39,7 @@ pub(super) trait Reach: Sized {
         activation: &Activation<'_>,
     ) -> Next<Message<Self>> {
         // SAFETY: as the caller promises.
-        unsafe { next_of_all::<Self>(cell, first, drain, activation) }
+        unsafe { next_of_all::<Self, true>(cell, first, drain, activation) }
     }
 
     /// Begins to handle a message.
