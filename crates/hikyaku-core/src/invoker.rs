@@ -748,11 +748,13 @@ pub(crate) unsafe fn watch(cell: CellPtr, notice: Arc<Notice>) -> bool {
 pub(crate) trait Watchers {
     fn add(&mut self, notice: Arc<Notice>);
 
-    /// Tells of the start.
+    /// What tells of the start, called by the runner of their cell.
+    fn at_start(&self) -> unsafe fn(CellPtr);
+
     fn started(&mut self);
 
     /// Tells of the end.
-    fn ended(&mut self, farewell: &Farewell<'_>);
+    fn ended(self: Box<Self>, farewell: &Farewell<'_>);
 }
 
 /// Mostly there is one, for whom the box is enough.
@@ -775,6 +777,10 @@ impl Watchers for Notices {
         self.more.push(notice);
     }
 
+    fn at_start(&self) -> unsafe fn(CellPtr) {
+        tell_of_start
+    }
+
     fn started(&mut self) {
         let waits_on = |watcher: &Arc<Notice>| {
             if watcher.start {
@@ -786,10 +792,22 @@ impl Watchers for Notices {
         self.more.retain(waits_on);
     }
 
-    fn ended(&mut self, farewell: &Farewell<'_>) {
+    fn ended(self: Box<Self>, farewell: &Farewell<'_>) {
         for watcher in self.first.iter().chain(&self.more) {
             watcher.tell(Some(farewell.cause()));
         }
+    }
+}
+
+/// # Safety
+/// The ticket is held.
+unsafe fn tell_of_start(cell: CellPtr) {
+    // SAFETY: the ticket is held.
+    unsafe {
+        // Out of the box while they are told, which wakes foreign futures.
+        let mut watchers = cell.cold().watchers.take();
+        watchers.iter_mut().for_each(|those| those.started());
+        cell.cold().watchers = watchers;
     }
 }
 
@@ -826,17 +844,10 @@ unsafe fn has_started(cell: CellPtr) {
         pass_the_turn(cell);
     }
     cell.home().shared.events().publish(&News::Started(cell));
-    if cell
-        .cold_if_any()
-        .is_some_and(|cold| cold.watchers.is_some())
-    {
+    let at_start = || Some(cell.cold_if_any()?.watchers.as_ref()?.at_start());
+    if let Some(tell_of_start) = at_start() {
         // SAFETY: the ticket is held.
-        unsafe {
-            // Out of the box while they are told, which wakes foreign futures.
-            let mut watchers = cell.cold().watchers.take();
-            watchers.iter_mut().for_each(|those| those.started());
-            cell.cold().watchers = watchers;
-        }
+        unsafe { tell_of_start(cell) };
     }
 }
 

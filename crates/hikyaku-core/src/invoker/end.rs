@@ -168,7 +168,7 @@ unsafe fn tell_watchers(cell: CellPtr) {
         ending: state.ending.get(),
         failure: failure.as_ref(),
     };
-    if let Some(mut watchers) = watchers {
+    if let Some(watchers) = watchers {
         watchers.ended(&farewell);
     }
     if let Some(links) = links {

@@ -21,7 +21,7 @@ pub(crate) trait Links {
     fn remove(&mut self, other: CellPtr) -> bool;
 
     /// The actor has ended: some of them fail with it.
-    fn ended(&self, cell: CellPtr, farewell: &Farewell<'_>);
+    fn ended(self: Box<Self>, cell: CellPtr, farewell: &Farewell<'_>);
 }
 
 impl Links for Vec<WeakCell> {
@@ -38,9 +38,9 @@ impl Links for Vec<WeakCell> {
         place.map(|place| self.swap_remove(place)).is_some()
     }
 
-    fn ended(&self, cell: CellPtr, farewell: &Farewell<'_>) {
+    fn ended(self: Box<Self>, cell: CellPtr, farewell: &Farewell<'_>) {
         let failure = broken_link(cell.index(), &farewell.cause());
-        for linked in self {
+        for linked in *self {
             // SAFETY: the link keeps the cell.
             unsafe {
                 write_to(
@@ -112,7 +112,7 @@ impl Letter for Linked {
     }
 
     fn read_late(self, cell: CellPtr, farewell: &Farewell<'_>) {
-        Links::ended(&vec![self.0], cell, farewell);
+        Links::ended(Box::new(vec![self.0]), cell, farewell);
     }
 }
 
