@@ -519,6 +519,8 @@ impl<A: Actor> Context<'_, A> {
             map: Some(map),
         };
         self.agenda()?.watch(of, Box::pin(Given::new(task)));
+        // SAFETY: as in `agenda`.
+        unsafe { invoker::look_for_signals(self.cell) };
         Ok(())
     }
 

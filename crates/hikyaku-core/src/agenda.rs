@@ -29,7 +29,7 @@ use self::signals::Line;
 use self::task::Job;
 use crate::cell::CellPtr;
 use crate::failure::Failure;
-use crate::invoker::Ending;
+use crate::invoker::{self, Ending};
 use crate::mailbox::{Mark, Spot, rare};
 use crate::state::Orders;
 use crate::sync::{self, Arc, Mutex};
@@ -521,9 +521,11 @@ impl Agenda {
         if state.is_winding_down() {
             return Err(TimerError::Stopping);
         }
-        state.note(rare::AGENDA);
         // SAFETY: as the caller promises.
-        let cold = unsafe { cell.cold() };
+        let cold = unsafe {
+            invoker::look_beyond(cell, rare::AGENDA);
+            cell.cold()
+        };
         let diary = cold.agenda.get_or_insert_with(|| Box::new(Self::new(cell)));
         // SAFETY: made here, as one of these; and as the caller promises.
         Ok(unsafe { &mut *ptr::from_mut(&mut **diary).cast() })

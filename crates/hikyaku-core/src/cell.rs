@@ -35,7 +35,7 @@ use crate::dead_letter::DeadLetterReason;
 use crate::dispatcher::Home;
 use crate::failure::{Failure, StopCause};
 use crate::flow::IfFlow;
-use crate::invoker::{self, Activation, Ending, Family, Links, Outcome, Watchers};
+use crate::invoker::{self, Activation, Beyond, Family, Links, Outcome, Watchers};
 use crate::mailbox::{
     CellOptions, Gate, Kind, MailboxOptions, QueueMailbox, Read, Room, Stock, SystemNode, Tail,
     rare,
@@ -171,6 +171,8 @@ pub(crate) struct Cold {
     pub(crate) significant: usize,
     /// The child that was told to stop; the cell itself if all were killed.
     pub(crate) leaving: Option<CellPtr>,
+    /// Since it has more than a mailbox.
+    pub(crate) beyond: Option<&'static Beyond>,
     /// Timers and the like. Gone before the actor is.
     pub(crate) agenda: Option<Box<dyn Diary>>,
     /// The deadline of the message in hand.
@@ -1058,11 +1060,8 @@ impl CellPtr {
 
     /// How it ended. *Anyone, once it has.*
     pub(crate) fn cause(self) -> StopCause {
-        let failure = self.cold_if_any().and_then(|cold| cold.failure.clone());
-        match failure {
-            Some(failure) => StopCause::Failed(failure),
-            None => Ending::cause(self.mailbox().ending.get()),
-        }
+        let failure = self.cold_if_any().and_then(|cold| cold.failure.as_ref());
+        self.mailbox().ending.get().cause(failure)
     }
 
     /// The cell whose code this thread runs. It is alive as long as that runs, which the caller is part of.

@@ -24,21 +24,20 @@ use core::fmt;
 /// assert_eq!(parse("x").unwrap_err().to_string(), "invalid digit found in string");
 /// ```
 #[derive(Clone)]
-pub struct Failure(Arc<Inner>);
-
-struct Inner {
+pub struct Failure {
     reason: Arc<Reason>,
     when: When,
-    fatal: bool,
 }
 
-/// In which part of its life the actor was.
+/// In which part of its life the actor was, and whether anybody may deal with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum When {
     Running,
     Starting,
     /// It stopped itself, and is to be there always.
     Exit,
+    Fatal,
+    FatalAtStart,
 }
 
 enum Reason {
@@ -108,13 +107,10 @@ impl Failure {
     }
 
     fn when(when: When, reason: Reason) -> Self {
-        let reason = Arc::new(reason);
-        let fatal = false;
-        Self(Arc::new(Inner {
-            reason,
+        Self {
+            reason: Arc::new(reason),
             when,
-            fatal,
-        }))
+        }
     }
 
     /// Marks it as one that no supervisor may deal with, for what leaves the program without a ground to go on: no
@@ -133,35 +129,37 @@ impl Failure {
     /// assert!(check(1, 2).is_err_and(|failure| failure.is_fatal()));
     /// ```
     #[must_use]
-    pub fn fatal(self) -> Self {
-        Self(Arc::new(Inner {
-            reason: Arc::clone(&self.0.reason),
-            when: self.0.when,
-            fatal: true,
-        }))
+    pub fn fatal(mut self) -> Self {
+        self.when = match self.when {
+            When::Starting | When::FatalAtStart => When::FatalAtStart,
+            _ => When::Fatal,
+        };
+        self
     }
 
     /// Was it marked by [`fatal`](Self::fatal)?
     pub fn is_fatal(&self) -> bool {
-        self.0.fatal
+        matches!(self.when, When::Fatal | When::FatalAtStart)
     }
 
     /// The same failure, of an actor that had not started.
-    pub(crate) fn at_start(&self) -> Self {
-        self.at(When::Starting)
-    }
-
-    fn at(&self, when: When) -> Self {
-        Self(Arc::new(Inner {
-            reason: Arc::clone(&self.0.reason),
-            when,
-            fatal: self.0.fatal,
-        }))
+    pub(crate) fn at_start(mut self) -> Self {
+        self.when = if self.is_fatal() {
+            When::FatalAtStart
+        } else {
+            When::Starting
+        };
+        self
     }
 
     /// The same failure, of an actor that takes it over.
-    pub(crate) fn taken_over(&self) -> Self {
-        self.at(When::Running)
+    pub(crate) fn taken_over(mut self) -> Self {
+        self.when = if self.is_fatal() {
+            When::Fatal
+        } else {
+            When::Running
+        };
+        self
     }
 
     /// An actor that is to be there always has stopped itself.
@@ -171,30 +169,26 @@ impl Failure {
     }
 
     pub(crate) fn is_exit(&self) -> bool {
-        self.0.when == When::Exit
+        self.when == When::Exit
     }
 
     /// Did the factory or `started` fail?
     pub fn is_start(&self) -> bool {
-        self.0.when == When::Starting
+        matches!(self.when, When::Starting | When::FatalAtStart)
     }
 
     /// The same failure without the error value: what a stopped cell keeps, so that no destructor
     /// of the user runs when the last reference goes.
     pub(crate) fn text_only(&self) -> Self {
-        match &*self.0.reason {
-            Reason::Error(error) => Self(Arc::new(Inner {
-                reason: Arc::new(Reason::Message((error.text)(error))),
-                when: self.0.when,
-                fatal: self.0.fatal,
-            })),
+        match &*self.reason {
+            Reason::Error(error) => Self::when(self.when, Reason::Message((error.text)(error))),
             Reason::Panic(_) | Reason::Message(_) => self.clone(),
         }
     }
 
     /// The panic's text, if it was a panic.
     pub fn panic_message(&self) -> Option<&str> {
-        match &*self.0.reason {
+        match &*self.reason {
             Reason::Panic(text) => Some(text),
             _ => None,
         }
@@ -208,7 +202,7 @@ impl Failure {
     /// The error value, with its source chain. None for a panic, a text, and for the failure of an
     /// actor that had ended before it was asked for.
     pub fn error(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
-        match &*self.0.reason {
+        match &*self.reason {
             Reason::Error(error) => Some(error.error()),
             _ => None,
         }
@@ -231,7 +225,7 @@ impl<E: Error + Send + Sync + 'static> From<E> for Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.0.reason {
+        match &*self.reason {
             Reason::Error(error) => fmt::Display::fmt(error.error(), f),
             Reason::Message(text) => f.write_str(text),
             Reason::Panic(text) => write!(f, "panicked: {text}"),
@@ -241,7 +235,7 @@ impl fmt::Display for Failure {
 
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.0.reason {
+        match &*self.reason {
             Reason::Error(error) => f.debug_tuple("Failure").field(&error.error()).finish(),
             Reason::Message(text) => f.debug_tuple("Failure").field(text).finish(),
             Reason::Panic(text) => f.debug_tuple("Panic").field(text).finish(),

@@ -25,6 +25,7 @@ pub(crate) use self::kin::{Family, found_family, restart_child, stop_child, stop
 use self::kin::{awaits_its_turn, children_gone, pass_the_turn};
 pub(crate) use self::links::{Links, link, unlink};
 use self::messages::messages;
+pub(crate) use self::messages::{Beyond, look_beyond, look_for_signals};
 use self::reach::Reach;
 pub(crate) use self::reach::{drop_future, has_late, poll, run_of};
 use crate::cell::CellPtr;
@@ -44,7 +45,7 @@ use alloc::vec::Vec;
 use core::task::{self, Poll};
 use core::time::Duration;
 
-/// What an activation ended with.
+/// What an activation ends with. The worker goes by less: what it has to do next.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum InvokeResult {
@@ -125,7 +126,11 @@ impl Ending {
         self >= Self::Kill
     }
 
-    pub(crate) fn cause(self) -> StopCause {
+    /// How an actor ended that was told so.
+    pub(crate) fn cause(self, failure: Option<&Failure>) -> StopCause {
+        if let Some(failure) = failure {
+            return StopCause::Failed(failure.clone());
+        }
         match self {
             Self::Not | Self::Drain | Self::Stop => StopCause::Stopped,
             Self::Kill => StopCause::Killed,
@@ -228,30 +233,12 @@ impl MessageInvoker {
     /// Runs one activation. It may panic; then [`after_panic`](Self::after_panic) has to follow.
     ///
     /// # Safety
-    /// The caller holds the ticket of `cell`. It keeps it if the result is `Yielded` or `Failed`, or
+    /// The caller holds the ticket of `cell`. It keeps it if the outcome is `Yielded` or `Failed`, or
     /// if this panics.
     #[inline(always)]
-    pub(crate) unsafe fn invoke_batch(
-        cell: CellPtr,
-        activation: &mut Activation<'_>,
-    ) -> InvokeResult {
+    pub(crate) unsafe fn invoke_batch(cell: CellPtr, activation: &mut Activation<'_>) -> Outcome {
         // SAFETY: as the caller promises; the vtable's function fits the cell.
-        match unsafe { (cell.vtable().run)(cell, activation) } {
-            Outcome::Completed => InvokeResult::Completed {
-                ready_hint: activation.handled as usize,
-            },
-            Outcome::Yielded => InvokeResult::Yielded,
-            Outcome::Suspended => InvokeResult::Suspended {
-                reason: SuspendReason::AwaitExternal,
-                resume_on: ResumeCondition::Explicit,
-            },
-            Outcome::Held => {
-                let (reason, resume_on) = activation.lane.held.get();
-                InvokeResult::Suspended { reason, resume_on }
-            }
-            Outcome::Failed => Self::failed(cell),
-            Outcome::Stopped => InvokeResult::Stopped,
-        }
+        unsafe { (cell.vtable().run)(cell, activation) }
     }
 
     /// User code panicked in the middle of an activation.
@@ -259,34 +246,47 @@ impl MessageInvoker {
     /// # Safety
     /// The caller holds the ticket of `cell`, and keeps it.
     #[cold]
-    pub(crate) unsafe fn after_panic(cell: CellPtr, panic: Panic) -> InvokeResult {
+    pub(crate) unsafe fn after_panic(cell: CellPtr, panic: Panic) {
         // SAFETY: as the caller promises.
         unsafe { fail(cell, Failure::panic(panic)) };
-        Self::failed(cell)
-    }
-
-    /// *The holder of the ticket.*
-    #[cold]
-    fn failed(cell: CellPtr) -> InvokeResult {
-        let failure = cell.cold_if_any().and_then(|cold| cold.failure.clone());
-        InvokeResult::Failed {
-            error: failure.unwrap_or_else(|| Failure::msg("it failed at its end")),
-            retry_after: None,
-        }
     }
 }
 
-/// What an activation ended with, in one register.
+/// What an activation ended with, as the worker has to know it: in one register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Outcome {
     Completed,
     Yielded,
     Suspended,
-    /// By a suspension: the lane knows which.
-    Held,
     Failed,
     Stopped,
+}
+
+#[cfg(all(test, not(loom)))]
+impl Outcome {
+    /// All that is known of it. *While nobody runs the cell.*
+    pub(crate) fn of(self, cell: CellPtr, ready_hint: usize) -> InvokeResult {
+        match self {
+            Self::Completed => InvokeResult::Completed { ready_hint },
+            Self::Yielded => InvokeResult::Yielded,
+            Self::Suspended => {
+                let known = cell.extra_if_any();
+                let known = known.and_then(|extra| extra.suspension.latest());
+                let (reason, resume_on) =
+                    known.unwrap_or((SuspendReason::AwaitExternal, ResumeCondition::Explicit));
+                InvokeResult::Suspended { reason, resume_on }
+            }
+            Self::Failed => {
+                let failure = cell.cold_if_any().and_then(|cold| cold.failure.clone());
+                InvokeResult::Failed {
+                    error: failure.unwrap_or_else(|| Failure::msg("it failed at its end")),
+                    retry_after: None,
+                }
+            }
+            Self::Stopped => InvokeResult::Stopped,
+        }
+    }
 }
 
 /// What to do after a phase.
@@ -357,14 +357,16 @@ unsafe fn step(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
             let_go(cell);
         }
         if let Some(fault) = fault(cell) {
-            // Not the fault of the handler in flight.
-            drop_failed_future(cell);
+            if FLOW {
+                // Middleware hears that it is not the fault of the handler in flight.
+                drop_failed_future(cell);
+            }
             fail(cell, fault);
             return Flow::Over(Outcome::Failed);
         }
         match state.life.get() {
             _ if state.busy.get() => hook(cell, activation),
-            // Without a supervisor, whoever has failed ends.
+            // Lives that only a supervisor leads to.
             Life::Faulted | Life::Restarting | Life::Clearing if !SUPERVISION => {
                 to(cell, Life::Stopping)
             }
@@ -426,7 +428,7 @@ unsafe fn step(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
                 begin_anew(cell);
                 Flow::Again
             }
-            Life::Ready if state.rare.get() & rare::STILL != 0 => rest(cell, activation),
+            Life::Ready if state.rare.get() & rare::STILL != 0 => wait(cell, activation),
             Life::Ready => Flow::Messages,
             Life::Stopping if !children_gone(cell) => {
                 // A child may be waiting for the answer to what is queued here.
@@ -623,25 +625,6 @@ unsafe fn wait(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
     }
 }
 
-/// As [`wait`], of an actor that handles no messages.
-///
-/// # Safety
-/// As [`run`].
-#[cold]
-unsafe fn rest(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
-    // An actor that its parent holds waits for the parent.
-    let why = cell
-        .extra_if_any()
-        .and_then(|extra| extra.suspension.latest())
-        .unwrap_or((SuspendReason::AwaitExternal, ResumeCondition::Explicit));
-    activation.lane.held.set(why);
-    // SAFETY: the ticket is held.
-    match unsafe { wait(cell, activation) } {
-        Flow::Over(Outcome::Suspended) => Flow::Over(Outcome::Held),
-        flow => flow,
-    }
-}
-
 /// An activation ends, or admission has: room that was freed is not kept back, and senders that wait
 /// for a closed mailbox are told.
 ///
@@ -702,9 +685,13 @@ unsafe fn attend(cell: CellPtr, activation: &mut Activation<'_>) {
         }
     }
     // Last: the user's code runs here, whose panic must not lose the other orders.
-    if orders.has(Orders::AGENDA) && !state.ending.get().is_kill() {
+    let beyond = || cell.cold_if_any()?.beyond;
+    if orders.has(Orders::AGENDA)
+        && !state.ending.get().is_kill()
+        && let Some(beyond) = beyond()
+    {
         // SAFETY: the ticket is held.
-        unsafe { attend_agenda(cell, activation) };
+        unsafe { (beyond.attend)(cell, activation) };
     }
 }
 
@@ -761,11 +748,13 @@ pub(crate) unsafe fn watch(cell: CellPtr, notice: Arc<Notice>) -> bool {
 pub(crate) trait Watchers {
     fn add(&mut self, notice: Arc<Notice>);
 
-    /// Tells of the start.
+    /// What tells of the start, called by the runner of their cell.
+    fn at_start(&self) -> unsafe fn(CellPtr);
+
     fn started(&mut self);
 
     /// Tells of the end.
-    fn ended(&mut self, cause: &StopCause);
+    fn ended(self: Box<Self>, farewell: &Farewell<'_>);
 }
 
 /// Mostly there is one, for whom the box is enough.
@@ -788,6 +777,10 @@ impl Watchers for Notices {
         self.more.push(notice);
     }
 
+    fn at_start(&self) -> unsafe fn(CellPtr) {
+        tell_of_start
+    }
+
     fn started(&mut self) {
         let waits_on = |watcher: &Arc<Notice>| {
             if watcher.start {
@@ -799,10 +792,22 @@ impl Watchers for Notices {
         self.more.retain(waits_on);
     }
 
-    fn ended(&mut self, cause: &StopCause) {
+    fn ended(self: Box<Self>, farewell: &Farewell<'_>) {
         for watcher in self.first.iter().chain(&self.more) {
-            watcher.tell(Some(cause.clone()));
+            watcher.tell(Some(farewell.cause()));
         }
+    }
+}
+
+/// # Safety
+/// The ticket is held.
+unsafe fn tell_of_start(cell: CellPtr) {
+    // SAFETY: the ticket is held.
+    unsafe {
+        // Out of the box while they are told, which wakes foreign futures.
+        let mut watchers = cell.cold().watchers.take();
+        watchers.iter_mut().for_each(|those| those.started());
+        cell.cold().watchers = watchers;
     }
 }
 
@@ -823,9 +828,9 @@ impl Letter for Watch {
         }
     }
 
-    fn read_late(self, cell: CellPtr, farewell: &mut Farewell) {
+    fn read_late(self, cell: CellPtr, farewell: &Farewell<'_>) {
         let started = self.0.start && cell.mailbox().marks.has(Marks::STARTED);
-        self.0.tell((!started).then(|| farewell.cause.clone()));
+        self.0.tell((!started).then(|| farewell.cause()));
     }
 }
 
@@ -839,19 +844,12 @@ unsafe fn has_started(cell: CellPtr) {
         pass_the_turn(cell);
     }
     cell.home().shared.events().publish(&News::Started(cell));
-    if cell
-        .cold_if_any()
-        .is_some_and(|cold| cold.watchers.is_some())
-    {
+    let at_start = || Some(cell.cold_if_any()?.watchers.as_ref()?.at_start());
+    if let Some(tell_of_start) = at_start() {
         // SAFETY: the ticket is held.
-        unsafe {
-            // Out of the box while they are told, which wakes foreign futures.
-            let mut watchers = cell.cold().watchers.take();
-            watchers.iter_mut().for_each(|those| those.started());
-            cell.cold().watchers = watchers;
-        }
+        unsafe { tell_of_start(cell) };
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(test)]
 mod tests;

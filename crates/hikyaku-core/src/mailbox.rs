@@ -325,6 +325,13 @@ pub(crate) mod rare {
     pub(crate) const EXTRA: u8 = 64;
     /// There is an annex. For life.
     pub(crate) const ANNEX: u8 = 128;
+    /// There may be other messages than those in the mailbox, or what hears of each. All of them bring what looks there,
+    /// where that is not linked for all.
+    pub(crate) const BEYOND: u8 = if super::BY_TABLE {
+        DUE | AGENDA | DEADLINE | SIGNALS
+    } else {
+        u8::MAX
+    };
     /// The actor handles no messages.
     pub(crate) const STILL: u8 = HELD | SUSPENDED;
     /// What outlasts an incarnation.

@@ -37,7 +37,6 @@ use self::idle::Idle;
 use self::local::Ring;
 use crate::cell::{CellPtr, Header};
 use crate::mailbox;
-use crate::suspension::{ResumeCondition, SuspendReason};
 use crate::sync::{self, AtomicPtr, AtomicU32, AtomicUsize, Mutex, Ordering};
 use crate::tenants::Stock;
 use alloc::boxed::Box;
@@ -126,8 +125,6 @@ pub(crate) struct Lane {
     /// The next slot of each worker as this one last saw it while on watch, and at which tick.
     seen: Box<[Cell<(*mut Header, u32)>]>,
     random: Cell<u64>,
-    /// Why the cell that was left last is suspended, if it is.
-    pub(crate) held: Cell<(SuspendReason, ResumeCondition)>,
 }
 
 enum Queue {
@@ -179,7 +176,6 @@ impl Lane {
             random: Cell::new(
                 (seed ^ (worker as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)).max(1),
             ),
-            held: Cell::new((SuspendReason::AwaitExternal, ResumeCondition::Explicit)),
         }
     }
 

@@ -155,6 +155,7 @@ impl Suspension {
     }
 
     /// The latest one.
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn latest(&self) -> Option<(SuspendReason, ResumeCondition)> {
         self.entries.last().map(|entry| (entry.reason, entry.until))
     }

@@ -4,7 +4,9 @@ use crate::actor::{Local, LocalActor, OnOneThread};
 use crate::actor_ref::ActorRef;
 use crate::cell::CellPtr;
 use crate::dispatcher::Home;
-use crate::invoker::{InvokeResult, MessageInvoker};
+#[cfg(all(test, not(loom)))]
+use crate::invoker::InvokeResult;
+use crate::invoker::{MessageInvoker, Outcome};
 use crate::ready::{Lane, Place};
 use crate::sync::{self, Arc, Here, Panic};
 use crate::system::{SpawnError, SpawnOptions, System};
@@ -120,7 +122,9 @@ impl Worker {
             *left -= 1;
             let coordinator = &home.coordinator;
             match coordinator.step(lane, &mut self.place, waker, || home.is_stopped()) {
-                Step::Run(cell) => activate(home, lane, cell),
+                Step::Run(cell) => {
+                    activate(home, lane, cell);
+                }
                 Step::Look => {}
                 Step::Over(turn) => return turn,
             }
@@ -160,6 +164,33 @@ impl Worker {
         }
     }
 
+    /// Runs the next actor for one activation, if one is ready, and tells all that is known of it.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn run_one(&mut self) -> Option<InvokeResult> {
+        let home = Arc::clone(&self.home);
+        let lane = home.coordinator.lane(self.number);
+        let _here = Entered::new(&home, lane);
+        loop {
+            let waker = Waker::noop();
+            match home
+                .coordinator
+                .step(lane, &mut self.place, waker, || home.is_stopped())
+            {
+                Step::Run(cell) => {
+                    cell.hold();
+                    let before = home.coordinator.handled();
+                    let outcome = activate(&home, lane, cell);
+                    let handled = home.coordinator.handled() - before;
+                    let result = outcome.of(cell, handled);
+                    cell.release();
+                    return Some(result);
+                }
+                Step::Look => {}
+                Step::Over(_) => return None,
+            }
+        }
+    }
+
     /// Ends what is left, on this thread.
     fn finish(&mut self) {
         let coordinator = &self.home.coordinator;
@@ -173,24 +204,23 @@ impl Worker {
 
 /// Runs one activation and sees to what comes after.
 #[inline]
-fn activate(home: &Home, lane: &Lane, cell: CellPtr) {
+fn activate(home: &Home, lane: &Lane, cell: CellPtr) -> Outcome {
     sync::set_running(cell.as_ptr().cast_const().cast());
     lane.entering();
-    let result = {
+    let outcome = {
         let mut activation = home.activation(cell, lane);
         // SAFETY: who takes a cell from the coordinator holds its ticket.
         unsafe { MessageInvoker::invoke_batch(cell, &mut activation) }
     };
     // What runs is asked for by wakers too, and may run elsewhere from here on.
     sync::set_running(ptr::null());
-    match result {
-        InvokeResult::Yielded | InvokeResult::Failed { .. } => {
-            home.coordinator.requeue(lane, cell);
-        }
-        InvokeResult::Completed { .. } | InvokeResult::Suspended { .. } => lane.left(),
-        InvokeResult::Stopped => {}
+    match outcome {
+        Outcome::Yielded | Outcome::Failed => home.coordinator.requeue(lane, cell),
+        Outcome::Completed | Outcome::Suspended => lane.left(),
+        Outcome::Stopped => {}
     }
     home.coordinator.after_activation(lane);
+    outcome
 }
 
 /// An actor panicked in its activation.
@@ -204,7 +234,7 @@ fn after_panic(home: &Home, lane: &Lane, panic: Panic) {
     // SAFETY: what runs on this thread is a live cell, whose ticket this worker holds.
     unsafe {
         let cell = CellPtr::from_ptr(running.cast_mut().cast());
-        let _failed = MessageInvoker::after_panic(cell, panic);
+        MessageInvoker::after_panic(cell, panic);
         sync::set_running(ptr::null());
         home.coordinator.requeue(lane, cell);
     }

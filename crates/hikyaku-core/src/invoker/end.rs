@@ -13,6 +13,7 @@ use super::drop_agenda;
 use super::fate::forgive;
 use crate::cell::CellPtr;
 use crate::dead_letter::DeadLetterReason;
+use crate::failure::Failure;
 use crate::mailbox::{self, ByTable, Drain, Farewell, Life, Marks, SystemNode};
 use crate::middleware::{self, MessageOutcome};
 use crate::stash;
@@ -144,11 +145,8 @@ impl Drop for Once {
 /// # Safety
 /// The ticket is held.
 unsafe fn tell_watchers(cell: CellPtr) {
-    let mut farewell = Farewell {
-        cause: cell.cause(),
-        links: None,
-    };
-    let mut watchers = None;
+    let state = cell.mailbox();
+    let (mut failure, mut links, mut watchers) = (None, None, None);
     if cell.cold_if_any().is_some() {
         // SAFETY: the ticket is held.
         let cold = unsafe { cell.cold() };
@@ -159,20 +157,25 @@ unsafe fn tell_watchers(cell: CellPtr) {
         sync::quietly(|| drop((decider, fault, extra)));
         // What stays for those who ask later is text only, so that no destructor of the user runs
         // when the last reference goes.
-        cold.failure = cold.failure.take().map(|failure| failure.text_only());
-        farewell.links = cold.links.take();
+        failure = cold.failure.take();
+        cold.failure = failure.as_ref().map(Failure::text_only);
+        links = cold.links.take();
         watchers = cold.watchers.take();
     }
     // From here on anyone may read how it ended, so the lane ends after the last change.
-    let late = cell.mailbox().system.finish();
-    if let Some(mut watchers) = watchers {
-        watchers.ended(&farewell.cause);
+    let late = state.system.finish();
+    let farewell = Farewell {
+        ending: state.ending.get(),
+        failure: failure.as_ref(),
+    };
+    if let Some(watchers) = watchers {
+        watchers.ended(&farewell);
+    }
+    if let Some(links) = links {
+        links.ended(cell, &farewell);
     }
     for node in late {
         // SAFETY: taken from the lane. Obituaries are all in: the children are gone.
-        unsafe { SystemNode::read(node, cell, Some(&mut farewell)) };
-    }
-    if let Some(links) = farewell.links {
-        links.ended(cell, &farewell.cause);
+        unsafe { SystemNode::read(node, cell, Some(&farewell)) };
     }
 }

@@ -33,9 +33,11 @@ use core::time::Duration;
 /// # Safety
 /// The ticket is held.
 pub(super) unsafe fn forgive(cell: CellPtr) {
-    if cell
-        .cold_if_any()
-        .is_some_and(|cold| cold.failure.is_some())
+    // Without a supervisor none comes after it.
+    if SUPERVISION
+        && cell
+            .cold_if_any()
+            .is_some_and(|cold| cold.failure.is_some())
     {
         // SAFETY: the ticket is held.
         unsafe { cell.cold() }.failure = None;
@@ -67,26 +69,33 @@ pub(super) unsafe fn fail(cell: CellPtr, error: Failure) {
         cell.home().shared.report_failure(cell, &error);
     }
     let told_to_end = state.ending.get() >= Ending::Stop;
-    if error.is_fatal() && (told_to_end || life >= Life::Stopping) {
-        // SAFETY: the ticket is held.
-        unsafe { tell_supervisor(cell, &error) };
-    }
-    match life {
-        Life::Hook | Life::Dead => state.life.set(Life::Dead),
-        Life::Stopping => {}
+    let is_told = match life {
+        Life::Hook | Life::Dead => {
+            state.life.set(Life::Dead);
+            error.is_fatal()
+        }
+        Life::Stopping => error.is_fatal(),
         // The hook before a restart has failed: it is restarted all the same.
-        Life::Faulted | Life::Restarting | Life::Clearing => {}
+        Life::Faulted | Life::Restarting | Life::Clearing => told_to_end && error.is_fatal(),
         Life::Fresh | Life::Starting | Life::Ready if told_to_end => {
             state.life.set(Life::Stopping);
+            error.is_fatal()
         }
         Life::Fresh | Life::Starting | Life::Ready => {
-            state.life.set(Life::Faulted);
+            // Without a supervisor, whoever has failed ends.
+            state.life.set(if SUPERVISION {
+                Life::Faulted
+            } else {
+                Life::Stopping
+            });
             // SAFETY: the ticket is held.
-            unsafe {
-                hold_children(cell, true);
-                tell_supervisor(cell, &error);
-            }
+            unsafe { hold_children(cell, true) };
+            true
         }
+    };
+    if is_told {
+        // SAFETY: the ticket is held.
+        unsafe { tell_supervisor(cell, &error) };
     }
 }
 
@@ -182,10 +191,8 @@ pub(super) unsafe fn look_at_parent(cell: CellPtr) {
 
 /// Has the actor failed, and is not yet what it was?
 fn is_ill(cell: CellPtr) -> bool {
-    matches!(
-        cell.mailbox().life.get(),
-        Life::Faulted | Life::Restarting | Life::Clearing
-    )
+    let life = cell.mailbox().life.get();
+    SUPERVISION && matches!(life, Life::Faulted | Life::Restarting | Life::Clearing)
 }
 
 /// # Safety
@@ -483,7 +490,7 @@ unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
         child.order(Orders::STOP, true);
         if failure.is_fatal() {
             // SAFETY: the ticket is held.
-            unsafe { tell_supervisor(cell, &failure.taken_over()) };
+            unsafe { tell_supervisor(cell, &failure.clone().taken_over()) };
         }
         return;
     }
@@ -532,7 +539,7 @@ unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
             }
             if !is_ill(cell) || failure.is_fatal() {
                 // SAFETY: the ticket is held.
-                unsafe { fail_with(cell, failure.taken_over()) };
+                unsafe { fail_with(cell, failure.clone().taken_over()) };
             }
         }
     }

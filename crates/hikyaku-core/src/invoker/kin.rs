@@ -301,7 +301,7 @@ unsafe fn ended(cell: CellPtr) {
 ///
 /// # Safety
 /// The ticket is held; `node` is a child's obituary, taken from the lane. Once.
-unsafe fn read_obituary(node: NonNull<SystemNode>, cell: CellPtr, _: Option<&mut Farewell>) {
+unsafe fn read_obituary(node: NonNull<SystemNode>, cell: CellPtr, _: Option<&Farewell<'_>>) {
     // SAFETY: as the caller promises.
     unsafe {
         let child = CellPtr::of_obituary(node);

@@ -5,10 +5,11 @@
 
 use super::fate::{fail_with, write_to};
 use crate::cell::{CellPtr, WeakCell};
-use crate::failure::{Failure, StopCause};
+use crate::failure::Failure;
 use crate::mailbox::{Farewell, Letter};
 use crate::pipe::broken_link;
 use alloc::boxed::Box;
+use alloc::vec;
 use alloc::vec::Vec;
 
 /// Those whom an actor is linked to. The first of them brings what tells them.
@@ -20,7 +21,7 @@ pub(crate) trait Links {
     fn remove(&mut self, other: CellPtr) -> bool;
 
     /// The actor has ended: some of them fail with it.
-    fn ended(&self, cell: CellPtr, cause: &StopCause);
+    fn ended(self: Box<Self>, cell: CellPtr, farewell: &Farewell<'_>);
 }
 
 impl Links for Vec<WeakCell> {
@@ -37,11 +38,16 @@ impl Links for Vec<WeakCell> {
         place.map(|place| self.swap_remove(place)).is_some()
     }
 
-    fn ended(&self, cell: CellPtr, cause: &StopCause) {
-        let failure = broken_link(cell.index(), cause);
-        for linked in self {
+    fn ended(self: Box<Self>, cell: CellPtr, farewell: &Farewell<'_>) {
+        let failure = broken_link(cell.index(), &farewell.cause());
+        for linked in *self {
             // SAFETY: the link keeps the cell.
-            unsafe { write_to(linked.cell(), LinkEnded(cell, failure.clone())) };
+            unsafe {
+                write_to(
+                    linked.cell(),
+                    LinkEnded(WeakCell::own(cell), failure.clone()),
+                )
+            };
         }
     }
 }
@@ -63,7 +69,7 @@ pub(crate) unsafe fn link(cell: CellPtr, other: CellPtr) {
         if !write_to(other, Linked(WeakCell::new(cell))) {
             // It has ended already: as if it had told so just now.
             let failure = broken_link(other.index(), &other.cause());
-            write_to(cell, LinkEnded(other, failure));
+            write_to(cell, LinkEnded(WeakCell::own(other), failure));
         }
     }
 }
@@ -105,8 +111,8 @@ impl Letter for Linked {
         add(unsafe { &mut cell.cold().links }, self.0.cell());
     }
 
-    fn read_late(self, _: CellPtr, farewell: &mut Farewell) {
-        add(&mut farewell.links, self.0.cell());
+    fn read_late(self, cell: CellPtr, farewell: &Farewell<'_>) {
+        Links::ended(Box::new(vec![self.0]), cell, farewell);
     }
 }
 
@@ -118,23 +124,17 @@ impl Letter for Unlinked {
         // SAFETY: the ticket is held.
         unsafe { take_link(cell, self.0) };
     }
-
-    fn read_late(self, _: CellPtr, farewell: &mut Farewell) {
-        if let Some(links) = &mut farewell.links {
-            links.remove(self.0);
-        }
-    }
 }
 
-/// It has ended; with this failure, if that breaks the link.
-struct LinkEnded(CellPtr, Option<Failure>);
+/// It has ended; with this failure, if that breaks the link. Kept until then, so that no other actor is taken for it.
+struct LinkEnded(WeakCell, Option<Failure>);
 
 impl Letter for LinkEnded {
     unsafe fn read(self, cell: CellPtr) {
         // SAFETY: the ticket is held.
         unsafe {
             // Not, if the link was taken back meanwhile.
-            let linked = take_link(cell, self.0);
+            let linked = take_link(cell, self.0.cell());
             if let Some(failure) = self.1.filter(|_| linked) {
                 fail_with(cell, failure);
             }

@@ -9,14 +9,15 @@
 //!   the mailbox ─────────┘
 //! ```
 //!
-//! An actor that has nothing but a mailbox takes the short way: one flag says so.
+//! An actor that has nothing but a mailbox takes the short way: one flag says so. Where all actors share one loop, what
+//! looks further is brought by who gives an actor more than a mailbox: its agenda, or a deadline ([`Beyond`]).
 
-use super::reach::{Message, Reach};
-use super::{Activation, Flow, Outcome, after_handler, again, drained, pause};
+use super::reach::{Any, Message, Reach};
+use super::{Activation, Flow, Outcome, after_handler, again, attend_agenda, drained, pause};
 use crate::agenda::Diary;
 use crate::cell::CellPtr;
 use crate::flow::FLOW;
-use crate::mailbox::{self, Drain, Known, rare};
+use crate::mailbox::{self, BY_TABLE, Drain, Known, rare};
 use crate::middleware::{self, Admission, MessageOutcome};
 use crate::stash::Stash;
 use core::task::{self, Poll};
@@ -37,7 +38,7 @@ pub(super) unsafe fn messages<R: Reach>(
     let mut drain = unsafe { Drain::<R::Known>::new(cell) };
     let mut first = drain.first();
     loop {
-        let msg = if state.rare.get() == 0 {
+        let msg = if state.rare.get() & rare::BEYOND == 0 {
             let message = match first.take() {
                 Some(message) => message,
                 None if !drain.has_next() => {
@@ -57,7 +58,14 @@ pub(super) unsafe fn messages<R: Reach>(
             unsafe { in_time::<R>(cell, message) }
         } else {
             // SAFETY: the ticket is held.
-            match unsafe { next_of_all::<R>(cell, &mut first, &mut drain, activation) } {
+            let next = unsafe {
+                if BY_TABLE {
+                    R::search(cell, &mut first, &mut drain, activation)
+                } else {
+                    next_of_all::<R, true>(cell, &mut first, &mut drain, activation)
+                }
+            };
+            match next {
                 Next::Message(message) => Some(message),
                 Next::Gone => None,
                 Next::Ordered => return ordered(activation),
@@ -95,8 +103,59 @@ fn ordered(activation: &mut Activation<'_>) -> Flow {
     again(activation)
 }
 
+/// What is done for an actor that has more than a mailbox. Only who gives it more links it.
+pub(crate) struct Beyond {
+    /// Finds the next message, where there is one loop for all actors.
+    pub(super) next: Option<Search<Any>>,
+    /// Does what is on the agenda.
+    pub(super) attend: unsafe fn(CellPtr, &mut Activation<'_>),
+}
+
+/// Finds the next message of an actor that has more than a mailbox.
+pub(super) type Search<R> = unsafe fn(
+    CellPtr,
+    &mut Option<Message<R>>,
+    &mut Drain<<R as Reach>::Known>,
+    &Activation<'_>,
+) -> Next<Message<R>>;
+
+impl Beyond {
+    const fn of<const SIGNALS: bool>() -> &'static Self {
+        const {
+            &Self {
+                next: if BY_TABLE {
+                    Some(next_of_all::<Any, SIGNALS>)
+                } else {
+                    None
+                },
+                attend: attend_agenda,
+            }
+        }
+    }
+}
+
+/// The actor has more than a mailbox: see [`rare`].
+///
+/// # Safety
+/// The ticket is held.
+pub(crate) unsafe fn look_beyond(cell: CellPtr, note: u8) {
+    // SAFETY: the ticket is held.
+    let beyond = unsafe { &mut cell.cold().beyond };
+    beyond.get_or_insert(Beyond::of::<false>());
+    cell.mailbox().note(note);
+}
+
+/// There may be signals, too.
+///
+/// # Safety
+/// The ticket is held.
+pub(crate) unsafe fn look_for_signals(cell: CellPtr) {
+    // SAFETY: the ticket is held.
+    unsafe { cell.cold() }.beyond = Some(Beyond::of::<true>());
+}
+
 /// What a step of the message loop finds.
-enum Next<M> {
+pub(super) enum Next<M> {
     Message(M),
     /// There was one, and it is not handled now.
     Gone,
@@ -116,12 +175,12 @@ unsafe fn in_time<R: Reach>(cell: CellPtr, message: Message<R>) -> Option<Messag
     (!late).then_some(message)
 }
 
-/// The next message of an actor that has more than a mailbox.
+/// The next message of an actor that has more than a mailbox. `SIGNALS`: it may have watched others.
 ///
 /// # Safety
 /// As [`messages`].
 #[cold]
-unsafe fn next_of_all<R: Reach>(
+pub(super) unsafe fn next_of_all<R: Reach, const SIGNALS: bool>(
     cell: CellPtr,
     first: &mut Option<Message<R>>,
     drain: &mut Drain<R::Known>,
@@ -141,7 +200,7 @@ unsafe fn next_of_all<R: Reach>(
             }
             return Next::Ordered;
         }
-        let next = match from_all(cell, first, drain) {
+        let next = match from_all::<_, SIGNALS>(cell, first, drain) {
             Next::Message(message) => in_time::<R>(cell, message),
             next => return next,
         };
@@ -160,7 +219,7 @@ unsafe fn next_of_all<R: Reach>(
 ///
 /// # Safety
 /// As [`messages`].
-unsafe fn from_all<K: Known>(
+unsafe fn from_all<K: Known, const SIGNALS: bool>(
     cell: CellPtr,
     first: &mut Option<K::Message>,
     drain: &mut Drain<K>,
@@ -212,7 +271,7 @@ unsafe fn from_all<K: Known>(
         unsafe { meet::<K>(cell, &message) };
         return Next::Message(message);
     }
-    if notes & rare::SIGNALS != 0 && control.is_none() {
+    if SIGNALS && notes & rare::SIGNALS != 0 && control.is_none() {
         let mark = match annex {
             None => drain.mark(),
             // SAFETY: the ticket is held.
@@ -228,7 +287,7 @@ unsafe fn from_all<K: Known>(
     let message = match control.or_else(|| first.take()) {
         Some(message) => message,
         // SAFETY: as the caller promises.
-        None => match unsafe { from_queue(cell, drain) } {
+        None => match unsafe { from_queue::<_, SIGNALS>(cell, drain) } {
             Next::Message(message) => message,
             other => return other,
         },
@@ -265,7 +324,10 @@ unsafe fn from_diary<K: Known>(
 ///
 /// # Safety
 /// As [`messages`].
-unsafe fn from_queue<K: Known>(cell: CellPtr, drain: &mut Drain<K>) -> Next<K::Message> {
+unsafe fn from_queue<K: Known, const SIGNALS: bool>(
+    cell: CellPtr,
+    drain: &mut Drain<K>,
+) -> Next<K::Message> {
     let state = cell.mailbox();
     // SAFETY: the ticket is held.
     let next = match unsafe { mailbox::annex_of::<K::Message>(cell) } {
@@ -278,7 +340,8 @@ unsafe fn from_queue<K: Known>(cell: CellPtr, drain: &mut Drain<K>) -> Next<K::M
     let Some((message, spot)) = next else {
         return Next::Nothing;
     };
-    if state.rare.get() & rare::SIGNALS != 0
+    if SIGNALS
+        && state.rare.get() & rare::SIGNALS != 0
         // SAFETY: the ticket is held.
         && unsafe { cell.diary() }.is_some_and(|diary| diary.passed(spot))
     {
@@ -314,7 +377,9 @@ pub(super) unsafe fn is_late(cell: CellPtr, deadline: Duration) -> bool {
         return true;
     }
     // SAFETY: the ticket is held.
-    unsafe { cell.cold() }.deadline = Some(deadline);
-    cell.mailbox().note(rare::DEADLINE);
+    unsafe {
+        cell.cold().deadline = Some(deadline);
+        look_beyond(cell, rare::DEADLINE);
+    }
     false
 }

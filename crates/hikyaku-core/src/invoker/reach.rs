@@ -3,12 +3,12 @@
 //! By its type, and then the loop over its messages is compiled for it; or by the table in its cell, and then there is
 //! one loop for all actors, as small machines want it.
 
-use super::messages::is_late;
+use super::messages::{Next, is_late, next_of_all};
 use super::{Activation, Outcome, run};
 use crate::actor::{Actor, Deadline};
 use crate::cell::CellPtr;
 use crate::failure::Failure;
-use crate::mailbox::{self, BY_TABLE, InSlot, Known, Life, Typed};
+use crate::mailbox::{self, BY_TABLE, Drain, InSlot, Known, Life, Typed};
 use crate::supervision::SUPERVISION;
 use core::future::Future;
 use core::marker::PhantomData;
@@ -19,7 +19,7 @@ use core::task::{self, Poll};
 type Handled = Poll<Result<(), Failure>>;
 
 /// What is needed of an actor while it handles messages.
-pub(super) trait Reach {
+pub(super) trait Reach: Sized {
     type Known: Known;
 
     /// Is the time of a message over?
@@ -27,6 +27,20 @@ pub(super) trait Reach {
     /// # Safety
     /// The caller is the runner of `cell`, which is reached so.
     unsafe fn is_late(cell: CellPtr, message: &Message<Self>) -> bool;
+
+    /// Finds the next message of an actor that has more than a mailbox.
+    ///
+    /// # Safety
+    /// The caller is the runner of `cell`, which is reached so, and there is a note of [`rare::BEYOND`].
+    unsafe fn search(
+        cell: CellPtr,
+        first: &mut Option<Message<Self>>,
+        drain: &mut Drain<Self::Known>,
+        activation: &Activation<'_>,
+    ) -> Next<Message<Self>> {
+        // SAFETY: as the caller promises.
+        unsafe { next_of_all::<Self, true>(cell, first, drain, activation) }
+    }
 
     /// Begins to handle a message.
     ///
@@ -73,7 +87,7 @@ impl<A: Actor> Reach for Direct<A> {
 }
 
 /// A cell of any actor.
-enum Any {}
+pub(super) enum Any {}
 
 impl Reach for Any {
     type Known = mailbox::ByTable;
@@ -81,6 +95,20 @@ impl Reach for Any {
     unsafe fn is_late(cell: CellPtr, _: &InSlot) -> bool {
         // SAFETY: as the caller promises; the message lies in the slot.
         unsafe { (cell.vtable().is_late)(cell) }
+    }
+
+    unsafe fn search(
+        cell: CellPtr,
+        first: &mut Option<InSlot>,
+        drain: &mut Drain<mailbox::ByTable>,
+        activation: &Activation<'_>,
+    ) -> Next<InSlot> {
+        let beyond = || cell.cold_if_any()?.beyond?.next;
+        match beyond() {
+            // SAFETY: as the caller promises.
+            Some(search) => unsafe { search(cell, first, drain, activation) },
+            None => Next::Nothing,
+        }
     }
 
     unsafe fn handle(cell: CellPtr, message: InSlot, _: &mut task::Context<'_>) -> Handled {

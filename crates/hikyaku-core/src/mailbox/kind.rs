@@ -291,6 +291,7 @@ impl InSlot {
 }
 
 impl Drop for InSlot {
+    #[inline(never)]
     fn drop(&mut self) {
         let message = (self.0.kind().any)(self.0.slot().cast());
         // SAFETY: the message is in the slot, and nobody looks at it any more.

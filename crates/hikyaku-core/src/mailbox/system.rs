@@ -10,8 +10,8 @@
 //! `push`: any thread. `take`, `finish`: the runner.
 
 use crate::cell::CellPtr;
-use crate::failure::StopCause;
-use crate::invoker::Links;
+use crate::failure::{Failure, StopCause};
+use crate::invoker::Ending;
 use crate::sync::{self, Arc, AtomicPtr, Mutex, Ordering};
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
@@ -27,7 +27,7 @@ pub(crate) trait Letter: Sized + 'static {
     unsafe fn read(self, cell: CellPtr);
 
     /// It has come too late: the actor has ended.
-    fn read_late(self, _cell: CellPtr, _farewell: &mut Farewell) {}
+    fn read_late(self, _cell: CellPtr, _farewell: &Farewell<'_>) {}
 
     /// Boxed for the lane.
     fn seal(self) -> NonNull<SystemNode> {
@@ -56,7 +56,7 @@ struct Envelope<L> {
 impl<L: Letter> Envelope<L> {
     /// # Safety
     /// As [`SystemNode::read`]; the node came from a letter of this type.
-    unsafe fn read(node: NonNull<SystemNode>, cell: CellPtr, farewell: Option<&mut Farewell>) {
+    unsafe fn read(node: NonNull<SystemNode>, cell: CellPtr, farewell: Option<&Farewell<'_>>) {
         // SAFETY: as the caller promises.
         unsafe {
             let letter = L::open(node);
@@ -69,14 +69,21 @@ impl<L: Letter> Envelope<L> {
 }
 
 /// What an actor leaves that has ended.
-pub(crate) struct Farewell {
-    pub(crate) cause: StopCause,
-    /// Who is told.
-    pub(crate) links: Option<Box<dyn Links>>,
+pub(crate) struct Farewell<'a> {
+    pub(crate) ending: Ending,
+    /// How it failed, with the error value.
+    pub(crate) failure: Option<&'a Failure>,
+}
+
+impl Farewell<'_> {
+    /// How it ended.
+    pub(crate) fn cause(&self) -> StopCause {
+        self.ending.cause(self.failure)
+    }
 }
 
 /// Does what a message is about.
-pub(crate) type Read = unsafe fn(NonNull<SystemNode>, CellPtr, Option<&mut Farewell>);
+pub(crate) type Read = unsafe fn(NonNull<SystemNode>, CellPtr, Option<&Farewell<'_>>);
 
 /// A message in the lane.
 #[derive(Debug)]
@@ -97,7 +104,7 @@ impl SystemNode {
     ///
     /// # Safety
     /// The ticket of `cell` is held; the node was taken from its lane. Once.
-    pub(crate) unsafe fn read(node: NonNull<Self>, cell: CellPtr, farewell: Option<&mut Farewell>) {
+    pub(crate) unsafe fn read(node: NonNull<Self>, cell: CellPtr, farewell: Option<&Farewell<'_>>) {
         // SAFETY: as the caller promises.
         unsafe { (node.as_ref().read)(node, cell, farewell) }
     }

@@ -14,7 +14,6 @@
 
 use crate::cell::CellPtr;
 use crate::foreman::Shortage;
-use crate::suspension::{ResumeCondition, SuspendReason};
 use crate::sync::{self, AtomicUsize, Mutex, Ordering};
 use crate::tenants::Stock;
 use crate::worker::{Step, Turn};
@@ -47,8 +46,6 @@ pub(crate) struct Lane {
     waker: Mutex<Option<Waker>>,
     /// Messages handled; written by the worker only.
     handled: AtomicUsize,
-    /// Why the cell that was left last is suspended, if it is. *Its worker.*
-    pub(crate) held: Cell<(SuspendReason, ResumeCondition)>,
 }
 
 // SAFETY: the plain cell is touched by the lane's own worker only, through `&mut Worker`.
@@ -138,7 +135,6 @@ impl ReadyQueueCoordinator {
             worker,
             waker: Mutex::new(None),
             handled: AtomicUsize::new(0),
-            held: Cell::new((SuspendReason::AwaitExternal, ResumeCondition::Explicit)),
         };
         Self {
             queue: Mutex::new(Queue(None)),

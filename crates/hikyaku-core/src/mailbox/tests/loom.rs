@@ -871,7 +871,7 @@ type LaneNode = (SystemNode, u32, Track<()>);
 
 impl Lane {
     fn push(&self, number: u32) -> bool {
-        unsafe fn unread(_: NonNull<SystemNode>, _: CellPtr, _: Option<&mut Farewell>) {}
+        unsafe fn unread(_: NonNull<SystemNode>, _: CellPtr, _: Option<&Farewell<'_>>) {}
         let node = (SystemNode::new(unread), number, Track::new(()));
         let node = NonNull::from(Box::leak(Box::new(node)));
         // SAFETY: the node is ours.

@@ -615,7 +615,7 @@ fn a_waker_is_exchanged_while_waiting() {
 // === system lane ===
 
 fn lane_node() -> NonNull<SystemNode> {
-    unsafe fn unread(_: NonNull<SystemNode>, _: CellPtr, _: Option<&mut Farewell>) {}
+    unsafe fn unread(_: NonNull<SystemNode>, _: CellPtr, _: Option<&Farewell<'_>>) {}
     NonNull::from(Box::leak(Box::new(SystemNode::new(unread))))
 }
 
