@@ -8,6 +8,7 @@ use alloc::string::{String, ToString};
 use core::any::TypeId;
 use core::error::Error;
 use core::fmt;
+use core::task::Poll;
 
 /// Why a handler or a hook failed: an error, or a panic.
 ///
@@ -28,6 +29,9 @@ pub struct Failure {
     reason: Arc<Reason>,
     when: When,
 }
+
+// What a handler returns comes in two registers.
+const _: () = assert!(size_of::<Poll<Result<(), Failure>>>() == 2 * size_of::<usize>());
 
 /// In which part of its life the actor was, and whether anybody may deal with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -59,6 +59,7 @@ pub(super) unsafe fn messages<R: Reach>(
         } else {
             // SAFETY: the ticket is held.
             let next = unsafe {
+                // Where it is compiled for the type, the compiler is to know that it is cold.
                 if BY_TABLE {
                     R::search(cell, &mut first, &mut drain, activation)
                 } else {

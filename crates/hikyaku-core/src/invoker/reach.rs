@@ -107,6 +107,7 @@ impl Reach for Any {
         match beyond() {
             // SAFETY: as the caller promises.
             Some(search) => unsafe { search(cell, first, drain, activation) },
+            // The note says that it was brought.
             None => Next::Nothing,
         }
     }
