@@ -44,7 +44,7 @@ use crate::middleware::Chain;
 use crate::names::Name;
 use crate::pool;
 use crate::ready::Behind;
-use crate::registry::{MailboxIndex, Older};
+use crate::registry::{self, MailboxIndex};
 use crate::stash::Shelf;
 use crate::state::{Next, Orders};
 use crate::supervision::{Asked, RestartPolicy, SUPERVISION, Tally};
@@ -81,14 +81,14 @@ pub(crate) struct Header {
     behind: Behind,
     /// In the registry, likewise.
     #[allow(dead_code, reason = "empty, where the registry holds pointers")]
-    older: Older,
+    links: registry::Links,
 }
 
 #[cfg(all(target_pointer_width = "64", not(loom)))]
 const _: () = {
     let mailbox = core::mem::offset_of!(Header, mailbox);
     assert!(mailbox + core::mem::offset_of!(QueueMailbox, system) == 64);
-    assert!(size_of::<Header>() == 104 + size_of::<Behind>() + size_of::<Older>());
+    assert!(size_of::<Header>() == 104 + size_of::<Behind>() + size_of::<registry::Links>());
 };
 // The node that tells the parent lies where the chain was.
 #[cfg(not(loom))]
@@ -584,7 +584,7 @@ impl CellPtr {
                 cold: Cell::new(cold),
                 context: Cell::new(header.as_ptr()),
                 behind: Behind::new(),
-                older: Older::new(),
+                links: registry::Links::new(),
             });
             let cell = Self(header);
             let place = header.byte_add(vtable.parts.factory).cast::<u8>();
@@ -656,8 +656,8 @@ impl CellPtr {
     }
 
     #[allow(dead_code, reason = "as the field")]
-    pub(crate) fn older(&self) -> &Older {
-        &self.header().older
+    pub(crate) fn links(&self) -> &registry::Links {
+        &self.header().links
     }
 
     /// Its dispatcher.

@@ -537,7 +537,7 @@ impl Events<'_> {
             return Err(SubscribeError::ForeignActor);
         }
         let subscription = self.0.events().add(Some(cell.index()), Box::new(sink));
-        if self.0.registry.note_listed(cell.index()) {
+        if self.0.registry.note_listed(cell) {
             Ok(subscription)
         } else {
             self.unsubscribe(subscription);

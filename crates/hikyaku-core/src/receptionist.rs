@@ -656,7 +656,7 @@ impl Receptionist<'_> {
             });
             state.due.push_back((key.place(), index));
         });
-        if self.0.registry.note_listed(index) {
+        if self.0.registry.note_listed(subscriber.cell()) {
             Ok(())
         } else {
             self.0.directory.forget(index);
@@ -701,7 +701,7 @@ impl Receptionist<'_> {
             return Err(RegisterError::Stopped);
         }
         let result = self.act(key, actor.cell(), act);
-        if self.0.registry.note_listed(actor.index()) {
+        if self.0.registry.note_listed(actor.cell()) {
             Ok(result)
         } else {
             // It has ended meanwhile, perhaps before it was in the list.

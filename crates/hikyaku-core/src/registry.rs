@@ -10,9 +10,9 @@ mod chain;
 mod slots;
 
 #[cfg(not(any(loom, feature = "std")))]
-pub(crate) use self::chain::{MailboxRegistry, Older};
+pub(crate) use self::chain::{Links, MailboxRegistry};
 #[cfg(any(loom, feature = "std"))]
-pub(crate) use self::slots::{MailboxRegistry, Older};
+pub(crate) use self::slots::{Links, MailboxRegistry};
 
 use core::fmt;
 

@@ -173,7 +173,7 @@ impl Shared {
     /// Takes an ended actor out of the registry and out of all lists, and frees its name. *The runner of
     /// `cell`.*
     pub(crate) fn unregister(&self, cell: CellPtr) {
-        let known = self.registry.unregister(cell.index());
+        let known = self.registry.unregister(cell);
         debug_assert!(known.is_some(), "a living actor is registered");
         if let Some(name) = cell.cold_if_any().and_then(|cold| cold.name.as_ref()) {
             name.settle(&self.names, None);

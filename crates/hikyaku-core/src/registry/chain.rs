@@ -1,9 +1,9 @@
 //! The registry of builds without `std`: a chain through the cells themselves, the newest first. So it takes no memory
 //! and has room for each.
 //!
-//! Actors are numbered as they come, and an index is such a number, in two halves. Whoever looks for one goes along the chain: there
-//! are dozens of actors on a microcontroller, and a step takes a few instructions. A reference leads to the cell
-//! itself, so that is done only where an actor ends, and for those who have but its index.
+//! Actors are numbered as they come, and an index is such a number, in two halves. Whoever has but an index goes along
+//! the chain: there are dozens of actors on a microcontroller, and a step takes a few instructions. Whoever has the
+//! cell does not, so it takes no longer to spawn and to end if there are many.
 //!
 //! # Concurrency
 //!
@@ -29,12 +29,18 @@ struct Chain {
     sealed: bool,
 }
 
-/// What a cell has of the registry: the cell that was registered before it. *Under the lock.*
-pub(crate) struct Older(Cell<Option<CellPtr>>);
+/// What a cell has of the registry: who was registered before and after it. *Under the lock.*
+pub(crate) struct Links {
+    older: Cell<Option<CellPtr>>,
+    newer: Cell<Option<CellPtr>>,
+}
 
-impl Older {
+impl Links {
     pub(crate) fn new() -> Self {
-        Self(Cell::new(None))
+        Self {
+            older: Cell::new(None),
+            newer: Cell::new(None),
+        }
     }
 }
 
@@ -61,11 +67,15 @@ fn is_before(a: MailboxIndex, b: MailboxIndex) -> bool {
 impl Chain {
     /// From the newest to the oldest.
     fn cells(&self) -> impl Iterator<Item = CellPtr> {
-        core::iter::successors(self.newest, |cell| cell.older().0.get())
+        core::iter::successors(self.newest, |cell| cell.links().older.get())
     }
 
     fn find(&self, index: MailboxIndex) -> Option<CellPtr> {
         self.cells().find(|cell| cell.index() == index)
+    }
+
+    fn has(&self, cell: CellPtr) -> bool {
+        self.newest == Some(cell) || cell.links().newer.get().is_some()
     }
 
     /// The oldest of those that came later.
@@ -89,26 +99,29 @@ impl Chain {
         }
         self.last = after(self.last);
         self.live += 1;
-        cell.older().0.set(self.newest.replace(cell));
+        let older = self.newest.replace(cell);
+        if let Some(older) = older {
+            older.links().newer.set(Some(cell));
+        }
+        cell.links().older.set(older);
         Ok(self.last)
     }
 
-    fn remove(&mut self, index: MailboxIndex) -> Option<()> {
-        let mut newer = None;
-        let cell = self.cells().find(|cell| {
-            let found = cell.index() == index;
-            if !found {
-                newer = Some(*cell);
-            }
-            found
-        })?;
-        let older = cell.older().0.take();
+    /// False if it is not there.
+    fn remove(&mut self, cell: CellPtr) -> bool {
+        if !self.has(cell) {
+            return false;
+        }
+        let (older, newer) = (cell.links().older.take(), cell.links().newer.take());
         match newer {
-            Some(newer) => newer.older().0.set(older),
+            Some(newer) => newer.links().older.set(older),
             None => self.newest = older,
         }
+        if let Some(older) = older {
+            older.links().newer.set(newer);
+        }
         self.live -= 1;
-        Some(())
+        true
     }
 }
 
@@ -150,14 +163,13 @@ impl MailboxRegistry {
     }
 
     /// Is the actor alive? Its end looks into all lists, so nothing is noted.
-    pub(crate) fn note_listed(&self, index: MailboxIndex) -> bool {
-        self.0.with(|chain| chain.find(index).is_some())
+    pub(crate) fn note_listed(&self, cell: CellPtr) -> bool {
+        self.0.with(|chain| chain.has(cell))
     }
 
-    /// Removes a cell, which may be in some list. `None` if the index is stale.
-    pub(crate) fn unregister(&self, index: MailboxIndex) -> Option<bool> {
-        self.0.with(|chain| chain.remove(index))?;
-        Some(true)
+    /// Removes a cell, which may be in some list. `None` if it is not there.
+    pub(crate) fn unregister(&self, cell: CellPtr) -> Option<bool> {
+        self.0.with(|chain| chain.remove(cell)).then_some(true)
     }
 
     /// Calls `found` with the living cell of this index, under the lock.

@@ -110,9 +110,9 @@ struct Shard {
 }
 
 /// What a cell has of the registry: nothing.
-pub(crate) struct Older;
+pub(crate) struct Links;
 
-impl Older {
+impl Links {
     pub(crate) fn new() -> Self {
         Self
     }
@@ -272,7 +272,11 @@ impl MailboxRegistry {
     /// Notes that a living actor is in some list, which it has to leave when it ends. *Any thread.*
     /// False if it has ended. Who lists an actor does so first, and takes it back if this is false: an
     /// end that comes later finds it in the list.
-    pub(crate) fn note_listed(&self, index: MailboxIndex) -> bool {
+    pub(crate) fn note_listed(&self, cell: CellPtr) -> bool {
+        self.list(cell.index())
+    }
+
+    pub(super) fn list(&self, index: MailboxIndex) -> bool {
         let (shard, number) = self.place(index);
         shard.with(|slots| match slots.slot(number) {
             Some(slot)
@@ -286,8 +290,12 @@ impl MailboxRegistry {
         })
     }
 
-    /// Removes a cell, and tells whether it is in some list. *Any thread.* `None` if the index is stale.
-    pub(crate) fn unregister(&self, index: MailboxIndex) -> Option<bool> {
+    /// Removes a cell, and tells whether it is in some list. *Any thread.* `None` if it is not there.
+    pub(crate) fn unregister(&self, cell: CellPtr) -> Option<bool> {
+        self.remove(cell.index())
+    }
+
+    pub(super) fn remove(&self, index: MailboxIndex) -> Option<bool> {
         let (shard, number) = self.place(index);
         shard.with(|slots| slots.remove(number, index.generation))
     }

@@ -43,9 +43,9 @@ fn what_was_registered_is_found_until_it_is_gone() {
     assert_eq!(registry.live(), 9);
     for (at, index) in indices.iter().enumerate() {
         assert_eq!(found(&registry, *index), Some(cell(at + 1)));
-        assert_eq!(registry.unregister(*index), Some(false));
+        assert_eq!(registry.remove(*index), Some(false));
         assert_eq!(found(&registry, *index), None);
-        assert_eq!(registry.unregister(*index), None, "twice");
+        assert_eq!(registry.remove(*index), None, "twice");
         assert_eq!(registry.live(), 8 - at);
     }
     assert_eq!(indices.iter().collect::<BTreeSet<_>>().len(), 9);
@@ -56,14 +56,14 @@ fn a_slot_is_used_again_under_a_new_generation() {
     let registry = MailboxRegistry::new(1);
     let mut last = register(&registry, 0, cell(1)).unwrap();
     for n in 2..50 {
-        assert_eq!(registry.unregister(last), Some(false));
+        assert_eq!(registry.remove(last), Some(false));
         let next = register(&registry, 0, cell(n)).unwrap();
         assert_eq!(
             (next.slot, next.generation),
             (last.slot, last.generation + 1)
         );
         assert_eq!(found(&registry, last), None);
-        assert_eq!(registry.unregister(last), None, "stale");
+        assert_eq!(registry.remove(last), None, "stale");
         assert_eq!(found(&registry, next), Some(cell(n)));
         last = next;
     }
@@ -101,7 +101,7 @@ fn unknown_indices_reach_nobody() {
         },
     ] {
         assert_eq!(found(&registry, stranger), None, "{stranger}");
-        assert_eq!(registry.unregister(stranger), None, "{stranger}");
+        assert_eq!(registry.remove(stranger), None, "{stranger}");
     }
     assert_eq!(found(&registry, index), Some(cell(1)));
 }
@@ -125,7 +125,7 @@ fn a_sealed_registry_takes_nobody_and_lets_go() {
         assert_eq!(register(&registry, shard, cell(2)), Err(Refused::Sealed));
     }
     assert_eq!(found(&registry, index), Some(cell(1)));
-    assert_eq!(registry.unregister(index), Some(false));
+    assert_eq!(registry.remove(index), Some(false));
     assert_eq!(registry.live(), 0);
 }
 
@@ -142,7 +142,7 @@ fn slots_are_made_in_segments_that_stay() {
     }
     // The slot freed last is used first.
     for index in &indices[SEGMENT - 1..=SEGMENT] {
-        assert_eq!(registry.unregister(*index), Some(false));
+        assert_eq!(registry.remove(*index), Some(false));
     }
     assert_eq!(
         register(&registry, 0, cell(1)).unwrap().slot as usize,
@@ -225,7 +225,7 @@ fn everyone_is_visited_once_also_when_they_leave_meanwhile() {
     let mut visited = Vec::new();
     registry.for_each(&mut |cell| {
         visited.push(cell.index());
-        assert_eq!(registry.unregister(indices[&cell.index()]), Some(false));
+        assert_eq!(registry.remove(indices[&cell.index()]), Some(false));
     });
     visited.sort_unstable();
     let mut expected: Vec<_> = actors.iter().map(crate::ActorRef::index).collect();
@@ -272,13 +272,13 @@ proptest! {
                 }
                 Step::Unregister(which) if !model.is_empty() => {
                     let index = *model.keys().nth(which % model.len()).unwrap();
-                    prop_assert_eq!(registry.unregister(index), Some(false));
+                    prop_assert_eq!(registry.remove(index), Some(false));
                     model.remove(&index);
                     stale.push(index);
                 }
                 Step::Stale(which) if !stale.is_empty() => {
                     let index: MailboxIndex = stale[which % stale.len()];
-                    prop_assert_eq!(registry.unregister(index), None);
+                    prop_assert_eq!(registry.remove(index), None);
                     prop_assert_eq!(found(&registry, index), None);
                 }
                 _ => {}

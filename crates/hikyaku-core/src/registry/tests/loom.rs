@@ -32,7 +32,7 @@ fn row29_a_stale_index_never_resolves() {
                 found.is_some()
             })
         });
-        assert_eq!(registry.unregister(first), Some(false));
+        assert_eq!(registry.remove(first), Some(false));
         assert_eq!(registry.resolve(first, |found| found), None);
         let second = register(&registry, 2);
         assert_eq!((second.slot, first == second), (first.slot, false));
@@ -51,14 +51,10 @@ fn listing_against_the_end() {
         let registry = Arc::new(MailboxRegistry::new(1));
         let index = register(&registry, 1);
         let other = Arc::clone(&registry);
-        let lister = thread::spawn(move || other.note_listed(index));
-        let was_listed = registry.unregister(index);
+        let lister = thread::spawn(move || other.list(index));
+        let was_listed = registry.remove(index);
         assert_eq!(was_listed, Some(lister.join().unwrap()));
         let next = register(&registry, 2);
-        assert_eq!(
-            registry.unregister(next),
-            Some(false),
-            "nothing is left of it"
-        );
+        assert_eq!(registry.remove(next), Some(false), "nothing is left of it");
     });
 }
