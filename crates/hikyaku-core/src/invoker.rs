@@ -45,7 +45,7 @@ use alloc::vec::Vec;
 use core::task::{self, Poll};
 use core::time::Duration;
 
-/// What an activation ends with. The worker goes by less: what it has to do next.
+/// What an activation ends with: see [`LocalWorker::run_one`](crate::LocalWorker::run_one).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum InvokeResult {
@@ -263,7 +263,6 @@ pub(crate) enum Outcome {
     Stopped,
 }
 
-#[cfg(all(test, not(loom)))]
 impl Outcome {
     /// All that is known of it. *While nobody runs the cell.*
     pub(crate) fn of(self, cell: CellPtr, ready_hint: usize) -> InvokeResult {
@@ -851,5 +850,5 @@ unsafe fn has_started(cell: CellPtr) {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
 mod tests;

@@ -155,7 +155,6 @@ impl Suspension {
     }
 
     /// The latest one.
-    #[cfg(all(test, not(loom)))]
     pub(crate) fn latest(&self) -> Option<(SuspendReason, ResumeCondition)> {
         self.entries.last().map(|entry| (entry.reason, entry.until))
     }

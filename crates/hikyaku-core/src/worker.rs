@@ -4,10 +4,9 @@ use crate::actor::{Local, LocalActor, OnOneThread};
 use crate::actor_ref::ActorRef;
 use crate::cell::CellPtr;
 use crate::dispatcher::Home;
-#[cfg(all(test, not(loom)))]
-use crate::invoker::InvokeResult;
-use crate::invoker::{MessageInvoker, Outcome};
+use crate::invoker::{InvokeResult, MessageInvoker, Outcome};
 use crate::ready::{Lane, Place};
+use crate::registry::MailboxIndex;
 use crate::sync::{self, Arc, Here, Panic};
 use crate::system::{SpawnError, SpawnOptions, System};
 use core::fmt;
@@ -164,31 +163,31 @@ impl Worker {
         }
     }
 
-    /// Runs the next actor for one activation, if one is ready, and tells all that is known of it.
-    #[cfg(all(test, not(loom)))]
-    pub(crate) fn run_one(&mut self) -> Option<InvokeResult> {
+    /// As [`LocalWorker::run_one`]. *The only worker of its dispatcher:* nobody else runs the actor afterwards.
+    fn run_one(&mut self) -> Option<(MailboxIndex, InvokeResult)> {
         let home = Arc::clone(&self.home);
-        let lane = home.coordinator.lane(self.number);
+        let coordinator = &home.coordinator;
+        let lane = coordinator.lane(self.number);
         let _here = Entered::new(&home, lane);
-        loop {
-            let waker = Waker::noop();
-            match home
-                .coordinator
-                .step(lane, &mut self.place, waker, || home.is_stopped())
-            {
-                Step::Run(cell) => {
-                    cell.hold();
-                    let before = home.coordinator.handled();
-                    let outcome = activate(&home, lane, cell);
-                    let handled = home.coordinator.handled() - before;
-                    let result = outcome.of(cell, handled);
-                    cell.release();
-                    return Some(result);
-                }
+        let waker = Waker::noop();
+        let cell = loop {
+            match coordinator.step(lane, &mut self.place, waker, || home.is_stopped()) {
+                Step::Run(cell) => break cell,
                 Step::Look => {}
                 Step::Over(_) => return None,
             }
-        }
+        };
+        // It may end, and is looked at after that.
+        cell.hold();
+        let before = coordinator.handled();
+        let outcome = sync::catch(|| activate(&home, lane, cell)).unwrap_or_else(|panic| {
+            after_panic(&home, lane, panic);
+            Outcome::Failed
+        });
+        let result = outcome.of(cell, coordinator.handled() - before);
+        let index = cell.index();
+        cell.release();
+        Some((index, result))
     }
 
     /// Ends what is left, on this thread.
@@ -355,6 +354,33 @@ impl LocalWorker {
     /// As [`Worker::poll`].
     pub fn poll(&mut self, budget: usize, waker: &Waker) -> Turn {
         self.worker.poll(budget, waker)
+    }
+
+    /// Runs the next actor for one activation, if one is ready. Tells which one, and what the activation ended with.
+    ///
+    /// For programs that go through what happens step by step. Nobody is woken when there is more to do: before it
+    /// sleeps, a program has to [`poll`](Self::poll).
+    ///
+    /// ```
+    /// # use hikyaku_core::{Actor, Context, Failure, InvokeResult, System};
+    /// # struct Printer;
+    /// # impl Actor for Printer {
+    /// #     type Msg = &'static str;
+    /// #     async fn handle(&mut self, _: &'static str, _: &mut Context<'_, Self>) -> Result<(), Failure> { Ok(()) }
+    /// # }
+    /// let (system, mut workers) = System::builder("demo").build()?;
+    /// let mut worker = workers.remove(0).on_this_thread().expect("there is one worker");
+    /// let printer = system.spawn(|| Printer)?;
+    /// printer.tell("one")?;
+    /// printer.tell("two")?;
+    /// let (actor, result) = worker.run_one().expect("it has messages");
+    /// assert_eq!(actor, printer.index());
+    /// assert!(matches!(result, InvokeResult::Completed { ready_hint: 2 }));
+    /// assert!(worker.run_one().is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn run_one(&mut self) -> Option<(MailboxIndex, InvokeResult)> {
+        self.worker.run_one()
     }
 
     /// The system it works for.

@@ -1,6 +1,3 @@
 //! Tests. What an activation does is shown by `tests/it`; here are the races between two of them.
 
-#[cfg(loom)]
 mod loom;
-#[cfg(not(loom))]
-mod usual;

@@ -1,7 +1,10 @@
 //! Actors that are not `Send`.
 
 use crate::puppet::{Count, Counted, Gate};
-use hikyaku_core::{Context, Failure, Local, LocalActor, Reply, SpawnOptions, StopCause};
+use hikyaku_core::{
+    Context, Failure, InvokeResult, Local, LocalActor, Reply, ResumeCondition, SpawnOptions,
+    StopCause, SuspendReason, System,
+};
 use hikyaku_testkit::{Sim, explore};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -146,4 +149,74 @@ fn a_worker_with_company_cannot_stay_on_one_thread() {
             assert!(worker.on_this_thread().is_err());
         }
     });
+}
+
+/// What an activation can end with, step by step.
+struct Clerk;
+
+#[derive(Clone)]
+enum Order {
+    Work,
+    Wait,
+    Pause,
+    Fail,
+    #[cfg(feature = "std")]
+    Panic,
+}
+
+impl LocalActor for Clerk {
+    type Msg = Order;
+
+    async fn handle(
+        &mut self,
+        order: Order,
+        cx: &mut Context<'_, Local<Self>>,
+    ) -> Result<(), Failure> {
+        match order {
+            Order::Work => {}
+            Order::Wait => core::future::pending().await,
+            Order::Pause => cx.suspend(SuspendReason::UserDefined, ResumeCondition::Explicit)?,
+            Order::Fail => return Err(Failure::msg("as asked")),
+            #[cfg(feature = "std")]
+            Order::Panic => panic!("as asked"),
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn whoever_steps_is_told_what_each_activation_ended_with() {
+    use Order::{Fail, Pause, Wait, Work};
+    let cases: &[(&[Order], &[&str])] = &[
+        (&[Work], &["Completed 1"]),
+        (&[Work, Work, Work, Work], &["Yielded", "Completed 1"]),
+        (&[Wait], &["Suspended AwaitExternal Explicit"]),
+        (&[Pause, Work], &["Suspended UserDefined Explicit"]),
+        (&[Fail, Work], &["Failed as asked", "Stopped"]),
+        #[cfg(feature = "std")]
+        (&[Order::Panic], &["Failed panicked: as asked", "Stopped"]),
+    ];
+    for (orders, expected) in cases {
+        let (system, mut workers) = System::builder("steps").build().unwrap();
+        let mut worker = workers.remove(0).on_this_thread().unwrap();
+        let options = crate::puppet::mortal().throughput(3);
+        let clerk = worker.spawn_local(options, || Clerk).unwrap();
+        for order in *orders {
+            assert!(clerk.tell(order.clone()).is_ok());
+        }
+        let told = core::iter::from_fn(|| {
+            let (actor, result) = worker.run_one()?;
+            assert_eq!(actor, clerk.index());
+            Some(match result {
+                InvokeResult::Completed { ready_hint } => format!("Completed {ready_hint}"),
+                InvokeResult::Suspended { reason, resume_on } => {
+                    format!("Suspended {reason:?} {resume_on:?}")
+                }
+                InvokeResult::Failed { error, .. } => format!("Failed {error}"),
+                other => format!("{other:?}"),
+            })
+        });
+        assert_eq!(told.collect::<Vec<_>>(), *expected);
+        system.force_stop();
+    }
 }
