@@ -30,6 +30,14 @@ mod words;
 #[cfg(all(not(loom), not(target_has_atomic = "ptr")))]
 pub(crate) use words::{AtomicPtr, AtomicU16, AtomicU32, AtomicUsize};
 
+/// Has the program promised that it runs on one core, without threads?
+#[cfg(not(loom))]
+#[cfg_attr(feature = "std", allow(dead_code, reason = "to be tested"))]
+const PROMISED: bool = cfg!(all(
+    feature = "unsafe-assume-single-core",
+    not(feature = "std")
+));
+
 /// References to one actor, which are at most half as many as this counts.
 #[cfg(any(loom, feature = "std"))]
 pub(crate) type Count = u32;
@@ -347,9 +355,7 @@ mod local {
 /// knows, so nothing is said to run unless it promises that there are none.
 #[cfg(not(any(loom, feature = "std")))]
 mod local {
-    use super::{AtomicPtr, Here, Ordering};
-
-    const PROMISED: bool = cfg!(feature = "unsafe-assume-single-core");
+    use super::{AtomicPtr, Here, Ordering, PROMISED};
 
     static RUNNING: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 

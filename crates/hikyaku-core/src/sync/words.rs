@@ -5,7 +5,7 @@
 //! earlier changes have released, which the critical section has seen. Nor does a store: no word of this crate is stored to
 //! and changed in other ways by several contexts at a time.
 
-use super::{Ordering, plain};
+use super::{Ordering, PROMISED, plain};
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr;
@@ -47,15 +47,35 @@ macro_rules! width {
 
             #[inline(always)]
             fn read(&self, order: Ordering) -> $value {
-                self.load(order)
+                if !PROMISED {
+                    return self.load(order);
+                }
+                // Relaxed: other contexts are interrupts, so the order is the compiler's alone.
+                let value = self.load(Ordering::Relaxed);
+                hold_back(order);
+                value
             }
 
             #[inline(always)]
             fn write(&self, value: $value, order: Ordering) {
-                self.store(value, order);
+                if !PROMISED {
+                    return self.store(value, order);
+                }
+                hold_back(order);
+                // Relaxed: as above.
+                self.store(value, Ordering::Relaxed);
             }
         }
     };
+}
+
+/// Keeps the compiler from moving what this order keeps in its place.
+#[inline(always)]
+fn hold_back(order: Ordering) {
+    // Relaxed: nothing is kept.
+    if order != Ordering::Relaxed {
+        plain::compiler_fence(order);
+    }
 }
 
 width!(plain::AtomicPtr<()>, *mut ());
@@ -75,12 +95,12 @@ macro_rules! atomic {
 
             #[inline(always)]
             pub(crate) fn load(&self, order: Ordering) -> $value {
-                $get(self.0.load(order))
+                $get(self.0.read(order))
             }
 
             #[inline(always)]
             pub(crate) fn store(&self, value: $value, order: Ordering) {
-                self.0.store($put(value), order);
+                self.0.write($put(value), order);
             }
 
             #[inline(always)]
@@ -110,6 +130,26 @@ macro_rules! atomic {
             ) -> Result<$value, $value> {
                 self.compare_exchange(current, new, success, failure)
             }
+
+            #[inline(always)]
+            pub(crate) fn fetch_update(
+                &self,
+                _: Ordering,
+                _: Ordering,
+                mut change: impl FnMut($value) -> Option<$value>,
+            ) -> Result<$value, $value> {
+                let mut new = None;
+                let seen = self.change(|seen| {
+                    new = change(seen);
+                    new.unwrap_or(seen)
+                });
+                new.map_or(Err(seen), |_| Ok(seen))
+            }
+
+            #[inline(always)]
+            fn change(&self, change: impl FnOnce($value) -> $value) -> $value {
+                $get(self.0.change(|seen| $put(change($get(seen)))))
+            }
         }
 
         impl $(<$of>)? fmt::Debug for $name $(<$of>)? {
@@ -132,11 +172,6 @@ macro_rules! number {
 
         #[allow(dead_code, reason = "not each width is used in each way")]
         impl $name {
-            #[inline(always)]
-            fn change(&self, change: impl FnOnce($value) -> $value) -> $value {
-                $get(self.0.change(|seen| $put(change($get(seen)))))
-            }
-
             #[inline(never)]
             pub(crate) fn fetch_add(&self, value: $value, _: Ordering) -> $value {
                 self.change(|seen| seen.wrapping_add(value))
@@ -145,21 +180,6 @@ macro_rules! number {
             #[inline(always)]
             pub(crate) fn fetch_sub(&self, value: $value, order: Ordering) -> $value {
                 self.fetch_add(value.wrapping_neg(), order)
-            }
-
-            #[inline(always)]
-            pub(crate) fn fetch_update(
-                &self,
-                _: Ordering,
-                _: Ordering,
-                mut change: impl FnMut($value) -> Option<$value>,
-            ) -> Result<$value, $value> {
-                let mut new = None;
-                let seen = self.change(|seen| {
-                    new = change(seen);
-                    new.unwrap_or(seen)
-                });
-                new.map_or(Err(seen), |_| Ok(seen))
             }
 
             #[inline(never)]
