@@ -3,6 +3,7 @@
 use crate::registry::MailboxIndex;
 use crate::sync::{self, Arc, Panic};
 use crate::timer::TimerError;
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use core::any::TypeId;
@@ -43,7 +44,7 @@ enum When {
 
 enum Reason {
     Error(Quiet),
-    Message(String),
+    Message(Cow<'static, str>),
     Panic(String),
 }
 
@@ -83,7 +84,12 @@ impl Drop for Quiet {
 impl Failure {
     /// A failure that is only a text.
     pub fn msg(text: impl fmt::Display) -> Self {
-        Self::new(Reason::Message(text.to_string()))
+        Self::new(Reason::Message(text.to_string().into()))
+    }
+
+    /// Likewise, with a text that need not be made.
+    pub(crate) fn known(text: &'static str) -> Self {
+        Self::new(Reason::Message(text.into()))
     }
 
     #[allow(
@@ -184,7 +190,7 @@ impl Failure {
     pub(crate) fn text_only(&self) -> Self {
         match &*self.0.reason {
             Reason::Error(error) => Self(Arc::new(Inner {
-                reason: Arc::new(Reason::Message((error.text)(error))),
+                reason: Arc::new(Reason::Message((error.text)(error).into())),
                 when: self.0.when,
                 fatal: self.0.fatal,
             })),

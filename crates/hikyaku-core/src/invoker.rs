@@ -270,7 +270,7 @@ impl MessageInvoker {
     fn failed(cell: CellPtr) -> InvokeResult {
         let failure = cell.cold_if_any().and_then(|cold| cold.failure.clone());
         InvokeResult::Failed {
-            error: failure.unwrap_or_else(|| Failure::msg("it failed at its end")),
+            error: failure.unwrap_or_else(|| Failure::known("it failed at its end")),
             retry_after: None,
         }
     }
@@ -629,15 +629,13 @@ unsafe fn wait(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
 /// As [`run`].
 #[cold]
 unsafe fn rest(cell: CellPtr, activation: &mut Activation<'_>) -> Flow {
-    // An actor that its parent holds waits for the parent.
-    let why = cell
+    // Else its parent holds it, and it waits for the parent.
+    let is_suspended = cell
         .extra_if_any()
-        .and_then(|extra| extra.suspension.latest())
-        .unwrap_or((SuspendReason::AwaitExternal, ResumeCondition::Explicit));
-    activation.lane.held.set(why);
+        .is_some_and(|extra| extra.suspension.tell(activation.lane));
     // SAFETY: the ticket is held.
     match unsafe { wait(cell, activation) } {
-        Flow::Over(Outcome::Suspended) => Flow::Over(Outcome::Held),
+        Flow::Over(Outcome::Suspended) if is_suspended => Flow::Over(Outcome::Held),
         flow => flow,
     }
 }

@@ -26,6 +26,7 @@ use crate::cell::{CellPtr, WeakCell};
 use crate::event_stream::News;
 use crate::invoker::{self, Ending};
 use crate::mailbox::{Life, rare};
+use crate::ready::Lane;
 use crate::registry::MailboxIndex;
 use crate::state::Orders;
 use crate::system::Shared;
@@ -123,6 +124,8 @@ pub(crate) struct Suspension {
     entries: Vec<Entry>,
     /// Ends entries. Only the first suspension or signal brings it, so a program without does not link it.
     end_on: Option<unsafe fn(CellPtr, Occasion)>,
+    /// Likewise.
+    tell: Option<fn(&Self, &Lane) -> bool>,
     /// Signals that nobody has waited for yet.
     signals: Vec<SignalKey>,
     since: Duration,
@@ -154,9 +157,17 @@ impl Suspension {
         }
     }
 
-    /// The latest one.
-    pub(crate) fn latest(&self) -> Option<(SuspendReason, ResumeCondition)> {
-        self.entries.last().map(|entry| (entry.reason, entry.until))
+    /// Tells the worker of the latest one, if there is one.
+    pub(crate) fn tell(&self, lane: &Lane) -> bool {
+        self.tell.is_some_and(|tell| tell(self, lane))
+    }
+
+    fn tell_latest(&self, lane: &Lane) -> bool {
+        let latest = self.entries.last();
+        if let Some(entry) = latest {
+            lane.held.set((entry.reason, entry.until));
+        }
+        latest.is_some()
     }
 }
 
@@ -204,6 +215,7 @@ pub(crate) unsafe fn begin(
     }
     let first = known.entries.is_empty();
     known.end_on = Some(end_on);
+    known.tell = Some(Suspension::tell_latest);
     known.entries.push(Entry {
         reason,
         until,
