@@ -16,7 +16,7 @@ use super::{Activation, Flow, Outcome, after_handler, again, drained, pause};
 use crate::agenda::Diary;
 use crate::cell::CellPtr;
 use crate::flow::FLOW;
-use crate::mailbox::{self, Drain, Known, rare};
+use crate::mailbox::{self, BY_TABLE, Drain, Known, rare};
 use crate::middleware::{self, Admission, MessageOutcome};
 use crate::stash::Stash;
 use core::task::{self, Poll};
@@ -128,6 +128,8 @@ unsafe fn next_of_all<R: Reach>(
     activation: &Activation<'_>,
 ) -> Next<Message<R>> {
     let state = cell.mailbox();
+    // By the table there is no first message apart from the others.
+    let first = if BY_TABLE { &mut None } else { first };
     let has_extra = FLOW && state.rare.get() & rare::EXTRA != 0;
     // SAFETY: the ticket is held.
     unsafe {
