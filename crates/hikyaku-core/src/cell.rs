@@ -12,7 +12,7 @@
 //! [`VTable`]. Only the place of the first message of an idle cell is needed by senders, who know the
 //! message type and not the actor. A small one goes where the empty chain is, on the line that the
 //! sender has at hand; a large one to the first suitably aligned address after the header, which is
-//! inside the slot. Where messages go by the table (`mailbox/kind.rs`) each goes to the slot at once.
+//! inside the slot. Where messages go by the table (`mailbox/kind.rs`) there is none: each has a node.
 //!
 //! # Two counts
 //!
@@ -405,8 +405,7 @@ impl VTable {
             return Some((self.parts.layout, 0));
         };
         let tail = Room::layout(self.kind, slots)?;
-        // Aligned to 8 at least, so that the lowest bits of the offset are free.
-        let tail = tail.align_to(8).ok()?;
+        // Aligned to 8 at least, as nodes are, so the lowest bits of the offset are free.
         let (layout, offset) = self.parts.layout.extend(tail).ok()?;
         // Three bits are needed for other things.
         let offset = u32::try_from(offset).ok()?;

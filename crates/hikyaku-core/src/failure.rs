@@ -3,6 +3,7 @@
 use crate::registry::MailboxIndex;
 use crate::sync::{self, Arc, Panic};
 use crate::timer::TimerError;
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use core::any::TypeId;
@@ -46,7 +47,7 @@ enum When {
 
 enum Reason {
     Error(Quiet),
-    Message(String),
+    Message(Cow<'static, str>),
     Panic(String),
 }
 
@@ -86,7 +87,12 @@ impl Drop for Quiet {
 impl Failure {
     /// A failure that is only a text.
     pub fn msg(text: impl fmt::Display) -> Self {
-        Self::new(Reason::Message(text.to_string()))
+        Self::new(Reason::Message(text.to_string().into()))
+    }
+
+    /// Likewise, with a text that need not be made.
+    pub(crate) fn known(text: &'static str) -> Self {
+        Self::new(Reason::Message(text.into()))
     }
 
     #[allow(
@@ -185,7 +191,9 @@ impl Failure {
     /// of the user runs when the last reference goes.
     pub(crate) fn text_only(&self) -> Self {
         match &*self.reason {
-            Reason::Error(error) => Self::when(self.when, Reason::Message((error.text)(error))),
+            Reason::Error(error) => {
+                Self::when(self.when, Reason::Message((error.text)(error).into()))
+            }
             Reason::Panic(_) | Reason::Message(_) => self.clone(),
         }
     }

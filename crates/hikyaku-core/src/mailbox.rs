@@ -11,7 +11,8 @@
 //! ```
 //!
 //! - The first message of an idle cell needs no node: it goes where the chain is, or the handler's
-//!   future will be. An idle cell has neither.
+//!   future will be. An idle cell has neither. Where messages go by the table (`mailbox/kind.rs`) there is one way in
+//!   for all, and each has a node.
 //! - On a system with one worker, that worker owns every mailbox (`state.rs` says how). What it
 //!   sends goes straight to the end of the chain, without an exchange. If nodes of other threads
 //!   wait in the word, they are turned over first, so the order of one sender holds even when it
@@ -376,10 +377,6 @@ impl QueueMailbox {
 /// `cell` is live, and its messages are of this kind.
 #[inline(always)]
 unsafe fn first_slot(cell: CellPtr, kind: &Kind) -> *mut () {
-    if BY_TABLE {
-        // The handler's, where it need not be moved to.
-        return cell.slot().cast();
-    }
     let message = kind.message;
     let small = message.size() <= size_of::<Chain>() && message.align() <= align_of::<Chain>();
     if small && !cell.is_owned() {
@@ -407,8 +404,20 @@ pub(crate) unsafe fn push<M: 'static>(cell: CellPtr, message: M, overflow: Overf
             Push::Closed(_) => Push::Closed(ManuallyDrop::into_inner(message)),
         }
     } else {
+        let (kind, message) = (Kind::of::<M>(), Own(message));
         // SAFETY: as the caller promises.
-        unsafe { push_parcel(cell, Kind::of::<M>(), Own(message), overflow) }.map(|own| own.0)
+        let pushed = unsafe {
+            if cell.options().is_plain() {
+                push_shared(cell, kind, message)
+            } else if cell.has_tail() {
+                push_apart(cell, kind, message, overflow)
+            } else if cell.is_consumed_here() {
+                push_here(cell, kind, message)
+            } else {
+                push_node(cell, kind, message)
+            }
+        };
+        pushed.map(|own| own.0)
     }
 }
 
@@ -417,36 +426,13 @@ pub(crate) unsafe fn push<M: 'static>(cell: CellPtr, message: M, overflow: Overf
 #[inline(never)]
 unsafe fn push_lent(cell: CellPtr, message: Lent, overflow: Overflow) -> Push<Lent> {
     // SAFETY: as the caller promises.
-    unsafe { push_parcel(cell, cell.kind(), message, overflow) }
-}
-
-/// # Safety
-/// As [`push`]; the message is one of the cell's, which are of this kind.
-#[inline(always)]
-unsafe fn push_parcel<P: Parcel>(
-    cell: CellPtr,
-    kind: &'static Kind,
-    message: P,
-    overflow: Overflow,
-) -> Push<P> {
-    // SAFETY: as the caller promises.
-    unsafe {
-        if cell.options().is_plain() {
-            push_shared(cell, kind, message)
-        } else if cell.has_tail() {
-            push_bounded(cell, kind, message, overflow)
-        } else if cell.is_consumed_here() {
-            push_here(cell, kind, message)
-        } else {
-            push_node(cell, kind, message)
-        }
-    }
+    unsafe { push_apart(cell, cell.kind(), message, overflow) }
 }
 
 /// The cell may be anybody's: claim it if it is idle, else queue a node.
 ///
 /// # Safety
-/// As [`push_parcel`]; the cell has no tail and is not owned.
+/// As [`push_apart`]; the cell has no tail and is not owned.
 #[inline(always)]
 unsafe fn push_shared<P: Parcel>(cell: CellPtr, kind: &'static Kind, message: P) -> Push<P> {
     let mailbox = cell.mailbox();
@@ -468,7 +454,7 @@ unsafe fn push_shared<P: Parcel>(cell: CellPtr, kind: &'static Kind, message: P)
 /// This thread owns the cell: no exchange, no other thread's line.
 ///
 /// # Safety
-/// As [`push_parcel`]; the caller is the consumer.
+/// As [`push_apart`]; the caller is the consumer.
 #[inline(always)]
 unsafe fn push_here<P: Parcel>(cell: CellPtr, kind: &'static Kind, message: P) -> Push<P> {
     let mailbox = cell.mailbox();
@@ -493,7 +479,7 @@ unsafe fn push_here<P: Parcel>(cell: CellPtr, kind: &'static Kind, message: P) -
 }
 
 /// # Safety
-/// As [`push_parcel`]; the cell has no tail.
+/// As [`push_apart`]; the cell has no tail.
 #[inline(always)]
 unsafe fn push_node<P: Parcel>(cell: CellPtr, kind: &'static Kind, message: P) -> Push<P> {
     let node = fresh_node(kind);
@@ -591,18 +577,18 @@ unsafe fn absorb(mailbox: &QueueMailbox) -> bool {
     true
 }
 
+/// Queues a node, of the tail if there is one.
+///
 /// # Safety
-/// As [`push_parcel`]; the cell has a tail.
+/// As [`push`]; the message is one of the cell's, which are of this kind. Only by the table there may be no tail.
 #[inline(never)]
-unsafe fn push_bounded<P: Parcel>(
+unsafe fn push_apart<P: Parcel>(
     cell: CellPtr,
     kind: &'static Kind,
     message: P,
     overflow: Overflow,
 ) -> Push<P> {
     let mailbox = cell.mailbox();
-    // SAFETY: as the caller promises.
-    let tail = unsafe { cell.tail_of(kind) };
     let here = cell.is_consumed_here();
     let consumer = here.then(|| match mailbox.rest.get() {
         Rest::Awaiting => Here::Awaits,
@@ -611,12 +597,20 @@ unsafe fn push_bounded<P: Parcel>(
     if mailbox.word.is_closed() {
         return Push::Closed(message);
     }
-    // SAFETY: given only if this thread is the consumer.
-    let Some(link) = (unsafe { tail.reserve(consumer) }) else {
+    let has_tail = !BY_TABLE || cell.has_tail();
+    let link = if has_tail {
         // SAFETY: as the caller promises.
-        return unsafe { push_full(cell, tail, message, overflow) };
+        let tail = unsafe { cell.tail_of(kind) };
+        // SAFETY: given only if this thread is the consumer.
+        match unsafe { tail.reserve(consumer) } {
+            Some(link) => link,
+            // SAFETY: as the caller promises.
+            None => return unsafe { push_full(cell, tail, message, overflow) },
+        }
+    } else {
+        fresh_node(kind)
     };
-    // SAFETY: the reserved node is ours until it is queued; appended by the consumer only.
+    // SAFETY: the node is ours until it is queued, and still is if it is refused; appended by the consumer only.
     unsafe {
         let place = message_in(link, kind);
         let sent = message.put(kind, place);
@@ -627,9 +621,11 @@ unsafe fn push_bounded<P: Parcel>(
         if push_link(cell, link) {
             return Push::Accepted;
         }
-        // Refused, so the node is still ours, with its message.
         let message = P::back(sent, place);
-        tail.cancel(link);
+        // The mailbox is closed for good, so nobody misses a slot.
+        if !has_tail {
+            pool::give(link.cast(), kind.node);
+        }
         Push::Closed(message)
     }
 }
@@ -637,7 +633,7 @@ unsafe fn push_bounded<P: Parcel>(
 /// No slot is free.
 ///
 /// # Safety
-/// As [`push_bounded`].
+/// As [`push_apart`].
 #[cold]
 unsafe fn push_full<P: Parcel>(
     cell: CellPtr,
@@ -803,7 +799,7 @@ impl<K: Known> Drain<K> {
     #[inline(always)]
     fn take_first(&mut self) -> Option<K::Message> {
         let mailbox = self.cell.mailbox();
-        if !mailbox.first.get() {
+        if BY_TABLE || !mailbox.first.get() {
             return None;
         }
         mailbox.first.set(false);
@@ -831,16 +827,27 @@ impl<K: Known> Drain<K> {
         unsafe { absorb(mailbox) };
         let chain = mailbox.chain.get();
         Mark::of(if chain.first.is_null() {
-            self.taken
+            *self.queue()
         } else {
             chain
         })
     }
 
+    /// Where the next message comes from.
+    #[inline(always)]
+    fn queue(&mut self) -> &mut Chain {
+        if BY_TABLE {
+            // SAFETY: the chain is the runner's, and nobody else looks at it while the drain is borrowed.
+            unsafe { &mut *self.cell.mailbox().chain.as_ptr() }
+        } else {
+            &mut self.taken
+        }
+    }
+
     /// Is there a next message?
     #[inline(always)]
     pub(crate) fn has_next(&mut self) -> bool {
-        !self.taken.first.is_null() || self.refill()
+        !self.queue().first.is_null() || self.refill()
     }
 
     /// As [`next`](Self::next), with the place that the message had in the queue.
@@ -855,13 +862,14 @@ impl<K: Known> Drain<K> {
             return None;
         }
         // SAFETY: the taken nodes are the consumer's.
-        let node = unsafe { self.taken.pop() }?;
+        let node = unsafe { self.queue().pop() }?;
         let kind = K::kind(self.cell);
         // SAFETY: a queued node holds a message.
         let message = unsafe { K::take(self.cell, message_in(node, kind)) };
         if self.options.has_tail() {
+            let drained = self.queue().first.is_null();
             // SAFETY: the runner is the consumer, the node came from this tail.
-            unsafe { free_bounded::<K>(self.cell, node, self.taken.first.is_null()) };
+            unsafe { free_bounded::<K>(self.cell, node, drained) };
         } else {
             // SAFETY: a node of an unbounded lane came from the pool, and its message has been moved out.
             unsafe { pool::give(node.cast(), kind.node) };
@@ -877,18 +885,23 @@ impl<K: Known> Drain<K> {
         // SAFETY: the node is ours.
         unsafe { K::put(message, message_in(node, kind)) };
         let node = node.as_ptr();
-        // SAFETY: the node is fresh, and the taken chain is the consumer's.
-        unsafe { Link::set_next(node, self.taken.first) };
-        if self.taken.first.is_null() {
-            self.taken.last = node;
+        let queue = self.queue();
+        // SAFETY: the node is fresh, and the chain is the consumer's.
+        unsafe { Link::set_next(node, queue.first) };
+        if queue.first.is_null() {
+            queue.last = node;
         }
-        self.taken.first = node;
+        queue.first = node;
     }
 
     /// Gets one node of an owned cell, or all nodes of another.
     #[inline]
     fn refill(&mut self) -> bool {
         let mailbox = self.cell.mailbox();
+        if BY_TABLE {
+            // SAFETY: the runner is the consumer.
+            return unsafe { absorb(mailbox) };
+        }
         let mut chain = mailbox.chain.get();
         if chain.first.is_null() {
             // SAFETY: the runner is the consumer.
@@ -920,7 +933,7 @@ impl<K: Known> Drain<K> {
 impl<K> Drop for Drain<K> {
     #[inline]
     fn drop(&mut self) {
-        if self.taken.first.is_null() {
+        if BY_TABLE || self.taken.first.is_null() {
             return;
         }
         // What is in the cell's chain came later.
@@ -952,7 +965,9 @@ unsafe fn message_in(node: NonNull<Link>, kind: &Kind) -> *mut () {
 unsafe fn free_bounded<K: Known>(cell: CellPtr, node: NonNull<Link>, drained: bool) {
     // SAFETY: as the caller promises.
     unsafe {
-        if cell.tail_of(K::kind(cell)).free(node) || drained {
+        let is_time = cell.tail_of(K::kind(cell)).free(node);
+        // By the table each at once: less code matters more than fewer changes of what is free.
+        if is_time || drained || BY_TABLE {
             give_back::<K>(cell);
         }
     }
@@ -965,32 +980,42 @@ unsafe fn free_bounded<K: Known>(cell: CellPtr, node: NonNull<Link>, drained: bo
 unsafe fn give_back<K: Known>(cell: CellPtr) {
     // SAFETY: as the caller promises.
     let tail = unsafe { cell.tail_of(K::kind(cell)) };
-    let mailbox = cell.mailbox();
-    if mailbox.word.is_closed() {
+    // Those who wait bring what serves them. Where a bound can be lowered, room may be owed although nobody waits.
+    let who_waits = || match FLOW {
+        true => Some(serve as Serve),
+        false => tail.gate().waits(),
+    };
+    if cell.mailbox().word.is_closed() {
         // Room that appears now is for nobody: who still waits is told.
-        tail.gate().refuse_waiting();
+        if FLOW {
+            tail.gate().refuse_waiting();
+        } else if let Some(serve) = who_waits() {
+            // SAFETY: as the caller promises.
+            unsafe { serve(cell) };
+        }
     }
     while !tail.put_freed() {
-        // Those who wait bring what serves them. Where a bound can be lowered, room may be owed although nobody waits.
-        let serve = if FLOW {
-            Some(serve as Serve)
-        } else {
-            tail.gate().waits()
-        };
-        if let Some(serve) = serve {
+        if let Some(serve) = who_waits() {
             // SAFETY: as the caller promises.
             return unsafe { serve(cell) };
         }
     }
 }
 
-/// Gives room to those who wait for it. *Runner.*
+/// Gives room to those who wait for it, or tells them that there will be none. *Runner.*
 ///
 /// # Safety
 /// As [`give_back`].
 unsafe fn serve(cell: CellPtr) {
     // SAFETY: the caller is the consumer, and the queued nodes are its own.
-    unsafe { cell.tail().give_back(|node| append_here(cell, node)) }
+    unsafe {
+        let tail = cell.tail();
+        if cell.mailbox().word.is_closed() {
+            tail.gate().refuse_waiting();
+        } else {
+            tail.give_back(|node| append_here(cell, node));
+        }
+    }
 }
 
 /// Gives the ticket back, if there is nothing to do. *Runner.*
@@ -1134,19 +1159,14 @@ pub(crate) unsafe fn close(cell: CellPtr) {
     if let Some(message) = drain.first() {
         message.lose(DeadLetterReason::Stopped);
     }
-    let newest = cell.mailbox().word.finish();
-    if !newest.is_null() {
-        let mut chain = cell.mailbox().chain.get();
-        // SAFETY: the taken nodes and the chain belong to the consumer.
-        unsafe { chain.append_turned(newest) };
-        cell.mailbox().chain.set(chain);
-    }
+    // The ticket never comes back, so the drain finds the last of them.
+    let _noted = cell.mailbox().word.signal(true);
     while let Some(message) = drain.next() {
         message.lose(DeadLetterReason::Stopped);
     }
     if cell.has_tail() {
         // SAFETY: as the caller promises.
-        unsafe { cell.tail() }.gate().refuse_waiting();
+        unsafe { give_back::<ByTable>(cell) };
     }
 }
 

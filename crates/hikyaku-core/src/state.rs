@@ -165,6 +165,16 @@ pub(crate) enum Next {
     Noted,
 }
 
+impl Next {
+    fn of(is_ticket_free: bool) -> Self {
+        if is_ticket_free {
+            Self::Schedule
+        } else {
+            Self::Noted
+        }
+    }
+}
+
 /// What [`Word::announce`] found.
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -282,22 +292,12 @@ impl Word {
     /// Takes every queued node, newest first; null if there is none. *Runner.*
     #[inline(always)]
     pub(crate) fn take(&self) -> *mut Link {
-        // Relaxed: only a first guess for the exchange.
-        let mut head = self.0.load(Ordering::Relaxed);
-        loop {
-            if node(head).is_null() {
-                return Link::unlinked();
-            }
-            match self
-                .0
-                // Acquire: pairs with the Release of every push in the chain, which are one release
-                // sequence, as each is a read-modify-write.
-                .compare_exchange_weak(head, only(bits(head)), Ordering::Acquire, Ordering::Relaxed)
-            {
-                Ok(_) => return node(head),
-                Err(seen) => head = seen,
-            }
-        }
+        // Acquire: pairs with the Release of every push in the chain, which are one release sequence, as each is a
+        // read-modify-write. Relaxed: only a first guess.
+        let taken = (self.0).fetch_update(Ordering::Acquire, Ordering::Relaxed, |head| {
+            (!node(head).is_null()).then(|| only(bits(head)))
+        });
+        taken.map_or(Link::unlinked(), node)
     }
 
     /// Is a node queued that [`take`](Self::take) would bring? *Runner.*
@@ -325,41 +325,30 @@ impl Word {
 
     /// Marks that an order was given, and ends admission if `close`. *Any thread.*
     pub(crate) fn signal(&self, close: bool) -> Next {
-        let add = HELD | SIGNAL | if close { CLOSED } else { 0 };
-        // Relaxed: only a first guess for the exchange.
-        let mut head = self.0.load(Ordering::Relaxed);
-        loop {
-            let new = with_bits(head, add);
-            match self
-                .0
-                // Acquire and Release: as in `push`, for the order written before.
-                .compare_exchange_weak(head, new, Ordering::AcqRel, Ordering::Relaxed)
-            {
-                Ok(_) if bits(head) & HELD == 0 => return Next::Schedule,
-                Ok(_) => return Next::Noted,
-                Err(seen) => head = seen,
-            }
-        }
+        let before = self.mark(SIGNAL | if close { CLOSED } else { 0 });
+        Next::of(before & HELD == 0)
     }
 
     /// Marks that something is queued beside the word. *Any thread.*
     pub(crate) fn announce(&self) -> Announced {
-        // Relaxed: only a first guess for the exchange.
-        let mut head = self.0.load(Ordering::Relaxed);
-        loop {
-            let new = with_bits(head, HELD | SIGNAL);
-            match self
-                .0
-                // Acquire and Release: as in `push`. Also where the word stays as it is: whoever acknowledges
-                // the signal has to see what was queued before.
-                .compare_exchange_weak(head, new, Ordering::AcqRel, Ordering::Relaxed)
-            {
-                Ok(_) if bits(head) & HELD == 0 => return Announced::Schedule,
-                Ok(_) if bits(head) & SIGNAL == 0 => return Announced::First,
-                Ok(_) => return Announced::Again,
-                Err(seen) => head = seen,
-            }
+        let before = self.mark(SIGNAL);
+        if before & HELD == 0 {
+            Announced::Schedule
+        } else if before & SIGNAL == 0 {
+            Announced::First
+        } else {
+            Announced::Again
         }
+    }
+
+    /// Takes the ticket, if nobody has it, and adds bits. Which there were before.
+    fn mark(&self, add: usize) -> usize {
+        // Acquire and Release: as in `push`, for what was written or queued before. Also where the word stays as it is:
+        // whoever acknowledges the signal has to see it. Relaxed: only a first guess.
+        let marked = (self.0).fetch_update(Ordering::AcqRel, Ordering::Relaxed, |head| {
+            Some(with_bits(head, HELD | add))
+        });
+        bits(marked.unwrap_or_else(|head| head))
     }
 
     /// Is there a signal that the runner has not acknowledged? *Runner.*
@@ -370,20 +359,11 @@ impl Word {
 
     /// Clears `SIGNAL`. To be followed by [`Task::take_orders`]. *Runner.*
     pub(crate) fn acknowledge(&self) {
-        // Relaxed: only a first guess for the exchange.
-        let mut head = self.0.load(Ordering::Relaxed);
-        while bits(head) & SIGNAL != 0 {
-            let new = head.map_addr(|addr| addr & !SIGNAL);
-            match self
-                .0
-                // Acquire: pairs with the Release in `signal`, so that the order is seen. Release:
-                // keeps the chain that this word still publishes.
-                .compare_exchange_weak(head, new, Ordering::AcqRel, Ordering::Relaxed)
-            {
-                Ok(_) => return,
-                Err(seen) => head = seen,
-            }
-        }
+        // Acquire: pairs with the Release in `mark`, so that the order is seen. Release: keeps the chain that this word
+        // still publishes. Relaxed: only a first guess; if there is no signal, nothing is to be seen.
+        let _none = (self.0).fetch_update(Ordering::AcqRel, Ordering::Relaxed, |head| {
+            (bits(head) & SIGNAL != 0).then(|| head.map_addr(|addr| addr & !SIGNAL))
+        });
     }
 
     /// Ends admission and takes what is queued, newest first. The ticket never comes back, so
@@ -507,61 +487,64 @@ impl Task {
     /// Notes a wake, for a cell that is owned by one thread. True if none was noted before: the
     /// caller rings the bell. *Any thread.*
     pub(crate) fn note_wake(&self) -> bool {
-        self.change(|state| (state | NOTIFIED, state & NOTIFIED == 0))
+        self.change(|state| state | NOTIFIED) & NOTIFIED == 0
     }
 
     /// Takes the note of a wake. *Runner.*
     pub(crate) fn take_wake(&self) -> bool {
         // Relaxed: if it is there, the exchange acquires.
         self.0.load(Ordering::Relaxed) & NOTIFIED != 0
-            && self.change(|state| (state & !NOTIFIED, state & NOTIFIED != 0))
+            && self.change(|state| state & !NOTIFIED) & NOTIFIED != 0
     }
 
     /// Wakes a pending handler. *Any thread.*
     pub(crate) fn wake(&self) -> Next {
-        self.change(|state| {
-            if state & AWAITING != 0 {
-                (state & !AWAITING, Next::Schedule)
-            } else {
-                (state | NOTIFIED, Next::Noted)
-            }
-        })
+        let before = self.change(|state| match state & AWAITING {
+            0 => state | NOTIFIED,
+            _ => state & !AWAITING,
+        });
+        Next::of(before & AWAITING != 0)
     }
 
     /// Gives orders. *Any thread.*
     pub(crate) fn order(&self, orders: Orders) -> Next {
-        self.change(|state| {
-            if state & AWAITING != 0 {
-                (state & !AWAITING | orders.0, Next::Schedule)
-            } else {
-                (state | orders.0, Next::Noted)
-            }
-        })
+        let before = self.change(|state| state & !AWAITING | orders.0);
+        Next::of(before & AWAITING != 0)
     }
 
     /// Leaves a pending future behind. *Runner.*
     pub(crate) fn park(&self) -> Park {
-        self.change(|state| {
+        let before = self.change(|state| {
             if state & Orders::ALL != 0 {
-                (state, Park::Ordered)
+                state
             } else if state & NOTIFIED != 0 {
-                (state & !NOTIFIED, Park::Notified)
+                state & !NOTIFIED
             } else {
-                (state | AWAITING, Park::Parked)
+                state | AWAITING
             }
-        })
+        });
+        if before & Orders::ALL != 0 {
+            Park::Ordered
+        } else if before & NOTIFIED != 0 {
+            Park::Notified
+        } else {
+            Park::Parked
+        }
     }
 
     /// Takes the orders. *Runner*, after [`Word::acknowledge`].
     pub(crate) fn take_orders(&self) -> Orders {
-        self.change(|state| (state & !Orders::ALL, Orders(state & Orders::ALL)))
+        Orders(self.change(|state| state & !Orders::ALL) & Orders::ALL)
     }
 
     /// Holds the children, or lets them go. To be followed by [`Orders::KIN`] to each. *Runner.*
     pub(crate) fn hold(&self, hold: bool) {
         self.change(|state| {
-            let free = state & !HOLDING;
-            (if hold { free | HOLDING } else { free }, ())
+            if hold {
+                state | HOLDING
+            } else {
+                state & !HOLDING
+            }
         });
     }
 
@@ -571,22 +554,15 @@ impl Task {
         self.0.load(Ordering::Acquire) & HOLDING != 0
     }
 
+    /// What the state was.
     #[inline]
-    fn change<R>(&self, step: impl Fn(u16) -> (u16, R)) -> R {
-        // Relaxed: only a first guess for the exchange.
-        let mut state = self.0.load(Ordering::Relaxed);
-        loop {
-            let (new, result) = step(state);
-            match self
-                .0
-                // Acquire and Release on every transition, also where the value stays: a second
-                // wake must hand over what its caller wrote, to the poll that follows.
-                .compare_exchange_weak(state, new, Ordering::AcqRel, Ordering::Relaxed)
-            {
-                Ok(_) => return result,
-                Err(seen) => state = seen,
-            }
-        }
+    fn change(&self, step: impl Fn(u16) -> u16) -> u16 {
+        // Acquire and Release on every transition, also where the value stays: a second wake must hand over what its
+        // caller wrote, to the poll that follows. Relaxed: only a first guess.
+        let changed = (self.0).fetch_update(Ordering::AcqRel, Ordering::Relaxed, |state| {
+            Some(step(state))
+        });
+        changed.unwrap_or_else(|state| state)
     }
 }
 

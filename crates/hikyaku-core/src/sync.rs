@@ -14,9 +14,7 @@ use core::any::Any;
 // === atomics ===
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{
-    AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering,
-};
+pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicUsize, Ordering};
 
 #[cfg(not(loom))]
 use core::sync::atomic as plain;
@@ -24,13 +22,21 @@ use core::sync::atomic as plain;
 pub(crate) use core::sync::atomic::Ordering;
 
 #[cfg(all(not(loom), target_has_atomic = "ptr"))]
-pub(crate) use plain::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize};
+pub(crate) use plain::{AtomicPtr, AtomicU16, AtomicU32, AtomicUsize};
 
 #[cfg(all(not(loom), any(test, not(target_has_atomic = "ptr"))))]
 #[cfg_attr(target_has_atomic = "ptr", allow(dead_code, reason = "to be tested"))]
 mod words;
 #[cfg(all(not(loom), not(target_has_atomic = "ptr")))]
-pub(crate) use words::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize};
+pub(crate) use words::{AtomicPtr, AtomicU16, AtomicU32, AtomicUsize};
+
+/// Has the program promised that it runs on one core, without threads?
+#[cfg(not(loom))]
+#[cfg_attr(feature = "std", allow(dead_code, reason = "to be tested"))]
+const PROMISED: bool = cfg!(all(
+    feature = "unsafe-assume-single-core",
+    not(feature = "std")
+));
 
 /// References to one actor, which are at most half as many as this counts.
 #[cfg(any(loom, feature = "std"))]
@@ -349,9 +355,7 @@ mod local {
 /// knows, so nothing is said to run unless it promises that there are none.
 #[cfg(not(any(loom, feature = "std")))]
 mod local {
-    use super::{AtomicPtr, Here, Ordering};
-
-    const PROMISED: bool = cfg!(feature = "unsafe-assume-single-core");
+    use super::{AtomicPtr, Here, Ordering, PROMISED};
 
     static RUNNING: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 

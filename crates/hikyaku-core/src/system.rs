@@ -22,7 +22,7 @@ use crate::receptionist::Directory;
 use crate::registry::{MailboxIndex, MailboxRegistry};
 use crate::state::Orders;
 use crate::supervision::{Asked, Escalation, RestartPolicy, SUPERVISION, Supervision};
-use crate::sync::{self, Arc, AtomicU8, AtomicUsize, Map, Mutex, Ordering};
+use crate::sync::{self, Arc, AtomicUsize, Map, Mutex, Ordering};
 use crate::time::{Clockwork, Sleep, Target, TickDriver, Time};
 use crate::worker::Worker;
 use alloc::boxed::Box;
@@ -68,7 +68,7 @@ pub(crate) struct Shared {
     overflowed: AtomicUsize,
     /// For actors that are spawned without one of their own.
     pub(crate) mailbox: MailboxOptions,
-    state: AtomicU8,
+    state: AtomicUsize,
     waiting: Late<dyn Waiting>,
 }
 
@@ -118,7 +118,7 @@ pub enum SystemState {
 }
 
 impl SystemState {
-    fn of(state: u8) -> Self {
+    fn of(state: usize) -> Self {
         match state {
             0 => Self::Running,
             1 => Self::Stopping,
@@ -221,11 +221,11 @@ impl Shared {
     fn raise(&self, state: SystemState) -> bool {
         // Relaxed: only a first guess for the exchange.
         let mut seen = self.state.load(Ordering::Relaxed);
-        while seen < state as u8 {
+        while seen < state as usize {
             match self
                 .state
                 // Release and Acquire: what was done before the step is seen after it.
-                .compare_exchange_weak(seen, state as u8, Ordering::AcqRel, Ordering::Relaxed)
+                .compare_exchange_weak(seen, state as usize, Ordering::AcqRel, Ordering::Relaxed)
             {
                 Ok(_) => return true,
                 Err(now) => seen = now,
@@ -905,7 +905,7 @@ impl SystemBuilder {
             expired: AtomicUsize::new(0),
             overflowed: AtomicUsize::new(0),
             mailbox: self.mailbox,
-            state: AtomicU8::new(SystemState::Running as u8),
+            state: AtomicUsize::new(SystemState::Running as usize),
             waiting: Late::new(),
         });
         let plan = HomePlan {

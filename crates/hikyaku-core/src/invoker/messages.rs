@@ -188,6 +188,8 @@ pub(super) unsafe fn next_of_all<R: Reach, const SIGNALS: bool>(
     activation: &Activation<'_>,
 ) -> Next<Message<R>> {
     let state = cell.mailbox();
+    // By the table there is no first message apart from the others.
+    let first = if BY_TABLE { &mut None } else { first };
     let has_extra = FLOW && state.rare.get() & rare::EXTRA != 0;
     // SAFETY: the ticket is held.
     unsafe {

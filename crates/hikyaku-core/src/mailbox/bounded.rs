@@ -58,6 +58,9 @@ pub(crate) struct Tail {
     kind: &'static Kind,
 }
 
+// So that a node's alignment is enough.
+const _: () = assert!(align_of::<Room>() <= align_of::<Link>());
+
 /// What stands at the start of the tail. `slots` slots follow it in memory.
 ///
 /// With an annex nothing is ever free here, so every sender comes to the annex.
@@ -143,8 +146,12 @@ impl Stock {
 impl Room {
     /// The memory of a tail with its slots, if it can be addressed.
     pub(crate) fn layout(kind: &Kind, slots: usize) -> Option<Layout> {
-        let size = kind.slot.checked_mul(slots)?.checked_add(kind.slots)?;
-        Layout::from_size_align(size, kind.node.align().max(align_of::<Self>())).ok()
+        // The slots are fewer than half a word counts. A checked product would be a function where multiplication is short.
+        let high = (kind.slot >> HALF) * slots;
+        if high >> (HALF - 2) != 0 {
+            return None;
+        }
+        Layout::from_size_align(kind.slots + kind.slot * slots, kind.node.align()).ok()
     }
 
     /// Makes a tail at `place`.
@@ -412,33 +419,6 @@ impl Tail {
         (self.limit() / 4).clamp(1, 64)
     }
 
-    /// Puts back a slot whose message was refused because the mailbox is closed, whoever waits.
-    /// *Any thread.*
-    ///
-    /// # Safety
-    /// `node` was reserved here, and is the caller's.
-    pub(crate) unsafe fn cancel(&self, node: NonNull<Link>) {
-        // SAFETY: as the caller promises.
-        let index = unsafe { self.index_of(node) };
-        // Relaxed: only a first guess for the exchange.
-        let mut free = self.room().gate.free.load(Ordering::Relaxed);
-        loop {
-            // Relaxed: published by the exchange.
-            self.link(index).store(free & FREE, Ordering::Relaxed);
-            let new = (free & !FREE) | index;
-            match self
-                .room()
-                .gate
-                .free
-                // Release: pairs with the Acquire in `reserve`.
-                .compare_exchange_weak(free, new, Ordering::Release, Ordering::Relaxed)
-            {
-                Ok(_) => return,
-                Err(seen) => free = seen,
-            }
-        }
-    }
-
     /// Notes the slot of a message that was taken out. True if it is time to give back.
     ///
     /// # Safety
@@ -500,7 +480,7 @@ impl Tail {
                 .compare_exchange_weak(free, new, Ordering::Release, Ordering::Relaxed)
             {
                 Ok(_) => {
-                    self.room().freed.set(NOTHING);
+                    self.room().freed.set(Freed { count: 0, ..freed });
                     return true;
                 }
                 Err(seen) => free = seen,

@@ -33,6 +33,8 @@ pub(crate) struct Kind {
     /// Where the first of them lies in the tail.
     pub(super) slots: usize,
     /// The message at an address.
+    /// Moves one to where there is room for it, as the type knows best.
+    pub(super) carry: unsafe fn(*const (), *mut ()),
     pub(crate) any: fn(*mut ()) -> *mut dyn Any,
     pub(crate) id: fn() -> TypeId,
     pub(crate) name: fn() -> &'static str,
@@ -49,6 +51,7 @@ impl Kind {
                 in_waiter: offset_of!(Waiter<M>, message),
                 slot: size_of::<Slot<M>>(),
                 slots: size_of::<Room>().next_multiple_of(align_of::<Slot<M>>()),
+                carry: carry::<M>,
                 any: |message| message.cast::<M>(),
                 id: TypeId::of::<M>,
                 name: core::any::type_name::<M>,
@@ -57,28 +60,26 @@ impl Kind {
         }
     }
 
-    /// Moves a message, which may be there already.
-    ///
-    /// # Safety
-    /// `from` holds one of this kind, and `to` has room for it. If messages go by the table, they are the same, or apart:
-    /// elsewhere a first message may lie partly in the slot.
-    unsafe fn carry(&self, from: *mut (), to: *mut ()) {
-        let size = self.message.size();
-        let (from, to) = (from.cast::<u8>(), to.cast::<u8>());
-        if !BY_TABLE {
-            // SAFETY: as the caller promises.
-            unsafe { ptr::copy(from, to, size) };
-        } else if from != to {
-            // SAFETY: likewise.
-            unsafe { ptr::copy_nonoverlapping(from, to, size) };
-        }
-    }
-
     /// A message that will not be handled.
     fn lost(&self, message: *mut ()) -> Lost {
         Lost {
             message: (self.any)(message),
             type_name: (self.name)(),
+        }
+    }
+}
+
+/// # Safety
+/// `from` holds an `M`, and `to` has room for one. If messages go by the table, they are apart: elsewhere a first message
+/// may lie partly in the slot.
+unsafe fn carry<M>(from: *const (), to: *mut ()) {
+    let (from, to) = (from.cast::<M>(), to.cast::<M>());
+    // SAFETY: as the caller promises.
+    unsafe {
+        if BY_TABLE {
+            ptr::copy_nonoverlapping(from, to, 1);
+        } else {
+            ptr::copy(from, to, 1);
         }
     }
 }
@@ -156,13 +157,8 @@ impl Parcel for Lent {
     type Sent = Self;
 
     unsafe fn put(self, kind: &Kind, place: *mut ()) -> Self {
-        let size = kind.message.size();
         // SAFETY: as the caller promises.
-        unsafe {
-            place
-                .cast::<u8>()
-                .copy_from_nonoverlapping(self.0.cast_const().cast(), size)
-        };
+        unsafe { (kind.carry)(self.0, place) };
         self
     }
 
@@ -308,7 +304,7 @@ impl Known for ByTable {
 
     unsafe fn take(cell: CellPtr, place: *mut ()) -> InSlot {
         // SAFETY: the slot is empty but for the message itself, as the caller promises, and large enough for one.
-        unsafe { cell.kind().carry(place, cell.slot().cast()) };
+        unsafe { (cell.kind().carry)(place, cell.slot().cast()) };
         InSlot(cell)
     }
 
@@ -325,7 +321,7 @@ impl Known for ByTable {
     unsafe fn put(message: InSlot, place: *mut ()) {
         let kind = message.0.kind();
         // SAFETY: as the caller promises.
-        unsafe { kind.carry(message.leave(), place) };
+        unsafe { (kind.carry)(message.leave(), place) };
     }
 
     fn place(message: &InSlot) -> *const () {

@@ -6,7 +6,8 @@
 //! either does it before, and the sender takes it, or sees the bit and looks at the list.
 //!
 //! What is free is either a list of slots (`mailbox/bounded.rs`) or a number (`mailbox/permits.rs`); both
-//! say that nothing is by `NONE`. The runner also sets the bit when it owes room, after the bound was lowered.
+//! say that nothing is by `NONE`. The runner also sets the bit when it owes room, after the bound was lowered; so where
+//! bounds can be lowered the bit may outlast those who waited, which costs the runner one look at the list.
 //!
 //! # Concurrency
 //!
@@ -16,6 +17,7 @@
 
 use super::kind::Kind;
 use crate::cell::CellPtr;
+use crate::flow::FLOW;
 use crate::sync::{self, AtomicUsize, Mutex, Ordering};
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -177,17 +179,27 @@ impl Gate {
         free & WAITING == 0 && free & FREE != NONE
     }
 
-    /// What serves those who wait, if anybody does. If not, the bit goes. *Consumer.*
+    /// What serves those who wait, if anybody does. *Consumer.*
+    #[inline(never)]
     pub(super) fn waits(&self) -> Option<Serve> {
         self.waiting.with(|waiters| {
-            if waiters.first.is_null() {
-                // Under the lock, so that no sender begins to wait in between.
-                self.clear_waiting();
-                return None;
-            }
+            let first = waiters.first;
             // SAFETY: a waiter in the list is live, and touched under the lock only.
-            Some(unsafe { (*waiters.first).serve })
+            (!first.is_null()).then(|| unsafe { (*first).serve })
         })
+    }
+
+    /// Takes a waiter out of the list. Where room is never owed, the bit goes with the last. Under the lock, so that no
+    /// sender begins to wait in between.
+    ///
+    /// # Safety
+    /// `waiter` is in the list.
+    unsafe fn unlink(&self, waiters: &mut Waiters, waiter: *mut Place) {
+        // SAFETY: as the caller promises.
+        unsafe { waiters.unlink(waiter) };
+        if !FLOW && waiters.first.is_null() {
+            self.clear_waiting();
+        }
     }
 
     /// Takes the one who waits longest out of the list, and moves its message to `to`: the mailbox has it. If nobody
@@ -195,7 +207,7 @@ impl Gate {
     ///
     /// # Safety
     /// Those who wait have messages of this kind, and `to` has room for one.
-    pub(super) unsafe fn admit(&self, kind: &Kind, to: *mut u8) -> Option<Option<Waker>> {
+    pub(super) unsafe fn admit(&self, kind: &Kind, to: *mut ()) -> Option<Option<Waker>> {
         self.waiting.with(|waiters| {
             let waiter = waiters.first;
             if waiter.is_null() {
@@ -205,11 +217,10 @@ impl Gate {
             }
             // SAFETY: a waiter in the list is live, and touched under the lock only.
             unsafe {
-                waiters.unlink(waiter);
+                self.unlink(waiters, waiter);
                 (*waiter).state = Waiting::Admitted;
                 (*waiter).has_message = false;
-                let message = waiter.byte_add(kind.in_waiter).cast::<u8>();
-                to.copy_from_nonoverlapping(message, kind.message.size());
+                (kind.carry)(waiter.byte_add(kind.in_waiter).cast(), to);
                 Some(exchange(&raw mut (*waiter).waker, None))
             }
         })
@@ -307,9 +318,8 @@ impl Gate {
             // SAFETY: a queued waiter is in the list, and touched under the lock only.
             unsafe {
                 if (*waiter).state == Waiting::Queued {
-                    waiters.unlink(waiter);
+                    self.unlink(waiters, waiter);
                     (*waiter).state = Waiting::Outside;
-                    // The bit stays: it costs the runner one look at the list.
                 }
             }
         });
@@ -325,7 +335,7 @@ impl Gate {
                 }
                 // SAFETY: a waiter in the list is live, and touched under the lock only.
                 unsafe {
-                    waiters.unlink(waiter);
+                    self.unlink(waiters, waiter);
                     (*waiter).state = Waiting::Refused;
                     Some(exchange(&raw mut (*waiter).waker, None))
                 }

@@ -1,41 +1,114 @@
 //! Atomics where there is no compare-and-swap.
 //!
-//! A change is a critical section, and a function of its own, since there are hundreds of them. A read needs none: a
-//! change is one store, and a release, also of what earlier changes have released, which the critical section has seen.
+//! A change is a critical section, and a function of its own, since there are hundreds of them: one for each width, so a
+//! number of a pointer's width is kept as an address. A read needs none: a change is one store, and a release, also of what
+//! earlier changes have released, which the critical section has seen. Nor does a store: no word of this crate is stored to
+//! and changed in other ways by several contexts at a time.
 
-use super::{Ordering, plain};
+use super::{Ordering, PROMISED, plain};
 use core::fmt;
+use core::marker::PhantomData;
+use core::ptr;
 
+/// What all words of one width have in common.
+trait Width {
+    type Value: Copy + Eq;
+
+    fn read(&self, order: Ordering) -> Self::Value;
+    fn write(&self, value: Self::Value, order: Ordering);
+
+    /// What was there before.
+    #[inline(always)]
+    fn change(&self, change: impl FnOnce(Self::Value) -> Self::Value) -> Self::Value {
+        critical_section::with(|_| {
+            // Relaxed: the critical section has seen all earlier changes.
+            let seen = self.read(Ordering::Relaxed);
+            // Release: pairs with reads outside.
+            self.write(change(seen), Ordering::Release);
+            seen
+        })
+    }
+
+    #[inline(never)]
+    fn exchange(&self, value: Self::Value) -> Self::Value {
+        self.change(|_| value)
+    }
+
+    #[inline(never)]
+    fn exchange_if(&self, current: Self::Value, new: Self::Value) -> Self::Value {
+        self.change(|seen| if seen == current { new } else { seen })
+    }
+}
+
+macro_rules! width {
+    ($plain:ty, $value:ty) => {
+        impl Width for $plain {
+            type Value = $value;
+
+            #[inline(always)]
+            fn read(&self, order: Ordering) -> $value {
+                if !PROMISED {
+                    return self.load(order);
+                }
+                // Relaxed: other contexts are interrupts, so the order is the compiler's alone.
+                let value = self.load(Ordering::Relaxed);
+                hold_back(order);
+                value
+            }
+
+            #[inline(always)]
+            fn write(&self, value: $value, order: Ordering) {
+                if !PROMISED {
+                    return self.store(value, order);
+                }
+                hold_back(order);
+                // Relaxed: as above.
+                self.store(value, Ordering::Relaxed);
+            }
+        }
+    };
+}
+
+/// Keeps the compiler from moving what this order keeps in its place.
+#[inline(always)]
+fn hold_back(order: Ordering) {
+    // Relaxed: nothing is kept.
+    if order != Ordering::Relaxed {
+        plain::compiler_fence(order);
+    }
+}
+
+width!(plain::AtomicPtr<()>, *mut ());
+width!(plain::AtomicU16, u16);
+width!(plain::AtomicU32, u32);
+
+/// `$put` and `$get`: how a value becomes one of the word, and back.
 macro_rules! atomic {
-    ($name:ident $(<$of:ident>)?, $value:ty) => {
-        pub(crate) struct $name $(<$of>)? (plain::$name $(<$of>)?);
+    ($name:ident $(<$of:ident>)?, $value:ty, $word:ty, $put:expr, $get:expr) => {
+        pub(crate) struct $name $(<$of>)? ($word $(, PhantomData<fn() -> $of>)?);
 
         #[allow(dead_code, reason = "not each width is used in each way")]
         impl $(<$of>)? $name $(<$of>)? {
             pub(crate) const fn new(value: $value) -> Self {
-                Self(plain::$name::new(value))
+                Self(<$word>::new($put(value)) $(, PhantomData::<fn() -> $of>)?)
             }
 
             #[inline(always)]
             pub(crate) fn load(&self, order: Ordering) -> $value {
-                self.0.load(order)
+                $get(self.0.read(order))
             }
 
             #[inline(always)]
-            pub(crate) fn get_mut(&mut self) -> &mut $value {
-                self.0.get_mut()
-            }
-
             pub(crate) fn store(&self, value: $value, order: Ordering) {
-                self.swap(value, order);
+                self.0.write($put(value), order);
             }
 
-            #[inline(never)]
+            #[inline(always)]
             pub(crate) fn swap(&self, value: $value, _: Ordering) -> $value {
-                self.change(|_| value)
+                $get(self.0.exchange($put(value)))
             }
 
-            #[inline(never)]
+            #[inline(always)]
             pub(crate) fn compare_exchange(
                 &self,
                 current: $value,
@@ -43,7 +116,7 @@ macro_rules! atomic {
                 _: Ordering,
                 _: Ordering,
             ) -> Result<$value, $value> {
-                let seen = self.change(|seen| if seen == current { new } else { seen });
+                let seen = $get(self.0.exchange_if($put(current), $put(new)));
                 if seen == current { Ok(seen) } else { Err(seen) }
             }
 
@@ -58,16 +131,24 @@ macro_rules! atomic {
                 self.compare_exchange(current, new, success, failure)
             }
 
-            /// What was there before.
+            #[inline(always)]
+            pub(crate) fn fetch_update(
+                &self,
+                _: Ordering,
+                _: Ordering,
+                mut change: impl FnMut($value) -> Option<$value>,
+            ) -> Result<$value, $value> {
+                let mut new = None;
+                let seen = self.change(|seen| {
+                    new = change(seen);
+                    new.unwrap_or(seen)
+                });
+                new.map_or(Err(seen), |_| Ok(seen))
+            }
+
             #[inline(always)]
             fn change(&self, change: impl FnOnce($value) -> $value) -> $value {
-                critical_section::with(|_| {
-                    // Relaxed: the critical section has seen all earlier changes.
-                    let seen = self.0.load(Ordering::Relaxed);
-                    // Release: pairs with reads outside.
-                    self.0.store(change(seen), Ordering::Release);
-                    seen
-                })
+                $get(self.0.change(|seen| $put(change($get(seen)))))
             }
         }
 
@@ -80,8 +161,8 @@ macro_rules! atomic {
 }
 
 macro_rules! number {
-    ($name:ident, $value:ty) => {
-        atomic!($name, $value);
+    ($name:ident, $value:ty, $word:ty, $put:expr, $get:expr) => {
+        atomic!($name, $value, $word, $put, $get);
 
         impl Default for $name {
             fn default() -> Self {
@@ -101,21 +182,6 @@ macro_rules! number {
                 self.fetch_add(value.wrapping_neg(), order)
             }
 
-            #[inline(always)]
-            pub(crate) fn fetch_update(
-                &self,
-                _: Ordering,
-                _: Ordering,
-                mut change: impl FnMut($value) -> Option<$value>,
-            ) -> Result<$value, $value> {
-                let mut new = None;
-                let seen = self.change(|seen| {
-                    new = change(seen);
-                    new.unwrap_or(seen)
-                });
-                new.map_or(Err(seen), |_| Ok(seen))
-            }
-
             #[inline(never)]
             pub(crate) fn fetch_or(&self, value: $value, _: Ordering) -> $value {
                 self.change(|seen| seen | value)
@@ -129,11 +195,34 @@ macro_rules! number {
     };
 }
 
-atomic!(AtomicPtr<T>, *mut T);
-number!(AtomicU8, u8);
-number!(AtomicU16, u16);
-number!(AtomicU32, u32);
-number!(AtomicUsize, usize);
+atomic!(
+    AtomicPtr<T>,
+    *mut T,
+    plain::AtomicPtr<()>,
+    <*mut T>::cast::<()>,
+    <*mut ()>::cast::<T>
+);
+number!(
+    AtomicUsize,
+    usize,
+    plain::AtomicPtr<()>,
+    ptr::without_provenance_mut,
+    <*mut ()>::addr
+);
+number!(
+    AtomicU16,
+    u16,
+    plain::AtomicU16,
+    core::convert::identity,
+    core::convert::identity
+);
+number!(
+    AtomicU32,
+    u32,
+    plain::AtomicU32,
+    core::convert::identity,
+    core::convert::identity
+);
 
 #[cfg(test)]
 mod tests {
@@ -141,7 +230,7 @@ mod tests {
 
     #[test]
     fn changes_do_what_those_of_the_language_do() {
-        let (ours, theirs) = (AtomicU8::new(250), plain::AtomicU8::new(250));
+        let (ours, theirs) = (AtomicU16::new(250), plain::AtomicU16::new(250));
         // Relaxed, here and below: one thread.
         let order = Ordering::Relaxed;
         assert_eq!(ours.fetch_add(9, order), theirs.fetch_add(9, order));
@@ -155,7 +244,7 @@ mod tests {
             );
         }
         for up_to in [9, 10] {
-            let more = |seen: u8| (seen < up_to).then_some(seen + 1);
+            let more = |seen: u16| (seen < up_to).then_some(seen + 1);
             assert_eq!(
                 ours.fetch_update(order, order, more),
                 theirs.fetch_update(order, order, more),

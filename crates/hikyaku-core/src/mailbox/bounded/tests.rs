@@ -93,7 +93,7 @@ mod loom {
 
         fn give_back(&self) {
             if self.word.is_closed() {
-                self.tail().gate().refuse_waiting();
+                return self.tail().gate().refuse_waiting();
             }
             // SAFETY: called by the runner.
             unsafe {
@@ -172,7 +172,6 @@ mod loom {
                 Pushed::Closed => {
                     // SAFETY: refused, so still ours.
                     drop(unsafe { Node::open(node) });
-                    unsafe { self.tail().cancel(node.cast()) };
                     return Err(value);
                 }
             }
@@ -208,13 +207,9 @@ mod loom {
         fn finish(&self) -> Vec<u32> {
             if !self.word.is_closed() {
                 assert!(!self.word.is_held() && !self.word.has_nodes());
-                let mut nodes = Vec::new();
                 // SAFETY: nobody else is left.
-                nodes.extend(core::iter::from_fn(|| unsafe { self.tail().reserve(None) }));
-                assert_eq!(nodes.len(), self.capacity, "free slots at the end");
-                for node in nodes {
-                    unsafe { self.tail().cancel(node.cast()) };
-                }
+                let free = core::iter::from_fn(|| unsafe { self.tail().reserve(None) });
+                assert_eq!(free.count(), self.capacity, "free slots at the end");
             }
             self.with(|runner| {
                 assert!(runner.chain.is_empty());
