@@ -5,7 +5,7 @@ use crate::sync::{self, Arc, Panic};
 use crate::timer::TimerError;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
-use core::any::TypeId;
+use core::any::Any;
 use core::error::Error;
 use core::fmt;
 
@@ -43,6 +43,8 @@ enum When {
 
 enum Reason {
     Error(Quiet),
+    /// What a handler with timers passes on by `?`. As it is, it brings no table of an error along.
+    Timer(TimerError),
     Message(String),
     Panic(String),
 }
@@ -61,11 +63,6 @@ impl Quiet {
             sync::discard(panic);
             String::from("an error that cannot be shown")
         })
-    }
-
-    fn text_of_timer(&self) -> String {
-        let error = self.error().downcast_ref();
-        error.map_or_else(String::new, |error: &TimerError| error.text().into())
     }
 
     fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
@@ -179,17 +176,17 @@ impl Failure {
         self.0.when == When::Starting
     }
 
-    /// The same failure without the error value: what a stopped cell keeps, so that no destructor
-    /// of the user runs when the last reference goes.
+    /// The same failure without an error value of the user's: what a stopped cell keeps, so that no destructor
+    /// of theirs runs when the last reference goes.
     pub(crate) fn text_only(&self) -> Self {
-        match &*self.0.reason {
-            Reason::Error(error) => Self(Arc::new(Inner {
-                reason: Arc::new(Reason::Message((error.text)(error))),
-                when: self.0.when,
-                fatal: self.0.fatal,
-            })),
-            Reason::Panic(_) | Reason::Message(_) => self.clone(),
-        }
+        let Reason::Error(error) = &*self.0.reason else {
+            return self.clone();
+        };
+        Self(Arc::new(Inner {
+            reason: Arc::new(Reason::Message((error.text)(error))),
+            when: self.0.when,
+            fatal: self.0.fatal,
+        }))
     }
 
     /// The panic's text, if it was a panic.
@@ -205,11 +202,12 @@ impl Failure {
         self.panic_message().is_some()
     }
 
-    /// The error value, with its source chain. None for a panic, a text, and for the failure of an
-    /// actor that had ended before it was asked for.
+    /// The error value, with its source chain. None for a panic, a text, and, unless it is a [`TimerError`], for the
+    /// failure of an actor that had ended before it was asked for.
     pub fn error(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
         match &*self.0.reason {
             Reason::Error(error) => Some(error.error()),
+            Reason::Timer(error) => Some(error),
             _ => None,
         }
     }
@@ -217,15 +215,14 @@ impl Failure {
 
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::new(Reason::Error(Quiet {
-            error: Some(Box::new(error)),
-            // What a handler with timers passes on by `?`: its text needs no formatting.
-            text: if TypeId::of::<E>() == TypeId::of::<TimerError>() {
-                Quiet::text_of_timer
-            } else {
-                Quiet::text
-            },
-        }))
+        let any: &dyn Any = &error;
+        Self::new(match any.downcast_ref() {
+            Some(error) => Reason::Timer(*error),
+            None => Reason::Error(Quiet {
+                error: Some(Box::new(error)),
+                text: Quiet::text,
+            }),
+        })
     }
 }
 
@@ -233,6 +230,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0.reason {
             Reason::Error(error) => fmt::Display::fmt(error.error(), f),
+            Reason::Timer(error) => fmt::Display::fmt(error, f),
             Reason::Message(text) => f.write_str(text),
             Reason::Panic(text) => write!(f, "panicked: {text}"),
         }
@@ -243,6 +241,7 @@ impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0.reason {
             Reason::Error(error) => f.debug_tuple("Failure").field(&error.error()).finish(),
+            Reason::Timer(error) => f.debug_tuple("Failure").field(error).finish(),
             Reason::Message(text) => f.debug_tuple("Failure").field(text).finish(),
             Reason::Panic(text) => f.debug_tuple("Panic").field(text).finish(),
         }

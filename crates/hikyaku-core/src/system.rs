@@ -948,7 +948,7 @@ pub enum BuildError {
     /// There is no memory for as many actors or timers as asked for.
     OutOfMemory,
     /// The tick driver did not start.
-    TickDriver(Box<dyn core::error::Error + Send + Sync>),
+    TickDriver(Failure),
 }
 
 impl fmt::Display for BuildError {
@@ -960,7 +960,7 @@ impl fmt::Display for BuildError {
             Self::NoClock => f.write_str("the system has a tick driver and no clock"),
             Self::NoSupervision => f.write_str("supervision needs the feature `supervision`"),
             Self::OutOfMemory => f.write_str("no memory for as many actors or timers as asked for"),
-            Self::TickDriver(error) => write!(f, "the tick driver did not start: {error}"),
+            Self::TickDriver(failure) => write!(f, "the tick driver did not start: {failure}"),
         }
     }
 }
@@ -968,7 +968,7 @@ impl fmt::Display for BuildError {
 impl core::error::Error for BuildError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::TickDriver(error) => Some(&**error),
+            Self::TickDriver(failure) => Some(failure.error()?),
             Self::NoTickDriver | Self::NoClock | Self::NoSupervision | Self::OutOfMemory => None,
         }
     }

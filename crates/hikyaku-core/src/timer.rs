@@ -275,21 +275,15 @@ pub enum TimerError {
     Stopping,
 }
 
-impl TimerError {
-    pub(crate) const fn text(self) -> &'static str {
-        match self {
+impl fmt::Display for TimerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::Zero => "the duration is zero",
             Self::TooFar => "the duration is above a hundred years",
             Self::NoTime => "the system was built without a tick driver",
             Self::Capacity => "there is no room for another timer",
             Self::Stopping => "the actor is stopping",
-        }
-    }
-}
-
-impl fmt::Display for TimerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text())
+        })
     }
 }
 
