@@ -415,7 +415,8 @@ impl Desk {
     fn set(&self, at: u64, item: Place) -> Result<TimerId, TimerError> {
         let mail = Arc::clone(&self.mail);
         let time = self.time().ok_or(TimerError::NoTime)?;
-        time.insert_at(at, Target::Actor { mail, item })
+        time.works()
+            .insert_at(at, Target::Actor { mail, item })
             .map_err(|not_set| match not_set {
                 NotSet::Capacity => TimerError::Capacity,
                 NotSet::Stopped => TimerError::Stopping,
@@ -424,7 +425,7 @@ impl Desk {
 
     fn unset(&self, entry: &Entry) {
         if let (Some(id), Some(time)) = (entry.set, self.time()) {
-            time.cancel(id);
+            time.works().cancel(id);
         }
     }
 

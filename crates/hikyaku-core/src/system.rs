@@ -288,8 +288,8 @@ impl Shared {
     /// cell.
     pub(crate) fn order_at(&self, at: Duration, cell: CellPtr, orders: Orders) -> bool {
         self.time.as_ref().is_some_and(|time| {
-            let target = Target::Order(WeakCell::own(cell), orders);
-            time.insert(at, target).is_ok()
+            let target = Target::order(WeakCell::own(cell), orders);
+            time.works().insert(at, target).is_ok()
         })
     }
 
@@ -493,7 +493,9 @@ impl System {
         if let Some(time) = &self.shared().time {
             let due = time.now().saturating_add(patience);
             // Refused only if the system has stopped already, or for want of memory.
-            let _set = time.insert(due, Target::Shutdown(Arc::downgrade(&self.0)));
+            let _set = time
+                .works()
+                .insert(due, Target::shutdown(Arc::downgrade(&self.0)));
         }
         terminated
     }

@@ -60,7 +60,7 @@ impl TickHandle {
     /// The waker is woken when the driver should tick before the time this returns. Only the waker of
     /// the last call counts.
     pub fn tick(&self, waker: &Waker) -> NextTick {
-        self.0.turn(waker)
+        self.0.works().turn(waker)
     }
 
     /// What the system's clock shows.
@@ -78,7 +78,7 @@ impl StopToken {
     /// Has the system stopped? The waker of the last tick is woken when it does, and that of a later tick
     /// at once.
     pub fn is_stopped(&self) -> bool {
-        self.0.is_stopped()
+        self.0.works().is_stopped()
     }
 }
 
@@ -142,7 +142,8 @@ impl ManualDriver {
 
     /// Has the system stopped, or was it never built? Nothing will be due then.
     pub fn is_stopped(&self) -> bool {
-        self.handle().is_none_or(|handle| handle.0.is_stopped())
+        self.handle()
+            .is_none_or(|handle| handle.0.works().is_stopped())
     }
 
     /// As [`tick`](Self::tick); `waker` is woken when an earlier timer comes in.

@@ -109,11 +109,11 @@ impl Alarm {
         due: Duration,
         waker: &Waker,
     ) -> Result<(), NotSet> {
-        if self.set.is_some_and(|id| time.will_wake(id, waker)) {
+        if self.set.is_some_and(|id| time.works().will_wake(id, waker)) {
             return Ok(());
         }
         self.cancel(time);
-        self.set = Some(time.insert(due, Target::Waker(waker.clone()))?);
+        self.set = Some(time.works().insert(due, Target::Waker(waker.clone()))?);
         Ok(())
     }
 
@@ -123,7 +123,7 @@ impl Alarm {
 
     pub(crate) fn cancel(&mut self, time: &dyn Time) {
         if let Some(id) = self.set.take() {
-            time.cancel(id);
+            time.works().cancel(id);
         }
     }
 }
