@@ -144,7 +144,8 @@ pub(crate) struct Activation<'a> {
     /// After so many messages the clock is read. It costs as much as several messages, so it is read after
     /// 8, 16, 32, .. of them; the first read is the start.
     next_read: u32,
-    start: Duration,
+    /// In nanoseconds.
+    start: u64,
     /// How many messages had been handled when orders were last read.
     attended: u32,
     lane: &'a Lane,
@@ -171,7 +172,7 @@ impl<'a> Activation<'a> {
             handled: 0,
             counted: 0,
             next_read: first_read,
-            start: Duration::ZERO,
+            start: 0,
             attended: u32::MAX,
             lane,
             home,
@@ -210,13 +211,13 @@ impl<'a> Activation<'a> {
         time.is_some_and(|time| time.is_too_long(self))
     }
 
-    /// Has it taken longer than it may? If this is the first look, it begins now.
-    pub(crate) fn is_too_long(&mut self, now: Duration) -> bool {
+    /// Has it taken longer than it may? If this is the first look, it begins now. In nanoseconds.
+    pub(crate) fn is_too_long(&mut self, now: u64) -> bool {
         let first = self.next_read == FIRST_READ * 2;
         if first {
             self.start = now;
         }
-        !first && self.home.is_too_long(now.saturating_sub(self.start))
+        !first && self.home.is_too_long(now.wrapping_sub(self.start))
     }
 }
 

@@ -146,6 +146,7 @@ pub(crate) enum NotSet {
 pub(crate) const SECOND: u64 = 1_000_000_000;
 
 /// In nanoseconds, which 64 bits count for five centuries. Inside the runtime times are reckoned with in these.
+#[inline(never)]
 pub(crate) fn nanos(time: Duration) -> u64 {
     if time.as_secs() >= u64::MAX / SECOND {
         return u64::MAX;
@@ -339,7 +340,7 @@ impl Time for Clockwork {
     }
 
     fn is_too_long(&self, activation: &mut Activation<'_>) -> bool {
-        activation.is_too_long(self.now())
+        activation.is_too_long(self.nanos())
     }
 }
 

@@ -115,6 +115,7 @@ impl<T> List<T> {
     }
 
     /// Where the next timer is. Of those that are due at once, it is the one that was set first.
+    #[inline(never)]
     fn first(&self) -> Option<usize> {
         let mut first = None;
         let mut earliest = u64::MAX;
