@@ -34,7 +34,7 @@ use crate::mailbox::{Mark, Spot, rare};
 use crate::state::Orders;
 use crate::sync::{self, Arc, Mutex};
 use crate::time::{self, NotSet, Target, Time, TimerId};
-use crate::timer::{PileUp, Plan, Rhythm, TimerError, TimerKey};
+use crate::timer::{PileUp, Plan, TimerError, TimerKey};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::marker::PhantomData;
@@ -151,24 +151,24 @@ impl<F: FnMut() -> M, M> Source for Idle<F, M> {
 /// Something on an agenda: a timer, the receive timeout, or a future.
 ///
 /// A future is like a timer that goes on when its message has been handled, until its last one.
-struct Entry {
+pub(crate) struct Entry {
     name: Option<TimerKey>,
     duty: &'static Duty,
     source: Pin<Box<dyn Source>>,
-    rhythm: Rhythm,
+    pile_up: PileUp,
     /// All times are in nanoseconds: what is reckoned with them takes a third of the code on a small machine.
     period: u64,
     /// When the tick is due that the wheel knows of, or that is in `due`; or the timeout.
     at: u64,
     set: Option<TimerId>,
-    /// Ticks that are to be handed over at once, besides the one in `due`.
-    backlog: u64,
+    /// Ticks that are due by then are handed over at once, as far as their pile is wanted.
+    until: u64,
     /// The last message of the future has not been handled yet.
     waits: bool,
 }
 
-/// What is done with an entry.
-struct Duty {
+/// What is done with an entry. Each rhythm has its own, so a program links those that it uses.
+pub(crate) struct Duty {
     /// Its time has come, or it was woken. False if it is over.
     arrive: fn(&mut Entry, &mut Desk, Place) -> bool,
     /// It has its turn, and writes its message.
@@ -184,30 +184,67 @@ struct Duty {
 
 /// What came of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
+pub(crate) enum Turn {
     Nothing,
     Message,
     /// A message, and there will be no other one.
     Last,
 }
 
-const TIMER: &Duty = &Duty {
+/// One message.
+pub(crate) const ONCE: &Duty = &Duty {
     arrive: is_due,
-    turn: tick,
-    handled: go_on,
+    turn: once,
+    handled: |_, _, _| {},
     ends: true,
 };
 
+/// The period goes from one due time to the next.
+pub(crate) const RATE: &Duty = &Duty {
+    turn: tick,
+    ..*ONCE
+};
+
+/// It goes from the end of a handler to the next due time.
+pub(crate) const DELAY: &Duty = &Duty {
+    turn: and_wait,
+    handled: go_on,
+    ..*ONCE
+};
+
 const TIMEOUT: &Duty = &Duty {
-    arrive: is_due,
     turn: timeout,
-    handled: |_, _, _| {},
-    ends: true,
+    ..*ONCE
 };
 
 fn is_due(_: &mut Entry, desk: &mut Desk, place: Place) -> bool {
     desk.due.push(place);
     true
+}
+
+/// The only message, or the last one.
+///
+/// # Safety
+/// As [`Source::make`].
+unsafe fn once(entry: &mut Entry, _: &mut Desk, _: Place, out: *mut ()) -> Turn {
+    // SAFETY: as the caller promises.
+    match unsafe { entry.source.as_mut().make(out) } {
+        true => Turn::Last,
+        false => Turn::Nothing,
+    }
+}
+
+/// A message, after which it goes on when that has been handled.
+///
+/// # Safety
+/// As [`Source::make`].
+unsafe fn and_wait(entry: &mut Entry, desk: &mut Desk, place: Place, out: *mut ()) -> Turn {
+    // SAFETY: as the caller promises.
+    if !unsafe { entry.source.as_mut().make(out) } {
+        return Turn::Nothing;
+    }
+    desk.in_hand = Some(place);
+    Turn::Message
 }
 
 /// A tick's turn has come: its message, and the next due time.
@@ -219,28 +256,21 @@ unsafe fn tick(entry: &mut Entry, desk: &mut Desk, place: Place, out: *mut ()) -
     if !unsafe { entry.source.as_mut().make(out) } {
         return Turn::Nothing;
     }
-    match entry.rhythm {
-        Rhythm::Once => return Turn::Last,
-        Rhythm::Delay => {
-            desk.in_hand = Some(place);
-            return Turn::Message;
-        }
-        Rhythm::Rate(_) if entry.backlog > 0 => entry.backlog -= 1,
-        Rhythm::Rate(pile_up) => {
-            let now = desk.now();
-            let late = now.saturating_sub(entry.at);
-            let (missed, beyond) = time::divide(late, entry.period);
-            // The next one that lies in the future.
-            let left = entry.period - beyond;
-            entry.at = now.max(entry.at).saturating_add(left);
-            entry.backlog = match pile_up {
-                PileUp::Burst => missed,
-                PileUp::Coalesce => missed.min(1),
-                PileUp::Skip => 0,
-            };
+    if entry.at > entry.until {
+        entry.until = desk.now();
+    }
+    entry.at = entry.at.saturating_add(entry.period);
+    if entry.pile_up != PileUp::Burst
+        && let Some(late) = entry.until.checked_sub(entry.at)
+    {
+        // The last one that was missed; or the next one, which lies in the future.
+        let (_, beyond) = time::divide(late, entry.period);
+        entry.at = entry.until - beyond;
+        if entry.pile_up == PileUp::Skip {
+            entry.at = entry.at.saturating_add(entry.period);
         }
     }
-    if entry.backlog > 0 {
+    if entry.at <= entry.until {
         // Behind what else is due by now.
         desk.due.push(place);
     } else {
@@ -386,7 +416,7 @@ impl Row {
 }
 
 /// What all entries have in common.
-struct Desk {
+pub(crate) struct Desk {
     mail: Arc<Mail>,
     due: Row,
     /// Ends of other actors, which have their turns like messages. There is a line once one is watched.
@@ -404,6 +434,8 @@ struct Desk {
 }
 
 impl Desk {
+    /// The one copy of it.
+    #[inline(never)]
     fn time(&self) -> Option<&dyn Time> {
         self.mail.cell.home().shared.time.as_deref()
     }
@@ -549,14 +581,13 @@ impl Agenda {
         plan: &Plan,
         source: Pin<Box<dyn Source>>,
     ) -> Result<(), TimerError> {
-        self.set(key, plan, TIMER, source).map(drop)
+        self.set(key, plan, source).map(drop)
     }
 
     fn set(
         &mut self,
         name: TimerKey,
         plan: &Plan,
-        duty: &'static Duty,
         source: Pin<Box<dyn Source>>,
     ) -> Result<Place, TimerError> {
         let (first, period) = plan.check()?;
@@ -573,13 +604,13 @@ impl Agenda {
         self.names.insert(name, place);
         Ok(self.entries.put(Entry {
             name: Some(name),
-            duty,
+            duty: plan.duty,
             source,
-            rhythm: plan.rhythm,
+            pile_up: plan.pile_up,
             period,
             at,
             set: Some(set),
-            backlog: 0,
+            until: 0,
             waits: false,
         }))
     }
@@ -627,8 +658,8 @@ impl Agenda {
         after: Duration,
         source: Pin<Box<dyn Source>>,
     ) -> Result<(), TimerError> {
-        let plan = Plan::with_delay(after);
-        self.idle = Some(self.set(TimerKey::TIMEOUT, &plan, TIMEOUT, source)?);
+        let plan = Plan::every(after, TIMEOUT);
+        self.idle = Some(self.set(TimerKey::TIMEOUT, &plan, source)?);
         self.desk.touched = true;
         Ok(())
     }

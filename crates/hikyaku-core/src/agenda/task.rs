@@ -1,10 +1,10 @@
 //! Futures beside the actor.
 
 use super::signals::Signals;
-use super::{Agenda, Desk, Duty, Entry, Mail, Place, Source, tick};
+use super::{Agenda, Desk, Duty, Entry, Mail, Place, Source, and_wait, once};
 use crate::registry::MailboxIndex;
 use crate::sync::{self, Arc, Mutex, Wakes, Waking};
-use crate::timer::{Rhythm, TimerKey};
+use crate::timer::{PileUp, TimerKey};
 use alloc::boxed::Box;
 use core::pin::Pin;
 use core::task::{Context, Poll};
@@ -116,9 +116,15 @@ impl Wakes for Bell {
 
 const TASK: &Duty = &Duty {
     arrive: poll,
-    turn: tick,
+    turn: and_wait,
     handled: go_on,
     ends: false,
+};
+
+/// There will be no other message.
+const LAST: &Duty = &Duty {
+    turn: once,
+    ..*TASK
 };
 
 fn poll(entry: &mut Entry, desk: &mut Desk, place: Place) -> bool {
@@ -145,7 +151,7 @@ fn poll(entry: &mut Entry, desk: &mut Desk, place: Place) -> bool {
         }
     };
     if more == More::Over {
-        entry.rhythm = Rhythm::Once;
+        entry.duty = LAST;
         if let Err(panic) = sync::catch(|| job.end()) {
             desk.breaks(panic);
         }
@@ -206,11 +212,11 @@ impl Agenda {
             name,
             duty: TASK,
             source,
-            rhythm: Rhythm::Delay,
+            pile_up: PileUp::Burst,
             period: 0,
             at: 0,
             set: None,
-            backlog: 0,
+            until: 0,
             waits: false,
         });
         self.make_room();
