@@ -28,7 +28,6 @@ use self::names::Names;
 use self::signals::Line;
 use self::task::Job;
 use crate::cell::CellPtr;
-use crate::failure::Failure;
 use crate::invoker::Ending;
 use crate::mailbox::{Mark, Spot, rare};
 use crate::state::Orders;
@@ -82,7 +81,10 @@ impl Mail {
     }
 
     fn take(&self, into: &mut Vec<Place>) {
-        self.items.with(|items| core::mem::swap(items, into));
+        self.items.with(|items| {
+            let taken = core::mem::take(items);
+            *items = core::mem::replace(into, taken);
+        });
     }
 }
 
@@ -256,7 +258,7 @@ unsafe fn tick(entry: &mut Entry, desk: &mut Desk, place: Place, out: *mut ()) -
     if !unsafe { entry.source.as_mut().make(out) } {
         return Turn::Nothing;
     }
-    if entry.at > entry.until {
+    if entry.at >= entry.until {
         entry.until = desk.now();
     }
     entry.at = entry.at.saturating_add(entry.period);
@@ -375,14 +377,11 @@ impl Slots {
         }
     }
 
-    fn take(&mut self, place: Place) -> Option<Entry> {
-        self.get(place)?;
-        let slot = &mut self.slots[place.slot as usize];
-        slot.generation = slot.generation.wrapping_add(1);
-        let free = Content::Free(core::mem::replace(&mut self.free, place.slot));
-        match core::mem::replace(&mut slot.content, free) {
-            Content::Entry(entry) => Some(entry),
-            Content::Free(_) => None,
+    /// Drops the entry that is there.
+    fn empty(&mut self, place: Place) {
+        if let Some(slot) = self.slots.get_mut(place.slot as usize) {
+            slot.generation = slot.generation.wrapping_add(1);
+            slot.content = Content::Free(core::mem::replace(&mut self.free, place.slot));
         }
     }
 }
@@ -429,8 +428,6 @@ pub(crate) struct Desk {
     in_hand: Option<Place>,
     /// How many futures were polled.
     polls: u32,
-    /// What one of them panicked with.
-    broken: Option<Failure>,
 }
 
 impl Desk {
@@ -460,12 +457,6 @@ impl Desk {
             time.works().cancel(id);
         }
     }
-
-    /// A future panicked. The actor fails when the rest of the mail is in, so that nothing of it is lost.
-    #[cold]
-    fn breaks(&mut self, panic: sync::Panic) {
-        self.broken.get_or_insert_with(|| Failure::panic(panic));
-    }
 }
 
 /// The agenda of one actor.
@@ -473,38 +464,22 @@ pub(crate) struct Agenda {
     desk: Desk,
     entries: Slots,
     names: Names,
-    /// The receive timeout.
-    idle: Option<Place>,
+    idle: Option<Timeout>,
     items: Vec<Place>,
-}
-
-/// What [`Diary::collect`] did.
-pub(crate) struct Collected {
-    /// What there is to hand over: see [`rare`].
-    pub(crate) notes: u8,
-    /// How many futures were polled.
-    pub(crate) polls: u32,
-    /// One of them panicked.
-    pub(crate) broken: Option<Failure>,
 }
 
 /// The agenda as the invoker knows it, which brings nothing of it along.
 pub(crate) trait Diary {
-    /// Takes the mail in and polls what was woken. What wakes itself meanwhile is left for the next time.
-    fn collect(&mut self) -> Collected;
+    /// Takes the mail in and polls what was woken. What wakes itself meanwhile is left for the next time. Says what
+    /// there is to hand over, see [`rare`], and how many futures were polled.
+    fn collect(&mut self) -> (u8, u32);
 
-    /// Moves the next message that is due to `out`; false if there is none.
+    /// Moves the next message that is due to `out`, or that of the next signal whose turn has come; false if there is
+    /// none. `queued` is what is in the mailbox, if it is to be a signal.
     ///
     /// # Safety
     /// `out` has room for a message of the actor.
-    unsafe fn next(&mut self, out: *mut ()) -> bool;
-
-    /// Moves the message of the next signal whose turn has come to `out`; false if there is none. `queued` is
-    /// what is in the mailbox.
-    ///
-    /// # Safety
-    /// As [`next`](Self::next).
-    unsafe fn next_signal(&mut self, queued: Mark, out: *mut ()) -> bool;
+    unsafe fn next(&mut self, queued: Option<Mark>, out: *mut ()) -> bool;
 
     /// The message that was there has been taken. True if no signal waits any more.
     fn passed(&mut self, spot: Spot) -> bool;
@@ -523,7 +498,7 @@ pub(crate) trait Diary {
 }
 
 impl Agenda {
-    pub(crate) fn new(cell: CellPtr) -> Self {
+    fn new(cell: CellPtr) -> Self {
         Self {
             desk: Desk {
                 mail: Mail::new(cell),
@@ -533,7 +508,6 @@ impl Agenda {
                 meets: false,
                 in_hand: None,
                 polls: 0,
-                broken: None,
             },
             entries: Slots {
                 slots: Vec::new(),
@@ -629,6 +603,10 @@ impl Agenda {
         place.is_some_and(|place| self.drop_entry(place))
     }
 
+    fn timeout(&mut self) -> Option<&mut Entry> {
+        self.entries.get(self.idle?.place)
+    }
+
     /// Takes an entry out that is over. Apart, for the sake of those that go on.
     #[inline(never)]
     fn remove(&mut self, place: Place) {
@@ -640,11 +618,12 @@ impl Agenda {
 
     /// Its name stays. False if there is none.
     fn drop_entry(&mut self, place: Place) -> bool {
-        let entry = self.entries.take(place);
-        entry.is_some_and(|entry| {
-            self.desk.unset(&entry);
-            true
-        })
+        let Some(entry) = self.entries.get(place) else {
+            return false;
+        };
+        self.desk.unset(entry);
+        self.entries.empty(place);
+        true
     }
 
     pub(crate) fn is_running(&mut self, key: TimerKey) -> bool {
@@ -659,17 +638,18 @@ impl Agenda {
         source: Pin<Box<dyn Source>>,
     ) -> Result<(), TimerError> {
         let plan = Plan::every(after, TIMEOUT);
-        self.idle = Some(self.set(TimerKey::TIMEOUT, &plan, source)?);
+        let place = self.set(TimerKey::TIMEOUT, &plan, source)?;
+        self.idle = Some(Timeout {
+            place,
+            meet,
+            settle,
+        });
         self.desk.touched = true;
         Ok(())
     }
 
     pub(crate) fn cancel_receive_timeout(&mut self) -> bool {
         self.cancel(TimerKey::TIMEOUT)
-    }
-
-    fn idle(&mut self) -> Option<&mut Entry> {
-        self.entries.get(self.idle?)
     }
 
     /// The turn of what is at a place. True if it has written a message.
@@ -694,19 +674,49 @@ impl Agenda {
     }
 }
 
+/// The receive timeout. Who sets it brings along what it does with each message.
+#[derive(Clone, Copy)]
+struct Timeout {
+    place: Place,
+    meet: unsafe fn(&mut Agenda, *const ()),
+    settle: fn(&mut Agenda),
+}
+
+/// # Safety
+/// As [`Diary::meet`].
+unsafe fn meet(agenda: &mut Agenda, message: *const ()) {
+    if let Some(entry) = agenda.timeout() {
+        // SAFETY: as the caller promises.
+        let meets = !unsafe { entry.source.ignores(message) };
+        agenda.desk.meets = meets;
+        agenda.desk.touched |= meets;
+    }
+}
+
+fn settle(agenda: &mut Agenda) {
+    if agenda.desk.touched {
+        let now = agenda.desk.now();
+        if let Some(place) = agenda.idle.map(|idle| idle.place)
+            && let Some(entry) = agenda.entries.get(place)
+        {
+            entry.put_off(&mut agenda.desk, now);
+        }
+        agenda.desk.touched = false;
+    }
+}
+
 impl Diary for Agenda {
-    fn collect(&mut self) -> Collected {
-        let mut items = core::mem::take(&mut self.items);
-        self.desk.mail.take(&mut items);
-        for place in items.drain(..) {
-            let Some(entry) = self.entries.get(place) else {
-                continue;
-            };
-            if !(entry.duty.arrive)(entry, &mut self.desk, place) {
+    fn collect(&mut self) -> (u8, u32) {
+        self.desk.mail.take(&mut self.items);
+        for at in 0..self.items.len() {
+            let place = self.items[at];
+            if let Some(entry) = self.entries.get(place)
+                && !(entry.duty.arrive)(entry, &mut self.desk, place)
+            {
                 self.remove(place);
             }
         }
-        self.items = items;
+        self.items.clear();
         let desk = &mut self.desk;
         let mut notes = 0;
         if !desk.due.is_empty() {
@@ -715,33 +725,24 @@ impl Diary for Agenda {
         if desk.signals.as_ref().is_some_and(|line| !line.is_empty()) {
             notes |= rare::SIGNALS;
         }
-        Collected {
-            notes,
-            polls: core::mem::take(&mut desk.polls),
-            broken: desk.broken.take(),
-        }
+        (notes, core::mem::take(&mut desk.polls))
     }
 
-    unsafe fn next(&mut self, out: *mut ()) -> bool {
-        while let Some(place) = self.desk.due.pop() {
+    unsafe fn next(&mut self, queued: Option<Mark>, out: *mut ()) -> bool {
+        loop {
+            let place = match (queued, &mut self.desk.signals) {
+                (None, _) => self.desk.due.pop(),
+                (Some(queued), Some(line)) => line.next(queued),
+                (Some(_), None) => None,
+            };
+            let Some(place) = place else {
+                return false;
+            };
             // SAFETY: as the caller promises.
             if unsafe { self.turn(place, out) } {
                 return true;
             }
         }
-        false
-    }
-
-    unsafe fn next_signal(&mut self, queued: Mark, out: *mut ()) -> bool {
-        while let Some(line) = &mut self.desk.signals
-            && let Some(place) = line.next(queued)
-        {
-            // SAFETY: as the caller promises.
-            if unsafe { self.turn(place, out) } {
-                return true;
-            }
-        }
-        false
     }
 
     fn passed(&mut self, spot: Spot) -> bool {
@@ -752,11 +753,9 @@ impl Diary for Agenda {
     }
 
     unsafe fn meet(&mut self, message: *const ()) {
-        if let Some(idle) = self.idle() {
+        if let Some(idle) = self.idle {
             // SAFETY: as the caller promises.
-            let meets = !unsafe { idle.source.ignores(message) };
-            self.desk.meets = meets;
-            self.desk.touched |= meets;
+            unsafe { (idle.meet)(self, message) };
         }
     }
 
@@ -771,25 +770,21 @@ impl Diary for Agenda {
     }
 
     fn settle(&mut self) {
-        if self.desk.touched {
-            let now = self.desk.now();
-            if let Some(idle) = self.idle.and_then(|place| self.entries.get(place)) {
-                idle.put_off(&mut self.desk, now);
-            }
-            self.desk.touched = false;
+        if let Some(idle) = self.idle {
+            (idle.settle)(self);
         }
     }
 }
 
 impl Drop for Agenda {
     fn drop(&mut self) {
-        for slot in &mut self.entries.slots {
-            let content = core::mem::replace(&mut slot.content, Content::Free(0));
-            if let Content::Entry(entry) = content {
-                self.desk.unset(&entry);
-                // Futures and messages are the user's: each may panic when it is dropped.
-                sync::quietly(|| drop(entry));
-            }
+        for slot in 0..self.entries.slots.len() {
+            let generation = self.entries.slots[slot].generation;
+            let slot = slot as u32;
+            // Futures and messages are the user's: each may panic when it is dropped.
+            sync::quietly(|| {
+                self.drop_entry(Place { slot, generation });
+            });
         }
     }
 }

@@ -16,9 +16,9 @@ mod messages;
 mod reach;
 
 use self::end::{close_mailbox, cut_short, end, vacate_slot, vacate_slot_for_hook};
-pub(crate) use self::fate::{Restart, restart_later};
+pub(crate) use self::fate::{Restart, fail_with, restart_later};
 use self::fate::{
-    begin_anew, drop_failed_future, fail, fail_with, fault, forgive, let_go, look_at_parent,
+    begin_anew, drop_failed_future, fail, fault, forgive, let_go, look_at_parent,
     resume_after_failure, write_to,
 };
 pub(crate) use self::kin::{Family, found_family, restart_child, stop_child, stop_itself};
@@ -722,13 +722,9 @@ unsafe fn attend_agenda(cell: CellPtr, activation: &mut Activation<'_>) {
     // The deadline of the message in hand is nothing to these futures.
     let notes = state.rare.get();
     state.rare.set(notes & !rare::DEADLINE);
-    let collected = diary.collect();
-    state.rare.set(notes | collected.notes);
-    activation.charge(collected.polls);
-    if let Some(failure) = collected.broken {
-        // SAFETY: the ticket is held.
-        unsafe { fail_with(cell, failure) };
-    }
+    let (new, polls) = diary.collect();
+    state.rare.set(notes | new);
+    activation.charge(polls);
 }
 
 /// Has something done by the runner of a cell. False if it has ended; then `call` is dropped.

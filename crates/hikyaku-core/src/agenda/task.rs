@@ -2,6 +2,9 @@
 
 use super::signals::Signals;
 use super::{Agenda, Desk, Duty, Entry, Mail, Place, Source, and_wait, once};
+use crate::failure::Failure;
+use crate::invoker::fail_with;
+use crate::mailbox::Marks;
 use crate::registry::MailboxIndex;
 use crate::sync::{self, Arc, Mutex, Wakes, Waking};
 use crate::timer::{PileUp, TimerKey};
@@ -127,6 +130,17 @@ const LAST: &Duty = &Duty {
     ..*TASK
 };
 
+/// A future panicked. The actor fails when the rest of the mail is in, so that nothing of it is lost.
+#[cold]
+fn breaks(desk: &Desk, panic: sync::Panic) {
+    let cell = desk.mail.cell;
+    if cell.mailbox().marks.has(Marks::FAULT) {
+        return sync::discard(panic);
+    }
+    // SAFETY: an agenda is its runner's, who holds the ticket.
+    unsafe { fail_with(cell, Failure::panic(panic)) };
+}
+
 fn poll(entry: &mut Entry, desk: &mut Desk, place: Place) -> bool {
     desk.polls += 1;
     let Some(mut job) = entry.source.as_mut().job() else {
@@ -146,14 +160,14 @@ fn poll(entry: &mut Entry, desk: &mut Desk, place: Place) -> bool {
         Ok(Poll::Pending) => return true,
         Ok(Poll::Ready(step)) => step,
         Err(panic) => {
-            desk.breaks(panic);
+            breaks(desk, panic);
             (false, More::Over)
         }
     };
     if more == More::Over {
         entry.duty = LAST;
         if let Err(panic) = sync::catch(|| job.end()) {
-            desk.breaks(panic);
+            breaks(desk, panic);
         }
     }
     entry.waits = handed;

@@ -134,7 +134,7 @@ pub(super) unsafe fn tell_parent(cell: CellPtr, failure: &Failure) {
 ///
 /// # Safety
 /// The ticket is held.
-pub(super) unsafe fn fail_with(cell: CellPtr, failure: Failure) {
+pub(crate) unsafe fn fail_with(cell: CellPtr, failure: Failure) {
     // SAFETY: the ticket is held.
     let fault = unsafe { &mut cell.cold().fault };
     // One that nobody may deal with is not forgotten over another.

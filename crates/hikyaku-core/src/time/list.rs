@@ -7,10 +7,11 @@ use super::divide;
 use super::wheel::Advance;
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 
 /// Names one timer of one list, for ever. At a billion timers a second, 64 bits last for centuries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TimerId(u64);
+pub(crate) struct TimerId(NonZeroU64);
 
 /// How the list counts: in nanoseconds. What is due is so at a multiple of the resolution.
 #[derive(Debug)]
@@ -57,8 +58,8 @@ pub(crate) struct List<T> {
     nodes: Vec<Node<T>>,
     /// Most nodes there may be.
     limit: usize,
-    /// How many timers have been set.
-    count: u64,
+    /// The next one's.
+    id: TimerId,
 }
 
 impl<T> List<T> {
@@ -66,7 +67,7 @@ impl<T> List<T> {
         Self {
             nodes: Vec::new(),
             limit: usize::MAX,
-            count: 0,
+            id: TimerId(NonZeroU64::MIN),
         }
     }
 
@@ -86,8 +87,8 @@ impl<T> List<T> {
         if self.nodes.len() >= self.limit || self.nodes.try_reserve(1).is_err() {
             return Err(payload);
         }
-        let id = TimerId(self.count);
-        self.count += 1;
+        let id = self.id;
+        self.id = TimerId(id.0.saturating_add(1));
         self.nodes.push(Node { due, id, payload });
         Ok(id)
     }
