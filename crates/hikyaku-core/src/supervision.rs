@@ -13,6 +13,7 @@ use crate::cell::CellPtr;
 use crate::failure::Failure;
 use crate::invoker::{Restart, restart_later};
 use crate::sync::{self, Arc};
+use crate::time::{SECOND, nanos};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
@@ -139,15 +140,15 @@ impl Backoff {
     }
 
     /// How long to wait before the restart that comes now.
-    fn wait(&self, tally: &mut Tally, now: Duration, salt: u64) -> Duration {
-        if now.saturating_sub(tally.last) >= self.reset_after {
+    fn wait(&self, tally: &mut Tally, now: u64, salt: u64) -> Duration {
+        if now.saturating_sub(tally.last) >= nanos(self.reset_after) {
             tally.delayed = 0;
         }
         tally.drawn = tally.drawn.wrapping_add(1);
         let delay = self.delay(tally.delayed, mix(salt ^ tally.drawn));
         tally.delayed = tally.delayed.saturating_add(1);
         // Quiet time is counted from the restart.
-        tally.last = now.saturating_add(delay);
+        tally.last = now.saturating_add(nanos(delay));
         delay
     }
 
@@ -192,7 +193,8 @@ pub struct Supervision {
     pub(crate) strategy: SupervisionStrategy,
     decider: Option<Decider>,
     max_restarts: Option<u32>,
-    window: Duration,
+    /// In nanoseconds, as all that is remembered of restarts.
+    window: u64,
     backoff: Option<Waiting>,
     pub(crate) patience: Duration,
     pub(crate) auto_shutdown: AutoShutdown,
@@ -202,7 +204,7 @@ pub struct Supervision {
 #[derive(Clone, Copy)]
 struct Waiting {
     backoff: Backoff,
-    wait: fn(&Backoff, &mut Tally, Duration, u64) -> Duration,
+    wait: fn(&Backoff, &mut Tally, u64, u64) -> Duration,
     later: Later,
 }
 
@@ -230,10 +232,10 @@ pub(crate) enum Verdict {
 pub(crate) struct Tally {
     /// So long the latest restarts count, in no order. As many as there have been within one window: another one takes
     /// the place of one that is over.
-    recent: Vec<Duration>,
+    recent: Vec<u64>,
     /// Restarts with growing delays so far.
     delayed: u32,
-    last: Duration,
+    last: u64,
     drawn: u64,
     /// Counts what the child was told for its own failures and for those of others. A failure from before
     /// the last of them is dealt with.
@@ -248,7 +250,7 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// One restart more. False if there were as many as there may be.
-    fn count(&mut self, most: u32, window: Duration, now: Duration) -> bool {
+    fn count(&mut self, most: u32, window: u64, now: u64) -> bool {
         let until = now.saturating_add(window);
         if let Some(over) = self.recent.iter_mut().find(|until| **until < now) {
             *over = until;
@@ -267,7 +269,7 @@ impl Supervision {
             strategy,
             decider: None,
             max_restarts: Some(10),
-            window: Duration::from_secs(60),
+            window: 60 * SECOND,
             backoff: None,
             patience: Duration::from_secs(5),
             auto_shutdown: AutoShutdown::Never,
@@ -306,7 +308,7 @@ impl Supervision {
     /// escalated. Zero means none at all. In a system without a clock the window never ends.
     pub fn max_restarts(mut self, restarts: u32, window: Duration) -> Self {
         self.max_restarts = Some(restarts);
-        self.window = window;
+        self.window = nanos(window);
         self
     }
 
@@ -359,7 +361,7 @@ impl Supervision {
         tally: &mut Tally,
         policy: RestartPolicy,
         failure: &Failure,
-        now: Duration,
+        now: u64,
         salt: u64,
     ) -> Verdict {
         if failure.is_fatal() {
@@ -412,7 +414,7 @@ impl fmt::Debug for Supervision {
         f.debug_struct("Supervision")
             .field("strategy", &self.strategy)
             .field("max_restarts", &self.max_restarts)
-            .field("window", &self.window)
+            .field("window", &Duration::from_nanos(self.window))
             .field("backoff", &self.backoff.map(|by| by.backoff))
             .field("auto_shutdown", &self.auto_shutdown)
             .finish_non_exhaustive()
@@ -446,7 +448,7 @@ mod tests {
         for n in 0..1000 {
             let no = Failure::msg("no");
             // Three at a time.
-            let now = ms(n / 3 * 100);
+            let now = nanos(ms(n / 3 * 100));
             let verdict = supervision.judge(&mut tally, RestartPolicy::Transient, &no, now, 7);
             assert!(matches!(verdict, Verdict::Restart(_)));
         }
@@ -468,7 +470,7 @@ mod tests {
                 &mut tally,
                 RestartPolicy::Transient,
                 &Failure::msg("no"),
-                now,
+                nanos(now),
                 7,
             );
             let Verdict::Restart(delay) = verdict else {
@@ -547,11 +549,11 @@ mod tests {
         ] {
             let mut supervision = Supervision::one_for_one();
             supervision.max_restarts = case.most;
-            supervision.window = ms(case.window);
+            supervision.window = nanos(ms(case.window));
             let mut tally = Tally::default();
             let verdicts = case.at.iter().map(|at| {
                 let policy = RestartPolicy::Transient;
-                supervision.judge(&mut tally, policy, &Failure::msg("no"), ms(*at), 0)
+                supervision.judge(&mut tally, policy, &Failure::msg("no"), nanos(ms(*at)), 0)
             });
             let given_up = verdicts.collect::<Vec<_>>();
             let first = given_up
@@ -588,7 +590,7 @@ mod tests {
             let failure = if start { failure.at_start() } else { failure };
             let mut tally = Tally::default();
             assert_eq!(
-                supervision.judge(&mut tally, policy, &failure, ms(0), 0),
+                supervision.judge(&mut tally, policy, &failure, 0, 0),
                 verdict,
                 "{directive:?} {policy:?} {start}"
             );

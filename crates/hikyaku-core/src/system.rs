@@ -277,6 +277,11 @@ impl Shared {
         self.time.as_ref().map_or(Duration::ZERO, |time| time.now())
     }
 
+    /// As [`now`](Self::now), in nanoseconds.
+    pub(crate) fn nanos(&self) -> u64 {
+        self.time.as_ref().map_or(0, |time| time.nanos())
+    }
+
     /// An actor is about to be made anew.
     pub(crate) fn one_restarted(&self, cell: CellPtr) {
         // Relaxed: a statistic.

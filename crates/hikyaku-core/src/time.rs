@@ -146,12 +146,11 @@ pub(crate) enum NotSet {
 pub(crate) const SECOND: u64 = 1_000_000_000;
 
 /// In nanoseconds, which 64 bits count for five centuries. Inside the runtime times are reckoned with in these.
-#[inline(never)]
-pub(crate) fn nanos(time: Duration) -> u64 {
+pub(crate) const fn nanos(time: Duration) -> u64 {
     if time.as_secs() >= u64::MAX / SECOND {
         return u64::MAX;
     }
-    time.as_secs() * SECOND + u64::from(time.subsec_nanos())
+    time.as_secs() * SECOND + time.subsec_nanos() as u64
 }
 
 fn duration(nanos: u64) -> Duration {
@@ -325,6 +324,8 @@ impl Time for Clockwork {
         self.clock.now()
     }
 
+    /// The one copy of it.
+    #[inline(never)]
     fn nanos(&self) -> u64 {
         nanos(self.clock.now())
     }

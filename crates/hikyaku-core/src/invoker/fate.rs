@@ -501,7 +501,7 @@ unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
     let shared = &cell.home().shared;
     let salt = u64::from(child.index().slot);
     let verdict = kin.note(|tally| {
-        let verdict = supervision.judge(tally, policy, failure, shared.now(), salt);
+        let verdict = supervision.judge(tally, policy, failure, shared.nanos(), salt);
         tally.escalated |= verdict == Verdict::Escalate && !is_ill(cell);
         verdict
     });
@@ -625,7 +625,7 @@ unsafe fn supervise_self(cell: CellPtr, failure: &Failure) {
     let salt = u64::from(cell.index().slot);
     let verdict = shared
         .guardian
-        .judge(&mut tally, cell.policy(), failure, shared.now(), salt);
+        .judge(&mut tally, cell.policy(), failure, shared.nanos(), salt);
     // SAFETY: the ticket is held; the decider's borrows are over.
     unsafe { cell.cold() }.tally = Some(tally);
     match verdict {
