@@ -16,11 +16,11 @@ mod messages;
 mod reach;
 
 use self::end::{close_mailbox, cut_short, end, vacate_slot, vacate_slot_for_hook};
-pub(crate) use self::fate::{Restart, fail_with, restart_later};
 use self::fate::{
     begin_anew, drop_failed_future, fail, fault, forgive, let_go, look_at_parent,
     resume_after_failure, write_to,
 };
+pub(crate) use self::fate::{fail_with, restart_after_wait};
 pub(crate) use self::kin::{Family, found_family, restart_child, stop_child, stop_itself};
 use self::kin::{awaits_its_turn, children_gone, pass_the_turn};
 pub(crate) use self::links::{Links, link, unlink};

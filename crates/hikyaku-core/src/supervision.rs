@@ -11,7 +11,7 @@
 
 use crate::cell::CellPtr;
 use crate::failure::Failure;
-use crate::invoker::{Restart, restart_later};
+use crate::invoker::restart_after_wait;
 use crate::sync::{self, Arc};
 use crate::time::{SECOND, nanos};
 use alloc::boxed::Box;
@@ -140,7 +140,7 @@ impl Backoff {
     }
 
     /// How long to wait before the restart that comes now.
-    fn wait(&self, tally: &mut Tally, now: u64, salt: u64) -> Duration {
+    pub(crate) fn wait(&self, tally: &mut Tally, now: u64, salt: u64) -> Duration {
         if now.saturating_sub(tally.last) >= nanos(self.reset_after) {
             tally.delayed = 0;
         }
@@ -195,31 +195,28 @@ pub struct Supervision {
     max_restarts: Option<u32>,
     /// In nanoseconds, as all that is remembered of restarts.
     window: u64,
-    backoff: Option<Waiting>,
+    pub(crate) backoff: Option<Waiting>,
     pub(crate) patience: Duration,
     pub(crate) auto_shutdown: AutoShutdown,
 }
 
 /// Waiting before restarts. What does it comes with the backoff, so a program without does not link it.
 #[derive(Clone, Copy)]
-struct Waiting {
-    backoff: Backoff,
+pub(crate) struct Waiting {
+    pub(crate) backoff: Backoff,
     wait: fn(&Backoff, &mut Tally, u64, u64) -> Duration,
-    later: Later,
+    /// Has an actor without a parent made anew.
+    ///
+    /// # Safety
+    /// The ticket is held.
+    pub(crate) later: unsafe fn(&Backoff, CellPtr, u64),
 }
-
-/// Has an actor made anew.
-///
-/// # Safety
-/// The ticket is held.
-type Later = unsafe fn(CellPtr, Restart);
 
 /// What a supervisor has decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Resume,
-    /// After so long.
-    Restart(Duration),
+    Restart,
     Stop,
     /// The child is left as it is, for the supervisor's own fate to decide.
     Escalate,
@@ -324,7 +321,7 @@ impl Supervision {
         self.backoff = Some(Waiting {
             backoff,
             wait: Backoff::wait,
-            later: restart_later,
+            later: restart_after_wait,
         });
         self
     }
@@ -355,14 +352,12 @@ impl Supervision {
         }
     }
 
-    /// Decides about a child that failed.
+    /// Decides about a child that failed. `one_more` is asked when the user's code has come to its end.
     pub(crate) fn judge(
         &self,
-        tally: &mut Tally,
         policy: RestartPolicy,
         failure: &Failure,
-        now: u64,
-        salt: u64,
+        one_more: impl FnOnce() -> bool,
     ) -> Verdict {
         if failure.is_fatal() {
             return Verdict::GiveUp;
@@ -378,20 +373,21 @@ impl Supervision {
             SupervisionDirective::Stop => Verdict::Stop,
             SupervisionDirective::Escalate => Verdict::Escalate,
             SupervisionDirective::Restart if policy == RestartPolicy::Temporary => Verdict::Stop,
-            SupervisionDirective::Restart => {
-                let most = self.max_restarts;
-                if most.is_some_and(|most| !tally.count(most, self.window, now)) {
-                    return Verdict::GiveUp;
-                }
-                let wait = |by: &Waiting| (by.wait)(&by.backoff, tally, now, salt);
-                Verdict::Restart(self.backoff.as_ref().map_or(Duration::ZERO, wait))
-            }
+            SupervisionDirective::Restart if one_more() => Verdict::Restart,
+            SupervisionDirective::Restart => Verdict::GiveUp,
         }
     }
 
-    /// What has an actor made anew when it is time; none if that is always at once.
-    pub(crate) fn later(&self) -> Option<Later> {
-        self.backoff.as_ref().map(|by| by.later)
+    /// Counts a restart. False if there were as many as there may be.
+    pub(crate) fn one_more(&self, tally: &mut Tally, now: u64) -> bool {
+        self.max_restarts
+            .is_none_or(|most| tally.count(most, self.window, now))
+    }
+
+    /// How long to wait before a restart that was decided on.
+    pub(crate) fn wait(&self, tally: &mut Tally, now: u64, salt: u64) -> Duration {
+        let wait = |by: &Waiting| (by.wait)(&by.backoff, tally, now, salt);
+        self.backoff.as_ref().map_or(Duration::ZERO, wait)
     }
 }
 
@@ -449,8 +445,9 @@ mod tests {
             let no = Failure::msg("no");
             // Three at a time.
             let now = nanos(ms(n / 3 * 100));
-            let verdict = supervision.judge(&mut tally, RestartPolicy::Transient, &no, now, 7);
-            assert!(matches!(verdict, Verdict::Restart(_)));
+            let one_more = || supervision.one_more(&mut tally, now);
+            let verdict = supervision.judge(RestartPolicy::Transient, &no, one_more);
+            assert_eq!(verdict, Verdict::Restart);
         }
         assert_eq!(tally.recent.len(), 3);
     }
@@ -466,16 +463,11 @@ mod tests {
         let mut delays = Vec::new();
         for quiet in [0, 0, 0, 0, 0, 0, 499, 501, 0] {
             now += ms(quiet);
-            let verdict = supervision.judge(
-                &mut tally,
-                RestartPolicy::Transient,
-                &Failure::msg("no"),
-                nanos(now),
-                7,
-            );
-            let Verdict::Restart(delay) = verdict else {
-                panic!("{verdict:?}");
-            };
+            let failure = Failure::msg("no");
+            let one_more = || supervision.one_more(&mut tally, nanos(now));
+            let verdict = supervision.judge(RestartPolicy::Transient, &failure, one_more);
+            assert_eq!(verdict, Verdict::Restart);
+            let delay = supervision.wait(&mut tally, nanos(now), 7);
             delays.push(delay.as_millis());
             now += delay;
         }
@@ -553,7 +545,8 @@ mod tests {
             let mut tally = Tally::default();
             let verdicts = case.at.iter().map(|at| {
                 let policy = RestartPolicy::Transient;
-                supervision.judge(&mut tally, policy, &Failure::msg("no"), nanos(ms(*at)), 0)
+                let one_more = || supervision.one_more(&mut tally, nanos(ms(*at)));
+                supervision.judge(policy, &Failure::msg("no"), one_more)
             });
             let given_up = verdicts.collect::<Vec<_>>();
             let first = given_up
@@ -568,7 +561,7 @@ mod tests {
         use SupervisionDirective::{Escalate, Restart, Resume, Stop};
         let temporary = RestartPolicy::Temporary;
         let transient = RestartPolicy::Transient;
-        let now = Verdict::Restart(Duration::ZERO);
+        let now = Verdict::Restart;
         for (directive, policy, start, verdict) in [
             (Some(Resume), transient, false, Verdict::Resume),
             (Some(Resume), temporary, false, Verdict::Resume),
@@ -588,9 +581,8 @@ mod tests {
             }
             let failure = Failure::msg("no");
             let failure = if start { failure.at_start() } else { failure };
-            let mut tally = Tally::default();
             assert_eq!(
-                supervision.judge(&mut tally, policy, &failure, 0, 0),
+                supervision.judge(policy, &failure, || true),
                 verdict,
                 "{directive:?} {policy:?} {start}"
             );

@@ -24,7 +24,7 @@ use crate::failure::Failure;
 use crate::mailbox::{Letter, Life, Marks, rare};
 use crate::middleware::{self, MessageOutcome};
 use crate::state::Orders;
-use crate::supervision::{RestartPolicy, SUPERVISION, SupervisionStrategy, Verdict};
+use crate::supervision::{Backoff, RestartPolicy, SUPERVISION, SupervisionStrategy, Verdict};
 use crate::sync;
 use core::time::Duration;
 
@@ -303,7 +303,7 @@ impl Letter for Restart {
 ///
 /// # Safety
 /// The ticket is held.
-pub(crate) unsafe fn restart_later(cell: CellPtr, restart: Restart) {
+unsafe fn restart_later(cell: CellPtr, restart: Restart) {
     if cell.mailbox().life.get() >= Life::Stopping {
         return;
     }
@@ -499,11 +499,15 @@ unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
     }
     let policy = child.policy();
     let shared = &cell.home().shared;
-    let salt = u64::from(child.index().slot);
-    let verdict = kin.note(|tally| {
-        let verdict = supervision.judge(tally, policy, failure, shared.nanos(), salt);
+    let (verdict, after) = kin.note(|tally| {
+        let now = shared.nanos();
+        let verdict = supervision.judge(policy, failure, || supervision.one_more(tally, now));
         tally.escalated |= verdict == Verdict::Escalate && !is_ill(cell);
-        verdict
+        let after = match verdict {
+            Verdict::Restart => supervision.wait(tally, now, salt(child)),
+            _ => Duration::ZERO,
+        };
+        (verdict, after)
     });
     // A temporary child comes and goes alone.
     let strategy = if policy == RestartPolicy::Temporary {
@@ -514,7 +518,7 @@ unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
     match verdict {
         Verdict::Resume => child.order(Orders::RESUME, false),
         // SAFETY: the ticket is held.
-        Verdict::Restart(after) => unsafe {
+        Verdict::Restart => unsafe {
             restart_affected(cell, child, strategy, after, supervision.patience);
         },
         Verdict::Stop => for_affected(cell, child, strategy, |other| {
@@ -618,33 +622,22 @@ fn for_affected(
 /// The ticket is held.
 unsafe fn supervise_self(cell: CellPtr, failure: &Failure) {
     let shared = &cell.home().shared;
-    // SAFETY: the ticket is held.
-    let tally = unsafe { &mut cell.cold().tally };
-    // Out of the box while the decider runs, which is the user's.
-    let mut tally = tally.take().unwrap_or_default();
-    let salt = u64::from(cell.index().slot);
-    let verdict = shared
-        .guardian
-        .judge(&mut tally, cell.policy(), failure, shared.nanos(), salt);
-    // SAFETY: the ticket is held; the decider's borrows are over.
-    unsafe { cell.cold() }.tally = Some(tally);
+    let now = shared.nanos();
+    let verdict = shared.guardian.judge(cell.policy(), failure, || {
+        // SAFETY: the ticket is held.
+        let tally = unsafe { &mut cell.cold().tally };
+        let tally = tally.get_or_insert_default();
+        shared.guardian.one_more(tally, now)
+    });
     match verdict {
         Verdict::Resume => {
             // SAFETY: the ticket is held.
             unsafe { resume_after_failure(cell) };
         }
-        Verdict::Restart(after) => match shared.guardian.later() {
+        Verdict::Restart => match &shared.guardian.backoff {
             None => cell.mailbox().marks.set(Marks::RESTART),
-            Some(later) => {
-                let restart = Restart {
-                    number: 0,
-                    after,
-                    patience: Duration::ZERO,
-                    in_turn: false,
-                };
-                // SAFETY: the ticket is held.
-                unsafe { later(cell, restart) };
-            }
+            // SAFETY: the ticket is held.
+            Some(by) => unsafe { (by.later)(&by.backoff, cell, now) },
         },
         Verdict::Stop | Verdict::Escalate | Verdict::GiveUp => {
             stop_here(cell);
@@ -653,6 +646,29 @@ unsafe fn supervise_self(cell: CellPtr, failure: &Failure) {
             }
         }
     }
+}
+
+/// Waits before the restart of an actor without a parent.
+///
+/// # Safety
+/// The ticket is held, and the actor has failed.
+pub(crate) unsafe fn restart_after_wait(backoff: &Backoff, cell: CellPtr, now: u64) {
+    // SAFETY: the ticket is held.
+    unsafe {
+        let tally = cell.cold().tally.get_or_insert_default();
+        let restart = Restart {
+            number: 0,
+            after: backoff.wait(tally, now, salt(cell)),
+            patience: Duration::ZERO,
+            in_turn: false,
+        };
+        restart_later(cell, restart);
+    }
+}
+
+/// Where the waiting of one actor begins to differ from that of others.
+fn salt(cell: CellPtr) -> u64 {
+    cell.index().slot.into()
 }
 
 /// As [`drop_live_future`], of an actor that has failed or is restarted.
