@@ -45,9 +45,13 @@ enum Reason {
     Error(Quiet),
     /// What a handler with timers passes on by `?`. As it is, it brings no table of an error along.
     Timer(TimerError),
+    /// An actor that is to be there always has stopped itself.
+    Exit,
     Message(String),
     Panic(String),
 }
+
+const EXIT: &str = "a permanent actor stopped itself";
 
 /// An error value whose destructor may panic without harm: failures are dropped in places where a
 /// panic would take a worker along.
@@ -163,8 +167,7 @@ impl Failure {
 
     /// An actor that is to be there always has stopped itself.
     pub(crate) fn exit() -> Self {
-        let text = "a permanent actor stopped itself";
-        Self::when(When::Exit, Reason::Message(text.into()))
+        Self::when(When::Exit, Reason::Exit)
     }
 
     pub(crate) fn is_exit(&self) -> bool {
@@ -231,6 +234,7 @@ impl fmt::Display for Failure {
         match &*self.0.reason {
             Reason::Error(error) => fmt::Display::fmt(error.error(), f),
             Reason::Timer(error) => fmt::Display::fmt(error, f),
+            Reason::Exit => f.write_str(EXIT),
             Reason::Message(text) => f.write_str(text),
             Reason::Panic(text) => write!(f, "panicked: {text}"),
         }
@@ -242,6 +246,7 @@ impl fmt::Debug for Failure {
         match &*self.0.reason {
             Reason::Error(error) => f.debug_tuple("Failure").field(&error.error()).finish(),
             Reason::Timer(error) => f.debug_tuple("Failure").field(error).finish(),
+            Reason::Exit => f.debug_tuple("Failure").field(&EXIT).finish(),
             Reason::Message(text) => f.debug_tuple("Failure").field(text).finish(),
             Reason::Panic(text) => f.debug_tuple("Panic").field(text).finish(),
         }

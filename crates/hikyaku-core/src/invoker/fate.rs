@@ -456,8 +456,8 @@ pub(super) unsafe fn begin_anew(cell: CellPtr) {
     state.marks.clear(old);
     // SAFETY: the ticket is held.
     let cold = unsafe { cell.cold() };
-    cold.fault = cold.fault.take().filter(Failure::is_fatal);
-    if cold.fault.is_none() {
+    if !cold.fault.as_ref().is_some_and(Failure::is_fatal) {
+        cold.fault = None;
         state.marks.clear(Marks::FAULT);
     }
     cold.hurry = None;
