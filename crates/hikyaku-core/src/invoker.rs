@@ -17,8 +17,7 @@ mod reach;
 
 use self::end::{close_mailbox, cut_short, end, vacate_slot, vacate_slot_for_hook};
 use self::fate::{
-    begin_anew, drop_failed_future, fail, fault, forgive, let_go, look_at_parent,
-    resume_after_failure, write_to,
+    begin_anew, drop_failed_future, fail, fault, forgive, let_go, resume_after_failure, write_to,
 };
 pub(crate) use self::fate::{fail_with, restart_after_wait};
 pub(crate) use self::kin::{Family, found_family, restart_child, stop_child, stop_itself};
@@ -665,9 +664,12 @@ unsafe fn attend(cell: CellPtr, activation: &mut Activation<'_>) {
     activation.attended = activation.handled;
     state.word.acknowledge();
     let orders = state.task.take_orders();
-    if SUPERVISION && orders.has(Orders::KIN) {
+    if SUPERVISION
+        && orders.has(Orders::KIN)
+        && let Some(kin) = cell.kin()
+    {
         // SAFETY: the ticket is held.
-        unsafe { look_at_parent(cell) };
+        unsafe { (kin.family.look)(cell) };
     }
     if SUPERVISION && orders.has(Orders::RESUME) && state.life.get() == Life::Faulted {
         // SAFETY: the ticket is held.

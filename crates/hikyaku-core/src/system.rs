@@ -23,7 +23,7 @@ use crate::registry::{MailboxIndex, MailboxRegistry};
 use crate::state::Orders;
 use crate::supervision::{Escalation, RestartPolicy, SUPERVISION, Supervision};
 use crate::sync::{self, Arc, AtomicU8, AtomicUsize, Map, Mutex, Ordering, Weak};
-use crate::time::{Clockwork, Sleep, Target, TickDriver, Time};
+use crate::time::{Clockwork, Sleep, Target, TickDriver, Time, nanos};
 use crate::worker::Worker;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -685,12 +685,8 @@ const DEFAULT_THROUGHPUT: u32 = 1024;
 
 type Listener = Box<dyn Fn(&DeadLetter<'_>) + Send + Sync>;
 type OnFailure = Box<dyn Fn(&FailureReport<'_>) + Send + Sync>;
-type Begin = fn(
-    Box<dyn Clock>,
-    Box<dyn TickDriver>,
-    Duration,
-    Option<u32>,
-) -> Result<Arc<dyn Time>, BuildError>;
+type Begin =
+    fn(Box<dyn Clock>, Box<dyn TickDriver>, u64, Option<u32>) -> Result<Arc<dyn Time>, BuildError>;
 
 /// Configures a [`System`].
 #[must_use]
@@ -708,7 +704,8 @@ pub struct SystemBuilder {
     driver: Option<(Box<dyn TickDriver>, Begin)>,
     supervision: Option<Supervision>,
     escalation: Escalation,
-    resolution: Duration,
+    /// In nanoseconds.
+    resolution: u64,
     max_actors: Option<u32>,
     max_timers: Option<u32>,
     blocking: Option<Box<dyn BlockingPool>>,
@@ -783,7 +780,8 @@ impl SystemBuilder {
     /// How exact timers are: a due time is rounded up to a multiple of this. At least a microsecond.
     /// Default: one millisecond.
     pub fn resolution(mut self, resolution: Duration) -> Self {
-        self.resolution = resolution.max(Duration::from_micros(1));
+        // At most 292 years.
+        self.resolution = nanos(resolution).clamp(1_000, u64::MAX / 2);
         self
     }
 
@@ -939,8 +937,8 @@ impl fmt::Debug for SystemBuilder {
     }
 }
 
-/// How exact timers are, unless chosen otherwise.
-const DEFAULT_RESOLUTION: Duration = Duration::from_millis(1);
+/// How exact timers are, in nanoseconds, unless chosen otherwise.
+const DEFAULT_RESOLUTION: u64 = 1_000_000;
 
 /// Why a system was not built.
 #[derive(Debug)]

@@ -191,10 +191,11 @@ fn divide_bits(number: u64, by: u64) -> (u64, u64) {
 const PORTION: usize = if sync::SMALL { 1 } else { 32 };
 
 impl Clockwork {
-    pub(crate) fn new(clock: Box<dyn Clock>, resolution: Duration) -> Self {
+    /// `resolution`: in nanoseconds, at most half of what 64 bits count, and not zero.
+    pub(crate) fn new(clock: Box<dyn Clock>, resolution: u64) -> Self {
         Self {
             clock,
-            ticks: Ticks::new(nanos(resolution).clamp(1, u64::MAX / 2)),
+            ticks: Ticks::new(resolution),
             turning: Mutex::new(Turning {
                 timers: Timers::new(),
                 waker: None,
@@ -208,7 +209,7 @@ impl Clockwork {
     pub(crate) fn begin(
         clock: Box<dyn Clock>,
         driver: Box<dyn TickDriver>,
-        resolution: Duration,
+        resolution: u64,
         most: Option<u32>,
     ) -> Result<Arc<dyn Time>, BuildError> {
         let time = Self::new(clock, resolution);

@@ -181,24 +181,20 @@ pub(super) unsafe fn look_at_parent(cell: CellPtr) {
 }
 
 /// Has the actor failed, and is not yet what it was?
-fn is_ill(cell: CellPtr) -> bool {
+pub(super) fn is_ill(cell: CellPtr) -> bool {
     matches!(
         cell.mailbox().life.get(),
         Life::Faulted | Life::Restarting | Life::Clearing
     )
 }
 
+/// Holds the children, if there may be any, or lets them go. True if it was otherwise.
+///
 /// # Safety
 /// The ticket is held.
-unsafe fn hold_children(cell: CellPtr, hold: bool) {
-    let task = &cell.mailbox().task;
-    if SUPERVISION && task.is_holding() != hold {
-        task.hold(hold);
-        if let Some(family) = family_of(cell) {
-            // SAFETY: the ticket is held.
-            unsafe { (family.tell_children)(cell) };
-        }
-    }
+unsafe fn hold_children(cell: CellPtr, hold: bool) -> bool {
+    // SAFETY: the ticket is held.
+    SUPERVISION && family_of(cell).is_some_and(|family| unsafe { (family.hold)(cell, hold) })
 }
 
 /// The children are told to end; some have to handle what they have first. Those whose failures were
@@ -207,10 +203,9 @@ unsafe fn hold_children(cell: CellPtr, hold: bool) {
 /// # Safety
 /// The ticket is held.
 pub(super) unsafe fn let_go(cell: CellPtr) {
-    if SUPERVISION && cell.mailbox().task.is_holding() {
-        // SAFETY: the ticket is held.
-        unsafe {
-            hold_children(cell, false);
+    // SAFETY: the ticket is held.
+    unsafe {
+        if hold_children(cell, false) {
             settle(cell, Orders::STOP);
         }
     }

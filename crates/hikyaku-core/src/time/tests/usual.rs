@@ -36,7 +36,7 @@ impl Stage {
     fn new() -> Self {
         let now = Arc::new(Mutex::new(Duration::ZERO));
         Self {
-            time: Clockwork::new(Box::new(Hand(Arc::clone(&now))), Duration::from_millis(1)),
+            time: Clockwork::new(Box::new(Hand(Arc::clone(&now))), 1_000_000),
             now,
             notes: Arc::new(Mutex::new(Vec::new())),
         }
