@@ -33,7 +33,7 @@ use crate::mailbox::{Mark, Spot, rare};
 use crate::state::Orders;
 use crate::sync::{self, Arc, Mutex};
 use crate::time::{self, NotSet, Target, Time, TimerId};
-use crate::timer::{PileUp, Plan, TimerError, TimerKey};
+use crate::timer::{Plan, TimerError, TimerKey};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::marker::PhantomData;
@@ -157,13 +157,13 @@ pub(crate) struct Entry {
     name: Option<TimerKey>,
     duty: &'static Duty,
     source: Pin<Box<dyn Source>>,
-    pile_up: PileUp,
+    late: Option<Late>,
     /// All times are in nanoseconds: what is reckoned with them takes a third of the code on a small machine.
     period: u64,
     /// When the tick is due that the wheel knows of, or that is in `due`; or the timeout.
     at: u64,
     set: Option<TimerId>,
-    /// Ticks that are due by then are handed over at once, as far as their pile is wanted.
+    /// Ticks that are due by then are handed over at once.
     until: u64,
     /// The last message of the future has not been handled yet.
     waits: bool,
@@ -262,15 +262,8 @@ unsafe fn tick(entry: &mut Entry, desk: &mut Desk, place: Place, out: *mut ()) -
         entry.until = desk.now();
     }
     entry.at = entry.at.saturating_add(entry.period);
-    if entry.pile_up != PileUp::Burst
-        && let Some(late) = entry.until.checked_sub(entry.at)
-    {
-        // The last one that was missed; or the next one, which lies in the future.
-        let (_, beyond) = time::divide(late, entry.period);
-        entry.at = entry.until - beyond;
-        if entry.pile_up == PileUp::Skip {
-            entry.at = entry.at.saturating_add(entry.period);
-        }
+    if let Some(late) = entry.late {
+        late(entry);
     }
     if entry.at <= entry.until {
         // Behind what else is due by now.
@@ -279,6 +272,25 @@ unsafe fn tick(entry: &mut Entry, desk: &mut Desk, place: Place, out: *mut ()) -
         entry.rearm(desk, place);
     }
     Turn::Message
+}
+
+/// What becomes of ticks that pile up. Who chooses it brings it along.
+pub(crate) type Late = fn(&mut Entry);
+
+/// Of those that were missed there is the last one.
+pub(crate) fn coalesce(entry: &mut Entry) {
+    if let Some(late) = entry.until.checked_sub(entry.at) {
+        let (_, beyond) = time::divide(late, entry.period);
+        entry.at = entry.until - beyond;
+    }
+}
+
+/// Of those that were missed there is none.
+pub(crate) fn skip(entry: &mut Entry) {
+    coalesce(entry);
+    if entry.at <= entry.until {
+        entry.at = entry.at.saturating_add(entry.period);
+    }
 }
 
 /// The delay of a timer begins.
@@ -580,7 +592,7 @@ impl Agenda {
             name: Some(name),
             duty: plan.duty,
             source,
-            pile_up: plan.pile_up,
+            late: plan.late,
             period,
             at,
             set: Some(set),

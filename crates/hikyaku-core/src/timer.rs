@@ -1,6 +1,6 @@
 //! Timers of an actor, as a user writes them.
 
-use crate::agenda::{DELAY, Duty, ONCE, RATE, Source};
+use crate::agenda::{DELAY, Duty, Late, ONCE, RATE, Source, coalesce, skip};
 use crate::registry::MailboxIndex;
 use crate::time::nanos;
 use alloc::boxed::Box;
@@ -107,7 +107,7 @@ pub(crate) struct Plan {
     period: Option<Duration>,
     /// The rhythm.
     pub(crate) duty: &'static Duty,
-    pub(crate) pile_up: PileUp,
+    pub(crate) late: Option<Late>,
 }
 
 /// Where the messages come from.
@@ -142,7 +142,7 @@ impl Plan {
             first: delay,
             period: None,
             duty: ONCE,
-            pile_up: PileUp::Burst,
+            late: None,
         }
     }
 
@@ -151,7 +151,7 @@ impl Plan {
             first: period,
             period: Some(period),
             duty,
-            pile_up: PileUp::Burst,
+            late: None,
         }
     }
 
@@ -226,7 +226,11 @@ impl<M> Timer<M> {
     /// What becomes of ticks that come while the actor is busy. Only for
     /// [`fixed_rate`](Self::fixed_rate): the other kinds have one tick at a time.
     pub fn pile_up(mut self, policy: PileUp) -> Self {
-        self.plan.pile_up = policy;
+        self.plan.late = match policy {
+            PileUp::Burst => None,
+            PileUp::Coalesce => Some(coalesce),
+            PileUp::Skip => Some(skip),
+        };
         self
     }
 }

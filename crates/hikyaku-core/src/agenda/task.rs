@@ -7,7 +7,7 @@ use crate::invoker::fail_with;
 use crate::mailbox::Marks;
 use crate::registry::MailboxIndex;
 use crate::sync::{self, Arc, Mutex, Wakes, Waking};
-use crate::timer::{PileUp, TimerKey};
+use crate::timer::TimerKey;
 use alloc::boxed::Box;
 use core::pin::Pin;
 use core::task::{Context, Poll};
@@ -226,7 +226,7 @@ impl Agenda {
             name,
             duty: TASK,
             source,
-            pile_up: PileUp::Burst,
+            late: None,
             period: 0,
             at: 0,
             set: None,
