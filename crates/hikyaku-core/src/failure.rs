@@ -45,13 +45,11 @@ enum Reason {
     Error(Quiet),
     /// What a handler with timers passes on by `?`. As it is, it brings no table of an error along.
     Timer(TimerError),
-    /// An actor that is to be there always has stopped itself.
-    Exit,
+    /// The runtime's own.
+    Text(&'static str),
     Message(String),
     Panic(String),
 }
-
-const EXIT: &str = "a permanent actor stopped itself";
 
 /// An error value whose destructor may panic without harm: failures are dropped in places where a
 /// panic would take a worker along.
@@ -85,6 +83,11 @@ impl Failure {
     /// A failure that is only a text.
     pub fn msg(text: impl fmt::Display) -> Self {
         Self::new(Reason::Message(text.to_string()))
+    }
+
+    /// As [`msg`](Self::msg), for what the runtime says.
+    pub(crate) fn text(text: &'static str) -> Self {
+        Self::new(Reason::Text(text))
     }
 
     #[allow(
@@ -167,7 +170,7 @@ impl Failure {
 
     /// An actor that is to be there always has stopped itself.
     pub(crate) fn exit() -> Self {
-        Self::when(When::Exit, Reason::Exit)
+        Self::when(When::Exit, Reason::Text("a permanent actor stopped itself"))
     }
 
     pub(crate) fn is_exit(&self) -> bool {
@@ -234,7 +237,7 @@ impl fmt::Display for Failure {
         match &*self.0.reason {
             Reason::Error(error) => fmt::Display::fmt(error.error(), f),
             Reason::Timer(error) => fmt::Display::fmt(error, f),
-            Reason::Exit => f.write_str(EXIT),
+            Reason::Text(text) => f.write_str(text),
             Reason::Message(text) => f.write_str(text),
             Reason::Panic(text) => write!(f, "panicked: {text}"),
         }
@@ -246,7 +249,7 @@ impl fmt::Debug for Failure {
         match &*self.0.reason {
             Reason::Error(error) => f.debug_tuple("Failure").field(&error.error()).finish(),
             Reason::Timer(error) => f.debug_tuple("Failure").field(error).finish(),
-            Reason::Exit => f.debug_tuple("Failure").field(&EXIT).finish(),
+            Reason::Text(text) => f.debug_tuple("Failure").field(text).finish(),
             Reason::Message(text) => f.debug_tuple("Failure").field(text).finish(),
             Reason::Panic(text) => f.debug_tuple("Panic").field(text).finish(),
         }

@@ -270,7 +270,7 @@ impl MessageInvoker {
     fn failed(cell: CellPtr) -> InvokeResult {
         let failure = cell.cold_if_any().and_then(|cold| cold.failure.clone());
         InvokeResult::Failed {
-            error: failure.unwrap_or_else(|| Failure::msg("it failed at its end")),
+            error: failure.unwrap_or_else(|| Failure::text("it failed at its end")),
             retry_after: None,
         }
     }

@@ -168,7 +168,9 @@ impl TickDriver for ManualDriver {
             }
         });
         if taken {
-            return Err(Failure::msg("this manual driver belongs to another system"));
+            return Err(Failure::text(
+                "this manual driver belongs to another system",
+            ));
         }
         Ok(())
     }
