@@ -3,7 +3,6 @@
 use super::{Advance, DIGIT, LEVELS, NONE, PORTION, SLOTS, TimerId, Wheel};
 use proptest::prelude::*;
 use std::rc::Rc;
-use std::string::ToString;
 use std::vec;
 use std::vec::Vec;
 
