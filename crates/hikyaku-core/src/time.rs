@@ -270,14 +270,25 @@ impl Clockwork {
 
     /// Fires what is due.
     pub(crate) fn turn(&self, waker: &Waker) -> NextTick {
-        self.fire(self.ticks.not_after(self.nanos()));
-        let waker = waker.clone();
-        let (next, before, stopped) = self.turning.with(|turning| {
-            let next = turning.timers.next_due();
-            turning.back_at = next.unwrap_or(u64::MAX);
-            (next, turning.waker.replace(waker), turning.stopped)
-        });
-        drop(before);
+        let now = self.ticks.not_after(self.nanos());
+        let mut waker = Some(waker.clone());
+        let (next, stopped) = loop {
+            self.fire(now);
+            let over = self.turning.with(|turning| {
+                let next = turning.timers.next_due();
+                if next.is_some_and(|next| next <= now) {
+                    // It has come in since.
+                    return None;
+                }
+                turning.back_at = next.unwrap_or(u64::MAX);
+                core::mem::swap(&mut turning.waker, &mut waker);
+                Some((next, turning.stopped))
+            });
+            if let Some(over) = over {
+                break over;
+            }
+        };
+        drop(waker);
         if stopped {
             // It may have asked whether it should stop before it came here.
             self.wake_driver();
