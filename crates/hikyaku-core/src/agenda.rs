@@ -28,13 +28,12 @@ use self::names::Names;
 use self::signals::Line;
 use self::task::Job;
 use crate::cell::CellPtr;
-use crate::failure::Failure;
 use crate::invoker::{self, Ending};
 use crate::mailbox::{Mark, Spot, rare};
 use crate::state::Orders;
 use crate::sync::{self, Arc, Mutex};
 use crate::time::{self, NotSet, Target, Time, TimerId};
-use crate::timer::{PileUp, Plan, Rhythm, TimerError, TimerKey};
+use crate::timer::{Plan, TimerError, TimerKey};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::marker::PhantomData;
@@ -82,7 +81,10 @@ impl Mail {
     }
 
     fn take(&self, into: &mut Vec<Place>) {
-        self.items.with(|items| core::mem::swap(items, into));
+        self.items.with(|items| {
+            let taken = core::mem::take(items);
+            *items = core::mem::replace(into, taken);
+        });
     }
 }
 
@@ -151,24 +153,24 @@ impl<F: FnMut() -> M, M> Source for Idle<F, M> {
 /// Something on an agenda: a timer, the receive timeout, or a future.
 ///
 /// A future is like a timer that goes on when its message has been handled, until its last one.
-struct Entry {
+pub(crate) struct Entry {
     name: Option<TimerKey>,
     duty: &'static Duty,
     source: Pin<Box<dyn Source>>,
-    rhythm: Rhythm,
+    late: Option<Late>,
     /// All times are in nanoseconds: what is reckoned with them takes a third of the code on a small machine.
     period: u64,
     /// When the tick is due that the wheel knows of, or that is in `due`; or the timeout.
     at: u64,
     set: Option<TimerId>,
-    /// Ticks that are to be handed over at once, besides the one in `due`.
-    backlog: u64,
+    /// Ticks that are due by then are handed over at once.
+    until: u64,
     /// The last message of the future has not been handled yet.
     waits: bool,
 }
 
-/// What is done with an entry.
-struct Duty {
+/// What is done with an entry. Each rhythm has its own, so a program links those that it uses.
+pub(crate) struct Duty {
     /// Its time has come, or it was woken. False if it is over.
     arrive: fn(&mut Entry, &mut Desk, Place) -> bool,
     /// It has its turn, and writes its message.
@@ -184,30 +186,67 @@ struct Duty {
 
 /// What came of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
+pub(crate) enum Turn {
     Nothing,
     Message,
     /// A message, and there will be no other one.
     Last,
 }
 
-const TIMER: &Duty = &Duty {
+/// One message.
+pub(crate) const ONCE: &Duty = &Duty {
     arrive: is_due,
-    turn: tick,
-    handled: go_on,
+    turn: once,
+    handled: |_, _, _| {},
     ends: true,
 };
 
+/// The period goes from one due time to the next.
+pub(crate) const RATE: &Duty = &Duty {
+    turn: tick,
+    ..*ONCE
+};
+
+/// It goes from the end of a handler to the next due time.
+pub(crate) const DELAY: &Duty = &Duty {
+    turn: and_wait,
+    handled: go_on,
+    ..*ONCE
+};
+
 const TIMEOUT: &Duty = &Duty {
-    arrive: is_due,
     turn: timeout,
-    handled: |_, _, _| {},
-    ends: true,
+    ..*ONCE
 };
 
 fn is_due(_: &mut Entry, desk: &mut Desk, place: Place) -> bool {
     desk.due.push(place);
     true
+}
+
+/// The only message, or the last one.
+///
+/// # Safety
+/// As [`Source::make`].
+unsafe fn once(entry: &mut Entry, _: &mut Desk, _: Place, out: *mut ()) -> Turn {
+    // SAFETY: as the caller promises.
+    match unsafe { entry.source.as_mut().make(out) } {
+        true => Turn::Last,
+        false => Turn::Nothing,
+    }
+}
+
+/// A message, after which it goes on when that has been handled.
+///
+/// # Safety
+/// As [`Source::make`].
+unsafe fn and_wait(entry: &mut Entry, desk: &mut Desk, place: Place, out: *mut ()) -> Turn {
+    // SAFETY: as the caller promises.
+    if !unsafe { entry.source.as_mut().make(out) } {
+        return Turn::Nothing;
+    }
+    desk.in_hand = Some(place);
+    Turn::Message
 }
 
 /// A tick's turn has come: its message, and the next due time.
@@ -219,34 +258,39 @@ unsafe fn tick(entry: &mut Entry, desk: &mut Desk, place: Place, out: *mut ()) -
     if !unsafe { entry.source.as_mut().make(out) } {
         return Turn::Nothing;
     }
-    match entry.rhythm {
-        Rhythm::Once => return Turn::Last,
-        Rhythm::Delay => {
-            desk.in_hand = Some(place);
-            return Turn::Message;
-        }
-        Rhythm::Rate(_) if entry.backlog > 0 => entry.backlog -= 1,
-        Rhythm::Rate(pile_up) => {
-            let now = desk.now();
-            let late = now.saturating_sub(entry.at);
-            let (missed, beyond) = time::divide(late, entry.period);
-            // The next one that lies in the future.
-            let left = entry.period - beyond;
-            entry.at = now.max(entry.at).saturating_add(left);
-            entry.backlog = match pile_up {
-                PileUp::Burst => missed,
-                PileUp::Coalesce => missed.min(1),
-                PileUp::Skip => 0,
-            };
-        }
+    if entry.at >= entry.until {
+        entry.until = desk.now();
     }
-    if entry.backlog > 0 {
+    entry.at = entry.at.saturating_add(entry.period);
+    if let Some(late) = entry.late {
+        late(entry);
+    }
+    if entry.at <= entry.until {
         // Behind what else is due by now.
         desk.due.push(place);
     } else {
         entry.rearm(desk, place);
     }
     Turn::Message
+}
+
+/// What becomes of ticks that pile up. Who chooses it brings it along.
+pub(crate) type Late = fn(&mut Entry);
+
+/// Of those that were missed there is the last one.
+pub(crate) fn coalesce(entry: &mut Entry) {
+    if let Some(late) = entry.until.checked_sub(entry.at) {
+        let (_, beyond) = time::divide(late, entry.period);
+        entry.at = entry.until - beyond;
+    }
+}
+
+/// Of those that were missed there is none.
+pub(crate) fn skip(entry: &mut Entry) {
+    coalesce(entry);
+    if entry.at <= entry.until {
+        entry.at = entry.at.saturating_add(entry.period);
+    }
 }
 
 /// The delay of a timer begins.
@@ -345,14 +389,11 @@ impl Slots {
         }
     }
 
-    fn take(&mut self, place: Place) -> Option<Entry> {
-        self.get(place)?;
-        let slot = &mut self.slots[place.slot as usize];
-        slot.generation = slot.generation.wrapping_add(1);
-        let free = Content::Free(core::mem::replace(&mut self.free, place.slot));
-        match core::mem::replace(&mut slot.content, free) {
-            Content::Entry(entry) => Some(entry),
-            Content::Free(_) => None,
+    /// Drops the entry that is there.
+    fn empty(&mut self, place: Place) {
+        if let Some(slot) = self.slots.get_mut(place.slot as usize) {
+            slot.generation = slot.generation.wrapping_add(1);
+            slot.content = Content::Free(core::mem::replace(&mut self.free, place.slot));
         }
     }
 }
@@ -386,7 +427,7 @@ impl Row {
 }
 
 /// What all entries have in common.
-struct Desk {
+pub(crate) struct Desk {
     mail: Arc<Mail>,
     due: Row,
     /// Ends of other actors, which have their turns like messages. There is a line once one is watched.
@@ -399,11 +440,11 @@ struct Desk {
     in_hand: Option<Place>,
     /// How many futures were polled.
     polls: u32,
-    /// What one of them panicked with.
-    broken: Option<Failure>,
 }
 
 impl Desk {
+    /// The one copy of it.
+    #[inline(never)]
     fn time(&self) -> Option<&dyn Time> {
         self.mail.cell.home().shared.time.as_deref()
     }
@@ -415,7 +456,8 @@ impl Desk {
     fn set(&self, at: u64, item: Place) -> Result<TimerId, TimerError> {
         let mail = Arc::clone(&self.mail);
         let time = self.time().ok_or(TimerError::NoTime)?;
-        time.insert_at(at, Target::Actor { mail, item })
+        time.works()
+            .insert_at(at, Target::Actor { mail, item })
             .map_err(|not_set| match not_set {
                 NotSet::Capacity => TimerError::Capacity,
                 NotSet::Stopped => TimerError::Stopping,
@@ -424,14 +466,8 @@ impl Desk {
 
     fn unset(&self, entry: &Entry) {
         if let (Some(id), Some(time)) = (entry.set, self.time()) {
-            time.cancel(id);
+            time.works().cancel(id);
         }
-    }
-
-    /// A future panicked. The actor fails when the rest of the mail is in, so that nothing of it is lost.
-    #[cold]
-    fn breaks(&mut self, panic: sync::Panic) {
-        self.broken.get_or_insert_with(|| Failure::panic(panic));
     }
 }
 
@@ -440,38 +476,22 @@ pub(crate) struct Agenda {
     desk: Desk,
     entries: Slots,
     names: Names,
-    /// The receive timeout.
-    idle: Option<Place>,
+    idle: Option<Timeout>,
     items: Vec<Place>,
-}
-
-/// What [`Diary::collect`] did.
-pub(crate) struct Collected {
-    /// What there is to hand over: see [`rare`].
-    pub(crate) notes: u8,
-    /// How many futures were polled.
-    pub(crate) polls: u32,
-    /// One of them panicked.
-    pub(crate) broken: Option<Failure>,
 }
 
 /// The agenda as the invoker knows it, which brings nothing of it along.
 pub(crate) trait Diary {
-    /// Takes the mail in and polls what was woken. What wakes itself meanwhile is left for the next time.
-    fn collect(&mut self) -> Collected;
+    /// Takes the mail in and polls what was woken. What wakes itself meanwhile is left for the next time. Says what
+    /// there is to hand over, see [`rare`], and how many futures were polled.
+    fn collect(&mut self) -> (u8, u32);
 
-    /// Moves the next message that is due to `out`; false if there is none.
+    /// Moves the next message that is due to `out`, or that of the next signal whose turn has come; false if there is
+    /// none. `queued` is what is in the mailbox, if it is to be a signal.
     ///
     /// # Safety
     /// `out` has room for a message of the actor.
-    unsafe fn next(&mut self, out: *mut ()) -> bool;
-
-    /// Moves the message of the next signal whose turn has come to `out`; false if there is none. `queued` is
-    /// what is in the mailbox.
-    ///
-    /// # Safety
-    /// As [`next`](Self::next).
-    unsafe fn next_signal(&mut self, queued: Mark, out: *mut ()) -> bool;
+    unsafe fn next(&mut self, queued: Option<Mark>, out: *mut ()) -> bool;
 
     /// The message that was there has been taken. True if no signal waits any more.
     fn passed(&mut self, spot: Spot) -> bool;
@@ -490,7 +510,7 @@ pub(crate) trait Diary {
 }
 
 impl Agenda {
-    pub(crate) fn new(cell: CellPtr) -> Self {
+    fn new(cell: CellPtr) -> Self {
         Self {
             desk: Desk {
                 mail: Mail::new(cell),
@@ -500,7 +520,6 @@ impl Agenda {
                 meets: false,
                 in_hand: None,
                 polls: 0,
-                broken: None,
             },
             entries: Slots {
                 slots: Vec::new(),
@@ -550,14 +569,13 @@ impl Agenda {
         plan: &Plan,
         source: Pin<Box<dyn Source>>,
     ) -> Result<(), TimerError> {
-        self.set(key, plan, TIMER, source).map(drop)
+        self.set(key, plan, source).map(drop)
     }
 
     fn set(
         &mut self,
         name: TimerKey,
         plan: &Plan,
-        duty: &'static Duty,
         source: Pin<Box<dyn Source>>,
     ) -> Result<Place, TimerError> {
         let (first, period) = plan.check()?;
@@ -574,13 +592,13 @@ impl Agenda {
         self.names.insert(name, place);
         Ok(self.entries.put(Entry {
             name: Some(name),
-            duty,
+            duty: plan.duty,
             source,
-            rhythm: plan.rhythm,
+            late: plan.late,
             period,
             at,
             set: Some(set),
-            backlog: 0,
+            until: 0,
             waits: false,
         }))
     }
@@ -599,6 +617,10 @@ impl Agenda {
         place.is_some_and(|place| self.drop_entry(place))
     }
 
+    fn timeout(&mut self) -> Option<&mut Entry> {
+        self.entries.get(self.idle?.place)
+    }
+
     /// Takes an entry out that is over. Apart, for the sake of those that go on.
     #[inline(never)]
     fn remove(&mut self, place: Place) {
@@ -610,11 +632,12 @@ impl Agenda {
 
     /// Its name stays. False if there is none.
     fn drop_entry(&mut self, place: Place) -> bool {
-        let entry = self.entries.take(place);
-        entry.is_some_and(|entry| {
-            self.desk.unset(&entry);
-            true
-        })
+        let Some(entry) = self.entries.get(place) else {
+            return false;
+        };
+        self.desk.unset(entry);
+        self.entries.empty(place);
+        true
     }
 
     pub(crate) fn is_running(&mut self, key: TimerKey) -> bool {
@@ -628,18 +651,19 @@ impl Agenda {
         after: Duration,
         source: Pin<Box<dyn Source>>,
     ) -> Result<(), TimerError> {
-        let plan = Plan::with_delay(after);
-        self.idle = Some(self.set(TimerKey::TIMEOUT, &plan, TIMEOUT, source)?);
+        let plan = Plan::every(after, TIMEOUT);
+        let place = self.set(TimerKey::TIMEOUT, &plan, source)?;
+        self.idle = Some(Timeout {
+            place,
+            meet,
+            settle,
+        });
         self.desk.touched = true;
         Ok(())
     }
 
     pub(crate) fn cancel_receive_timeout(&mut self) -> bool {
         self.cancel(TimerKey::TIMEOUT)
-    }
-
-    fn idle(&mut self) -> Option<&mut Entry> {
-        self.entries.get(self.idle?)
     }
 
     /// The turn of what is at a place. True if it has written a message.
@@ -664,19 +688,49 @@ impl Agenda {
     }
 }
 
+/// The receive timeout. Who sets it brings along what it does with each message.
+#[derive(Clone, Copy)]
+struct Timeout {
+    place: Place,
+    meet: unsafe fn(&mut Agenda, *const ()),
+    settle: fn(&mut Agenda),
+}
+
+/// # Safety
+/// As [`Diary::meet`].
+unsafe fn meet(agenda: &mut Agenda, message: *const ()) {
+    if let Some(entry) = agenda.timeout() {
+        // SAFETY: as the caller promises.
+        let meets = !unsafe { entry.source.ignores(message) };
+        agenda.desk.meets = meets;
+        agenda.desk.touched |= meets;
+    }
+}
+
+fn settle(agenda: &mut Agenda) {
+    if agenda.desk.touched {
+        let now = agenda.desk.now();
+        if let Some(place) = agenda.idle.map(|idle| idle.place)
+            && let Some(entry) = agenda.entries.get(place)
+        {
+            entry.put_off(&mut agenda.desk, now);
+        }
+        agenda.desk.touched = false;
+    }
+}
+
 impl Diary for Agenda {
-    fn collect(&mut self) -> Collected {
-        let mut items = core::mem::take(&mut self.items);
-        self.desk.mail.take(&mut items);
-        for place in items.drain(..) {
-            let Some(entry) = self.entries.get(place) else {
-                continue;
-            };
-            if !(entry.duty.arrive)(entry, &mut self.desk, place) {
+    fn collect(&mut self) -> (u8, u32) {
+        self.desk.mail.take(&mut self.items);
+        for at in 0..self.items.len() {
+            let place = self.items[at];
+            if let Some(entry) = self.entries.get(place)
+                && !(entry.duty.arrive)(entry, &mut self.desk, place)
+            {
                 self.remove(place);
             }
         }
-        self.items = items;
+        self.items.clear();
         let desk = &mut self.desk;
         let mut notes = 0;
         if !desk.due.is_empty() {
@@ -685,33 +739,24 @@ impl Diary for Agenda {
         if desk.signals.as_ref().is_some_and(|line| !line.is_empty()) {
             notes |= rare::SIGNALS;
         }
-        Collected {
-            notes,
-            polls: core::mem::take(&mut desk.polls),
-            broken: desk.broken.take(),
-        }
+        (notes, core::mem::take(&mut desk.polls))
     }
 
-    unsafe fn next(&mut self, out: *mut ()) -> bool {
-        while let Some(place) = self.desk.due.pop() {
+    unsafe fn next(&mut self, queued: Option<Mark>, out: *mut ()) -> bool {
+        loop {
+            let place = match (queued, &mut self.desk.signals) {
+                (None, _) => self.desk.due.pop(),
+                (Some(queued), Some(line)) => line.next(queued),
+                (Some(_), None) => None,
+            };
+            let Some(place) = place else {
+                return false;
+            };
             // SAFETY: as the caller promises.
             if unsafe { self.turn(place, out) } {
                 return true;
             }
         }
-        false
-    }
-
-    unsafe fn next_signal(&mut self, queued: Mark, out: *mut ()) -> bool {
-        while let Some(line) = &mut self.desk.signals
-            && let Some(place) = line.next(queued)
-        {
-            // SAFETY: as the caller promises.
-            if unsafe { self.turn(place, out) } {
-                return true;
-            }
-        }
-        false
     }
 
     fn passed(&mut self, spot: Spot) -> bool {
@@ -722,11 +767,9 @@ impl Diary for Agenda {
     }
 
     unsafe fn meet(&mut self, message: *const ()) {
-        if let Some(idle) = self.idle() {
+        if let Some(idle) = self.idle {
             // SAFETY: as the caller promises.
-            let meets = !unsafe { idle.source.ignores(message) };
-            self.desk.meets = meets;
-            self.desk.touched |= meets;
+            unsafe { (idle.meet)(self, message) };
         }
     }
 
@@ -741,25 +784,21 @@ impl Diary for Agenda {
     }
 
     fn settle(&mut self) {
-        if self.desk.touched {
-            let now = self.desk.now();
-            if let Some(idle) = self.idle.and_then(|place| self.entries.get(place)) {
-                idle.put_off(&mut self.desk, now);
-            }
-            self.desk.touched = false;
+        if let Some(idle) = self.idle {
+            (idle.settle)(self);
         }
     }
 }
 
 impl Drop for Agenda {
     fn drop(&mut self) {
-        for slot in &mut self.entries.slots {
-            let content = core::mem::replace(&mut slot.content, Content::Free(0));
-            if let Content::Entry(entry) = content {
-                self.desk.unset(&entry);
-                // Futures and messages are the user's: each may panic when it is dropped.
-                sync::quietly(|| drop(entry));
-            }
+        for slot in 0..self.entries.slots.len() {
+            let generation = self.entries.slots[slot].generation;
+            let slot = slot as u32;
+            // Futures and messages are the user's: each may panic when it is dropped.
+            sync::quietly(|| {
+                self.drop_entry(Place { slot, generation });
+            });
         }
     }
 }

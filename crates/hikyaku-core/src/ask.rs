@@ -645,7 +645,7 @@ impl<T> Future for Within<'_, T> {
                 after: this.limit,
             }
         } else {
-            match this.alarm.set(time, this.due, cx.waker()) {
+            match this.alarm.set(time.works(), this.due, cx.waker()) {
                 Ok(()) => return Poll::Pending,
                 // The actors' end has dropped the questions that they had. This one is elsewhere.
                 Err(NotSet::Stopped | NotSet::Capacity) => AskError::NoTime,
@@ -661,7 +661,7 @@ impl<T> Future for Within<'_, T> {
 impl<T> Within<'_, T> {
     fn cancel(&mut self) {
         if let Some(time) = self.ask.cell.home().shared.time.as_deref() {
-            self.alarm.cancel(time);
+            self.alarm.cancel(time.works());
         }
     }
 }

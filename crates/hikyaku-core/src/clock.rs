@@ -47,12 +47,10 @@ pub fn time_of_ticks(ticks: u64, frequency: u64) -> Duration {
 /// # Panics
 /// If the frequency is zero, or above 18 GHz.
 pub fn ticks_of_time(time: Duration, frequency: u64) -> u64 {
-    let (most, _) = divide(u64::MAX, checked(frequency));
-    if time.as_secs() >= most {
-        return u64::MAX;
-    }
-    let (ticks, rest) = divide(u64::from(time.subsec_nanos()) * frequency, SECOND);
-    time.as_secs() * frequency + ticks + u64::from(rest != 0)
+    let part = u64::from(time.subsec_nanos()) * checked(frequency);
+    let (ticks, rest) = divide(part, SECOND);
+    let whole = time.as_secs().saturating_mul(frequency);
+    whole.saturating_add(ticks + u64::from(rest != 0))
 }
 
 fn checked(frequency: u64) -> u64 {

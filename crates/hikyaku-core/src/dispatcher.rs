@@ -610,10 +610,8 @@ impl Home {
     }
 
     /// Has an activation taken longer than it may?
-    pub(crate) fn is_too_long(&self, time: Duration) -> bool {
+    pub(crate) fn is_too_long(&self, nanos: u64) -> bool {
         let limit = self.limit();
-        // In 64 bits, which are 584 years.
-        let nanos = time.as_secs().wrapping_mul(1_000_000_000) + u64::from(time.subsec_nanos());
         limit != UNLIMITED && nanos >= u64::from(limit) * 1000
     }
 

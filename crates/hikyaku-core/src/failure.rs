@@ -3,10 +3,9 @@
 use crate::registry::MailboxIndex;
 use crate::sync::{self, Arc, Panic};
 use crate::timer::TimerError;
-use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
-use core::any::TypeId;
+use core::any::Any;
 use core::error::Error;
 use core::fmt;
 use core::task::Poll;
@@ -47,7 +46,11 @@ enum When {
 
 enum Reason {
     Error(Quiet),
-    Message(Cow<'static, str>),
+    /// What a handler with timers passes on by `?`. As it is, it brings no table of an error along.
+    Timer(TimerError),
+    /// The runtime's own.
+    Text(&'static str),
+    Message(String),
     Panic(String),
 }
 
@@ -67,11 +70,6 @@ impl Quiet {
         })
     }
 
-    fn text_of_timer(&self) -> String {
-        let error = self.error().downcast_ref();
-        error.map_or_else(String::new, |error: &TimerError| error.text().into())
-    }
-
     fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
         self.error.as_deref().expect("taken by the destructor only")
     }
@@ -87,12 +85,12 @@ impl Drop for Quiet {
 impl Failure {
     /// A failure that is only a text.
     pub fn msg(text: impl fmt::Display) -> Self {
-        Self::new(Reason::Message(text.to_string().into()))
+        Self::new(Reason::Message(text.to_string()))
     }
 
-    /// Likewise, with a text that need not be made.
-    pub(crate) fn known(text: &'static str) -> Self {
-        Self::new(Reason::Message(text.into()))
+    /// As [`msg`](Self::msg), for what the runtime says.
+    pub(crate) fn text(text: &'static str) -> Self {
+        Self::new(Reason::Text(text))
     }
 
     #[allow(
@@ -174,8 +172,7 @@ impl Failure {
 
     /// An actor that is to be there always has stopped itself.
     pub(crate) fn exit() -> Self {
-        let text = "a permanent actor stopped itself";
-        Self::when(When::Exit, Reason::Message(text.into()))
+        Self::when(When::Exit, Reason::Text("a permanent actor stopped itself"))
     }
 
     pub(crate) fn is_exit(&self) -> bool {
@@ -187,15 +184,13 @@ impl Failure {
         matches!(self.when, When::Starting | When::FatalAtStart)
     }
 
-    /// The same failure without the error value: what a stopped cell keeps, so that no destructor
-    /// of the user runs when the last reference goes.
+    /// The same failure without an error value of the user's: what a stopped cell keeps, so that no destructor
+    /// of theirs runs when the last reference goes.
     pub(crate) fn text_only(&self) -> Self {
-        match &*self.reason {
-            Reason::Error(error) => {
-                Self::when(self.when, Reason::Message((error.text)(error).into()))
-            }
-            Reason::Panic(_) | Reason::Message(_) => self.clone(),
-        }
+        let Reason::Error(error) = &*self.reason else {
+            return self.clone();
+        };
+        Self::when(self.when, Reason::Message((error.text)(error)))
     }
 
     /// The panic's text, if it was a panic.
@@ -211,11 +206,12 @@ impl Failure {
         self.panic_message().is_some()
     }
 
-    /// The error value, with its source chain. None for a panic, a text, and for the failure of an
-    /// actor that had ended before it was asked for.
+    /// The error value, with its source chain. None for a panic, a text, and, unless it is a [`TimerError`], for the
+    /// failure of an actor that had ended before it was asked for.
     pub fn error(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
         match &*self.reason {
             Reason::Error(error) => Some(error.error()),
+            Reason::Timer(error) => Some(error),
             _ => None,
         }
     }
@@ -223,15 +219,14 @@ impl Failure {
 
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::new(Reason::Error(Quiet {
-            error: Some(Box::new(error)),
-            // What a handler with timers passes on by `?`: its text needs no formatting.
-            text: if TypeId::of::<E>() == TypeId::of::<TimerError>() {
-                Quiet::text_of_timer
-            } else {
-                Quiet::text
-            },
-        }))
+        let any: &dyn Any = &error;
+        Self::new(match any.downcast_ref() {
+            Some(error) => Reason::Timer(*error),
+            None => Reason::Error(Quiet {
+                error: Some(Box::new(error)),
+                text: Quiet::text,
+            }),
+        })
     }
 }
 
@@ -239,6 +234,8 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.reason {
             Reason::Error(error) => fmt::Display::fmt(error.error(), f),
+            Reason::Timer(error) => fmt::Display::fmt(error, f),
+            Reason::Text(text) => f.write_str(text),
             Reason::Message(text) => f.write_str(text),
             Reason::Panic(text) => write!(f, "panicked: {text}"),
         }
@@ -249,6 +246,8 @@ impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.reason {
             Reason::Error(error) => f.debug_tuple("Failure").field(&error.error()).finish(),
+            Reason::Timer(error) => f.debug_tuple("Failure").field(error).finish(),
+            Reason::Text(text) => f.debug_tuple("Failure").field(text).finish(),
             Reason::Message(text) => f.debug_tuple("Failure").field(text).finish(),
             Reason::Panic(text) => f.debug_tuple("Panic").field(text).finish(),
         }

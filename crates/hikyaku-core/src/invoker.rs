@@ -16,11 +16,10 @@ mod messages;
 mod reach;
 
 use self::end::{close_mailbox, cut_short, end, vacate_slot, vacate_slot_for_hook};
-pub(crate) use self::fate::{Restart, restart_later};
 use self::fate::{
-    begin_anew, drop_failed_future, fail, fail_with, fault, forgive, let_go, look_at_parent,
-    resume_after_failure, write_to,
+    begin_anew, drop_failed_future, fail, fault, forgive, let_go, resume_after_failure, write_to,
 };
+pub(crate) use self::fate::{fail_with, restart_after_wait};
 pub(crate) use self::kin::{Family, found_family, restart_child, stop_child, stop_itself};
 use self::kin::{awaits_its_turn, children_gone, pass_the_turn};
 pub(crate) use self::links::{Links, link, unlink};
@@ -149,7 +148,8 @@ pub(crate) struct Activation<'a> {
     /// After so many messages the clock is read. It costs as much as several messages, so it is read after
     /// 8, 16, 32, .. of them; the first read is the start.
     next_read: u32,
-    start: Duration,
+    /// In nanoseconds.
+    start: u64,
     /// How many messages had been handled when orders were last read.
     attended: u32,
     lane: &'a Lane,
@@ -176,7 +176,7 @@ impl<'a> Activation<'a> {
             handled: 0,
             counted: 0,
             next_read: first_read,
-            start: Duration::ZERO,
+            start: 0,
             attended: u32::MAX,
             lane,
             home,
@@ -215,13 +215,13 @@ impl<'a> Activation<'a> {
         time.is_some_and(|time| time.is_too_long(self))
     }
 
-    /// Has it taken longer than it may? If this is the first look, it begins now.
-    pub(crate) fn is_too_long(&mut self, now: Duration) -> bool {
+    /// Has it taken longer than it may? If this is the first look, it begins now. In nanoseconds.
+    pub(crate) fn is_too_long(&mut self, now: u64) -> bool {
         let first = self.next_read == FIRST_READ * 2;
         if first {
             self.start = now;
         }
-        !first && self.home.is_too_long(now.saturating_sub(self.start))
+        !first && self.home.is_too_long(now.wrapping_sub(self.start))
     }
 }
 
@@ -646,9 +646,12 @@ unsafe fn attend(cell: CellPtr, activation: &mut Activation<'_>) {
     activation.attended = activation.handled;
     state.word.acknowledge();
     let orders = state.task.take_orders();
-    if SUPERVISION && orders.has(Orders::KIN) {
+    if SUPERVISION
+        && orders.has(Orders::KIN)
+        && let Some(kin) = cell.kin()
+    {
         // SAFETY: the ticket is held.
-        unsafe { look_at_parent(cell) };
+        unsafe { (kin.family.look)(cell) };
     }
     if SUPERVISION && orders.has(Orders::RESUME) && state.life.get() == Life::Faulted {
         // SAFETY: the ticket is held.
@@ -707,13 +710,9 @@ unsafe fn attend_agenda(cell: CellPtr, activation: &mut Activation<'_>) {
     // The deadline of the message in hand is nothing to these futures.
     let notes = state.rare.get();
     state.rare.set(notes & !rare::DEADLINE);
-    let collected = diary.collect();
-    state.rare.set(notes | collected.notes);
-    activation.charge(collected.polls);
-    if let Some(failure) = collected.broken {
-        // SAFETY: the ticket is held.
-        unsafe { fail_with(cell, failure) };
-    }
+    let (new, polls) = diary.collect();
+    state.rare.set(notes | new);
+    activation.charge(polls);
 }
 
 /// Has something done by the runner of a cell. False if it has ended; then `call` is dropped.

@@ -11,8 +11,9 @@
 
 use crate::cell::CellPtr;
 use crate::failure::Failure;
-use crate::invoker::{Restart, restart_later};
+use crate::invoker::restart_after_wait;
 use crate::sync::{self, Arc};
+use crate::time::{SECOND, nanos};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
@@ -140,15 +141,15 @@ impl Backoff {
     }
 
     /// How long to wait before the restart that comes now.
-    fn wait(&self, tally: &mut Tally, now: Duration, salt: u64) -> Duration {
-        if now.saturating_sub(tally.last) >= self.reset_after {
+    pub(crate) fn wait(&self, tally: &mut Tally, now: u64, salt: u64) -> Duration {
+        if now.saturating_sub(tally.last) >= nanos(self.reset_after) {
             tally.delayed = 0;
         }
         tally.drawn = tally.drawn.wrapping_add(1);
         let delay = self.delay(tally.delayed, mix(salt ^ tally.drawn));
         tally.delayed = tally.delayed.saturating_add(1);
         // Quiet time is counted from the restart.
-        tally.last = now.saturating_add(delay);
+        tally.last = now.saturating_add(nanos(delay));
         delay
     }
 
@@ -193,32 +194,30 @@ pub struct Supervision {
     pub(crate) strategy: SupervisionStrategy,
     decider: Option<Decider>,
     max_restarts: Option<u32>,
-    window: Duration,
-    backoff: Option<Waiting>,
+    /// In nanoseconds, as all that is remembered of restarts.
+    window: u64,
+    pub(crate) backoff: Option<Waiting>,
     pub(crate) patience: Duration,
     pub(crate) auto_shutdown: AutoShutdown,
 }
 
 /// Waiting before restarts. What does it comes with the backoff, so a program without does not link it.
 #[derive(Clone, Copy)]
-struct Waiting {
-    backoff: Backoff,
-    wait: fn(&Backoff, &mut Tally, Duration, u64) -> Duration,
-    later: Later,
+pub(crate) struct Waiting {
+    pub(crate) backoff: Backoff,
+    wait: fn(&Backoff, &mut Tally, u64, u64) -> Duration,
+    /// Has an actor without a parent made anew.
+    ///
+    /// # Safety
+    /// The ticket is held.
+    pub(crate) later: unsafe fn(&Backoff, CellPtr, u64),
 }
-
-/// Has an actor made anew.
-///
-/// # Safety
-/// The ticket is held.
-type Later = unsafe fn(CellPtr, Restart);
 
 /// What a supervisor has decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Resume,
-    /// After so long.
-    Restart(Duration),
+    Restart,
     Stop,
     /// The child is left as it is, for the supervisor's own fate to decide.
     Escalate,
@@ -231,10 +230,10 @@ pub(crate) enum Verdict {
 pub(crate) struct Tally {
     /// So long the latest restarts count, in no order. As many as there have been within one window: another one takes
     /// the place of one that is over.
-    recent: Vec<Duration>,
+    recent: Vec<u64>,
     /// Restarts with growing delays so far.
     delayed: u32,
-    last: Duration,
+    last: u64,
     drawn: u64,
     /// Counts what the child was told for its own failures and for those of others. A failure from before
     /// the last of them is dealt with.
@@ -249,7 +248,7 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// One restart more. False if there were as many as there may be.
-    fn count(&mut self, most: u32, window: Duration, now: Duration) -> bool {
+    fn count(&mut self, most: u32, window: u64, now: u64) -> bool {
         let until = now.saturating_add(window);
         if let Some(over) = self.recent.iter_mut().find(|until| **until < now) {
             *over = until;
@@ -268,7 +267,7 @@ impl Supervision {
             strategy,
             decider: None,
             max_restarts: Some(10),
-            window: Duration::from_secs(60),
+            window: 60 * SECOND,
             backoff: None,
             patience: Duration::from_secs(5),
             auto_shutdown: AutoShutdown::Never,
@@ -307,7 +306,7 @@ impl Supervision {
     /// escalated. Zero means none at all. In a system without a clock the window never ends.
     pub fn max_restarts(mut self, restarts: u32, window: Duration) -> Self {
         self.max_restarts = Some(restarts);
-        self.window = window;
+        self.window = nanos(window);
         self
     }
 
@@ -323,7 +322,7 @@ impl Supervision {
         self.backoff = Some(Waiting {
             backoff,
             wait: Backoff::wait,
-            later: restart_later,
+            later: restart_after_wait,
         });
         self
     }
@@ -354,14 +353,12 @@ impl Supervision {
         }
     }
 
-    /// Decides about a child that failed.
+    /// Decides about a child that failed. `one_more` is asked when the user's code has come to its end.
     pub(crate) fn judge(
         &self,
-        tally: &mut Tally,
         policy: RestartPolicy,
         failure: &Failure,
-        now: Duration,
-        salt: u64,
+        one_more: impl FnOnce() -> bool,
     ) -> Verdict {
         if failure.is_fatal() {
             return Verdict::GiveUp;
@@ -377,20 +374,21 @@ impl Supervision {
             SupervisionDirective::Stop => Verdict::Stop,
             SupervisionDirective::Escalate => Verdict::Escalate,
             SupervisionDirective::Restart if policy == RestartPolicy::Temporary => Verdict::Stop,
-            SupervisionDirective::Restart => {
-                let most = self.max_restarts;
-                if most.is_some_and(|most| !tally.count(most, self.window, now)) {
-                    return Verdict::GiveUp;
-                }
-                let wait = |by: &Waiting| (by.wait)(&by.backoff, tally, now, salt);
-                Verdict::Restart(self.backoff.as_ref().map_or(Duration::ZERO, wait))
-            }
+            SupervisionDirective::Restart if one_more() => Verdict::Restart,
+            SupervisionDirective::Restart => Verdict::GiveUp,
         }
     }
 
-    /// What has an actor made anew when it is time; none if that is always at once.
-    pub(crate) fn later(&self) -> Option<Later> {
-        self.backoff.as_ref().map(|by| by.later)
+    /// Counts a restart. False if there were as many as there may be.
+    pub(crate) fn one_more(&self, tally: &mut Tally, now: u64) -> bool {
+        self.max_restarts
+            .is_none_or(|most| tally.count(most, self.window, now))
+    }
+
+    /// How long to wait before a restart that was decided on.
+    pub(crate) fn wait(&self, tally: &mut Tally, now: u64, salt: u64) -> Duration {
+        let wait = |by: &Waiting| (by.wait)(&by.backoff, tally, now, salt);
+        self.backoff.as_ref().map_or(Duration::ZERO, wait)
     }
 }
 
@@ -447,7 +445,7 @@ impl fmt::Debug for Supervision {
         f.debug_struct("Supervision")
             .field("strategy", &self.strategy)
             .field("max_restarts", &self.max_restarts)
-            .field("window", &self.window)
+            .field("window", &Duration::from_nanos(self.window))
             .field("backoff", &self.backoff.map(|by| by.backoff))
             .field("auto_shutdown", &self.auto_shutdown)
             .finish_non_exhaustive()
@@ -481,9 +479,10 @@ mod tests {
         for n in 0..1000 {
             let no = Failure::msg("no");
             // Three at a time.
-            let now = ms(n / 3 * 100);
-            let verdict = supervision.judge(&mut tally, RestartPolicy::Transient, &no, now, 7);
-            assert!(matches!(verdict, Verdict::Restart(_)));
+            let now = nanos(ms(n / 3 * 100));
+            let one_more = || supervision.one_more(&mut tally, now);
+            let verdict = supervision.judge(RestartPolicy::Transient, &no, one_more);
+            assert_eq!(verdict, Verdict::Restart);
         }
         assert_eq!(tally.recent.len(), 3);
     }
@@ -499,16 +498,11 @@ mod tests {
         let mut delays = Vec::new();
         for quiet in [0, 0, 0, 0, 0, 0, 499, 501, 0] {
             now += ms(quiet);
-            let verdict = supervision.judge(
-                &mut tally,
-                RestartPolicy::Transient,
-                &Failure::msg("no"),
-                now,
-                7,
-            );
-            let Verdict::Restart(delay) = verdict else {
-                panic!("{verdict:?}");
-            };
+            let failure = Failure::msg("no");
+            let one_more = || supervision.one_more(&mut tally, nanos(now));
+            let verdict = supervision.judge(RestartPolicy::Transient, &failure, one_more);
+            assert_eq!(verdict, Verdict::Restart);
+            let delay = supervision.wait(&mut tally, nanos(now), 7);
             delays.push(delay.as_millis());
             now += delay;
         }
@@ -582,11 +576,12 @@ mod tests {
         ] {
             let mut supervision = Supervision::one_for_one();
             supervision.max_restarts = case.most;
-            supervision.window = ms(case.window);
+            supervision.window = nanos(ms(case.window));
             let mut tally = Tally::default();
             let verdicts = case.at.iter().map(|at| {
                 let policy = RestartPolicy::Transient;
-                supervision.judge(&mut tally, policy, &Failure::msg("no"), ms(*at), 0)
+                let one_more = || supervision.one_more(&mut tally, nanos(ms(*at)));
+                supervision.judge(policy, &Failure::msg("no"), one_more)
             });
             let given_up = verdicts.collect::<Vec<_>>();
             let first = given_up
@@ -601,7 +596,7 @@ mod tests {
         use SupervisionDirective::{Escalate, Restart, Resume, Stop};
         let temporary = RestartPolicy::Temporary;
         let transient = RestartPolicy::Transient;
-        let now = Verdict::Restart(Duration::ZERO);
+        let now = Verdict::Restart;
         for (directive, policy, start, verdict) in [
             (Some(Resume), transient, false, Verdict::Resume),
             (Some(Resume), temporary, false, Verdict::Resume),
@@ -621,9 +616,8 @@ mod tests {
             }
             let failure = Failure::msg("no");
             let failure = if start { failure.at_start() } else { failure };
-            let mut tally = Tally::default();
             assert_eq!(
-                supervision.judge(&mut tally, policy, &failure, ms(0), 0),
+                supervision.judge(policy, &failure, || true),
                 verdict,
                 "{directive:?} {policy:?} {start}"
             );

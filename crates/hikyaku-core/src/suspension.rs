@@ -227,8 +227,8 @@ fn timer(cell: CellPtr, after: Duration) -> Result<(Duration, TimerId), SuspendE
     let time = shared.time.as_ref().ok_or(SuspendError::NoTime)?;
     let at = time.now().saturating_add(after);
     // Whatever the order is, the runner looks.
-    let target = Target::Order(WeakCell::own(cell), Orders::KIN);
-    match time.insert(at, target) {
+    let target = Target::order(WeakCell::own(cell), Orders::KIN);
+    match time.works().insert(at, target) {
         Ok(id) => Ok((at, id)),
         Err(_) => Err(SuspendError::Capacity),
     }
@@ -252,7 +252,7 @@ unsafe fn end_those(cell: CellPtr, over: &mut dyn FnMut(&Entry) -> bool) -> usiz
     known.entries.retain(|entry| {
         let over = over(entry);
         if over && let (Some((_, id)), Some(time)) = (entry.due, &shared.time) {
-            time.cancel(id);
+            time.works().cancel(id);
         }
         !over
     });

@@ -23,7 +23,7 @@ use crate::registry::{MailboxIndex, MailboxRegistry};
 use crate::state::Orders;
 use crate::supervision::{Asked, Escalation, RestartPolicy, SUPERVISION, Supervision};
 use crate::sync::{self, Arc, AtomicUsize, Map, Mutex, Ordering};
-use crate::time::{Clockwork, Sleep, Target, TickDriver, Time};
+use crate::time::{Clockwork, Sleep, Target, TickDriver, Time, nanos};
 use crate::worker::Worker;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -269,6 +269,11 @@ impl Shared {
         self.time.as_ref().map_or(Duration::ZERO, |time| time.now())
     }
 
+    /// As [`now`](Self::now), in nanoseconds.
+    pub(crate) fn nanos(&self) -> u64 {
+        self.time.as_ref().map_or(0, |time| time.nanos())
+    }
+
     /// An actor is about to be made anew.
     pub(crate) fn one_restarted(&self, cell: CellPtr) {
         // Relaxed: a statistic.
@@ -280,8 +285,8 @@ impl Shared {
     /// cell.
     pub(crate) fn order_at(&self, at: Duration, cell: CellPtr, orders: Orders) -> bool {
         self.time.as_ref().is_some_and(|time| {
-            let target = Target::Order(WeakCell::own(cell), orders);
-            time.insert(at, target).is_ok()
+            let target = Target::order(WeakCell::own(cell), orders);
+            time.works().insert(at, target).is_ok()
         })
     }
 
@@ -485,7 +490,9 @@ impl System {
         if let Some(time) = &self.shared().time {
             let due = time.now().saturating_add(patience);
             // Refused only if the system has stopped already, or for want of memory.
-            let _set = time.insert(due, Target::Shutdown(Arc::downgrade(&self.0)));
+            let _set = time
+                .works()
+                .insert(due, Target::shutdown(Arc::downgrade(&self.0)));
         }
         terminated
     }
@@ -673,12 +680,8 @@ const DEFAULT_THROUGHPUT: u32 = 1024;
 
 type Listener = Box<dyn Fn(&DeadLetter<'_>) + Send + Sync>;
 type OnFailure = Box<dyn Fn(&FailureReport<'_>) + Send + Sync>;
-type Begin = fn(
-    Box<dyn Clock>,
-    Box<dyn TickDriver>,
-    Duration,
-    Option<u32>,
-) -> Result<Box<dyn Time>, BuildError>;
+type Begin =
+    fn(Box<dyn Clock>, Box<dyn TickDriver>, u64, Option<u32>) -> Result<Box<dyn Time>, BuildError>;
 
 /// Configures a [`System`].
 #[must_use]
@@ -696,7 +699,8 @@ pub struct SystemBuilder {
     driver: Option<(Box<dyn TickDriver>, Begin)>,
     supervision: Option<Asked>,
     escalation: Escalation,
-    resolution: Duration,
+    /// In nanoseconds.
+    resolution: u64,
     max_actors: Option<u32>,
     max_timers: Option<u32>,
     blocking: Option<Box<dyn BlockingPool>>,
@@ -771,7 +775,8 @@ impl SystemBuilder {
     /// How exact timers are: a due time is rounded up to a multiple of this. At least a microsecond.
     /// Default: one millisecond.
     pub fn resolution(mut self, resolution: Duration) -> Self {
-        self.resolution = resolution.max(Duration::from_micros(1));
+        // At most 292 years.
+        self.resolution = nanos(resolution).clamp(1_000, u64::MAX / 2);
         self
     }
 
@@ -930,8 +935,8 @@ impl fmt::Debug for SystemBuilder {
     }
 }
 
-/// How exact timers are, unless chosen otherwise.
-const DEFAULT_RESOLUTION: Duration = Duration::from_millis(1);
+/// How exact timers are, in nanoseconds, unless chosen otherwise.
+const DEFAULT_RESOLUTION: u64 = 1_000_000;
 
 /// Why a system was not built.
 #[derive(Debug)]
@@ -946,7 +951,7 @@ pub enum BuildError {
     /// There is no memory for as many actors or timers as asked for.
     OutOfMemory,
     /// The tick driver did not start.
-    TickDriver(Box<dyn core::error::Error + Send + Sync>),
+    TickDriver(Failure),
 }
 
 impl fmt::Display for BuildError {
@@ -958,7 +963,7 @@ impl fmt::Display for BuildError {
             Self::NoClock => f.write_str("the system has a tick driver and no clock"),
             Self::NoSupervision => f.write_str("supervision needs the feature `supervision`"),
             Self::OutOfMemory => f.write_str("no memory for as many actors or timers as asked for"),
-            Self::TickDriver(error) => write!(f, "the tick driver did not start: {error}"),
+            Self::TickDriver(failure) => write!(f, "the tick driver did not start: {failure}"),
         }
     }
 }
@@ -966,7 +971,7 @@ impl fmt::Display for BuildError {
 impl core::error::Error for BuildError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::TickDriver(error) => Some(&**error),
+            Self::TickDriver(failure) => Some(failure.error()?),
             Self::NoTickDriver | Self::NoClock | Self::NoSupervision | Self::OutOfMemory => None,
         }
     }

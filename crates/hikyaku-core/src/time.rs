@@ -26,15 +26,15 @@ pub(crate) use self::sleep::Alarm;
 pub use self::sleep::{Sleep, SleepError};
 pub(crate) use self::timers::TimerId;
 
-use self::timers::Timers;
-use self::wheel::{Advance, Refused};
+use self::timers::{Ticks, Timers};
+use self::wheel::Advance;
 use crate::agenda::{Mail, Place};
 use crate::cell::WeakCell;
 use crate::clock::Clock;
 use crate::dispatcher::Home;
 use crate::invoker::Activation;
 use crate::state::Orders;
-use crate::sync::{self, Arc, Mutex, Weak};
+use crate::sync::{self, Arc, Mutex, Wakes, Waking, Weak};
 use crate::system::BuildError;
 use alloc::boxed::Box;
 use core::fmt;
@@ -44,40 +44,23 @@ use core::time::Duration;
 /// What is due when. With `std` there may be a million timers; without, the program is to be small.
 #[cfg(any(loom, feature = "std"))]
 mod timers {
-    pub(crate) use super::wheel::{TimerId, Wheel as Timers};
+    pub(crate) use super::wheel::{Ticks, TimerId, Wheel as Timers};
 }
 #[cfg(not(any(loom, feature = "std")))]
 mod timers {
-    pub(crate) use super::list::{List as Timers, TimerId};
+    pub(crate) use super::list::{List as Timers, Ticks, TimerId};
 }
 
 /// Clock and timers of one system. Only who is given a tick driver makes one: a program without timers knows this table,
 /// and does not link what is behind it.
 pub(crate) trait Time: Send + Sync {
-    /// For who outlives the system.
-    fn share(&self) -> Arc<Clockwork>;
-
     fn now(&self) -> Duration;
 
     /// What the clock shows, in nanoseconds.
     fn nanos(&self) -> u64;
 
-    /// Wakes `target` when the clock shows `due`, or a little later.
-    fn insert(&self, due: Duration, target: Target) -> Result<TimerId, NotSet>;
-
-    /// As [`insert`](Self::insert), in nanoseconds.
-    fn insert_at(&self, due: u64, target: Target) -> Result<TimerId, NotSet>;
-
-    /// Is this timer set, and will it wake `waker`? Not if the system has stopped.
-    fn will_wake(&self, id: TimerId, waker: &Waker) -> bool;
-
-    /// Takes a timer back. Nothing happens if it has fired.
-    fn cancel(&self, id: TimerId);
-
-    /// Fires what is due.
-    fn turn(&self, waker: &Waker) -> NextTick;
-
-    fn is_stopped(&self) -> bool;
+    /// All that is done with timers. Who does it links it, and may outlive the system with it.
+    fn works(&self) -> &Arc<Clockwork>;
 
     /// The system has stopped: who still waits is woken, and nobody comes in any more.
     fn stop(&self);
@@ -89,10 +72,7 @@ pub(crate) trait Time: Send + Sync {
 /// The one kind of them.
 pub(crate) struct Clockwork {
     clock: Box<dyn Clock>,
-    /// In nanoseconds, not zero.
-    resolution: u64,
-    /// The last tick whose time fits into 64 bits.
-    last: u64,
+    ticks: Ticks,
     turning: Mutex<Turning>,
 }
 
@@ -109,27 +89,47 @@ struct Turning {
 #[repr(u32)]
 pub(crate) enum Target {
     Waker(Waker),
-    Actor {
-        mail: Arc<Mail>,
-        item: Place,
-    },
-    /// Gives an order.
-    Order(WeakCell, Orders),
-    /// Ends a system by force.
-    Shutdown(Weak<Home>),
+    Actor { mail: Arc<Mail>, item: Place },
+}
+
+/// Gives an order.
+struct Ordered(WeakCell, Orders);
+
+impl Wakes for Ordered {
+    fn wake(&self) {
+        self.0.cell().order(self.1, false);
+    }
+}
+
+/// Ends a system by force.
+struct Shutdown(Weak<Home>);
+
+impl Wakes for Shutdown {
+    fn wake(&self) {
+        if let Some(home) = self.0.upgrade() {
+            home.shared.force_stop(&home);
+        }
+    }
 }
 
 impl Target {
+    pub(crate) fn order(cell: WeakCell, orders: Orders) -> Self {
+        Self::wakes(Ordered(cell, orders))
+    }
+
+    pub(crate) fn shutdown(home: Weak<Home>) -> Self {
+        Self::wakes(Shutdown(home))
+    }
+
+    /// What few timers do.
+    fn wakes(what: impl Wakes) -> Self {
+        Self::Waker(Waking::waker(&Arc::new(Waking(what))))
+    }
+
     fn fire(self) {
         match self {
             Self::Waker(waker) => sync::wake(waker),
             Self::Actor { mail, item } => mail.deliver(item),
-            Self::Order(cell, orders) => cell.cell().order(orders, false),
-            Self::Shutdown(home) => {
-                if let Some(home) = home.upgrade() {
-                    home.shared.force_stop(&home);
-                }
-            }
         }
     }
 }
@@ -146,11 +146,11 @@ pub(crate) enum NotSet {
 pub(crate) const SECOND: u64 = 1_000_000_000;
 
 /// In nanoseconds, which 64 bits count for five centuries. Inside the runtime times are reckoned with in these.
-pub(crate) fn nanos(time: Duration) -> u64 {
+pub(crate) const fn nanos(time: Duration) -> u64 {
     if time.as_secs() >= u64::MAX / SECOND {
         return u64::MAX;
     }
-    time.as_secs() * SECOND + u64::from(time.subsec_nanos())
+    time.as_secs() * SECOND + time.subsec_nanos() as u64
 }
 
 fn duration(nanos: u64) -> Duration {
@@ -164,42 +164,38 @@ pub(crate) fn part_of_second(seconds: u64, rest: u64) -> Duration {
     Duration::new(seconds, rest.min(SECOND - 1) as u32)
 }
 
-/// How often one number is in another, and what is left. `by` is not zero.
+/// How often one number is in another, and what is left. `by` is neither zero nor above the half of 64 bits.
 pub(crate) fn divide(number: u64, by: u64) -> (u64, u64) {
     if !sync::SMALL {
         return (number / by, number % by);
     }
-    // As on paper, in base two: what the compiler has for it is a kilobyte where the machine does not divide.
-    let (mut quotient, mut rest, mut part, mut places) = (0, number, by, 0);
-    while part <= number >> 1 {
-        part <<= 1;
-        places += 1;
-    }
-    loop {
+    divide_bits(number, by)
+}
+
+/// As on paper, in base two: what the compiler has for it is a kilobyte where the machine does not divide.
+#[inline(never)]
+fn divide_bits(number: u64, by: u64) -> (u64, u64) {
+    let (mut quotient, mut rest) = (number, 0);
+    for _ in 0..u64::BITS {
+        rest = (rest << 1) | (quotient >> (u64::BITS - 1));
         quotient <<= 1;
-        if rest >= part {
-            rest -= part;
+        if rest >= by {
+            rest -= by;
             quotient |= 1;
         }
-        if places == 0 {
-            return (quotient, rest);
-        }
-        part >>= 1;
-        places -= 1;
     }
+    (quotient, rest)
 }
 
 /// So many are fired between two locks; they lie on the stack meanwhile.
 const PORTION: usize = if sync::SMALL { 1 } else { 32 };
 
 impl Clockwork {
-    pub(crate) fn new(clock: Box<dyn Clock>, resolution: Duration) -> Arc<Self> {
-        let resolution = nanos(resolution).max(1);
-        let (last, _) = divide(u64::MAX, resolution);
+    /// `resolution`: in nanoseconds, at most half of what 64 bits count, and not zero.
+    pub(crate) fn new(clock: Box<dyn Clock>, resolution: u64) -> Arc<Self> {
         Arc::new(Self {
             clock,
-            resolution,
-            last,
+            ticks: Ticks::new(resolution),
             turning: Mutex::new(Turning {
                 timers: Timers::new(),
                 waker: None,
@@ -213,7 +209,7 @@ impl Clockwork {
     pub(crate) fn begin(
         clock: Box<dyn Clock>,
         driver: Box<dyn TickDriver>,
-        resolution: Duration,
+        resolution: u64,
         most: Option<u32>,
     ) -> Result<Box<dyn Time>, BuildError> {
         let time = Self::new(clock, resolution);
@@ -227,139 +223,141 @@ impl Clockwork {
         Ok(Box::new(time))
     }
 
-    fn time_of(&self, tick: u64) -> Duration {
-        duration(tick.min(self.last) * self.resolution)
-    }
-}
-
-impl Time for Arc<Clockwork> {
-    fn share(&self) -> Self {
-        Self::clone(self)
-    }
-
     fn now(&self) -> Duration {
         self.clock.now()
     }
 
+    /// The one copy of it.
+    #[inline(never)]
     fn nanos(&self) -> u64 {
         nanos(self.clock.now())
     }
 
-    fn insert(&self, due: Duration, target: Target) -> Result<TimerId, NotSet> {
+    /// Wakes `target` when the clock shows `due`, or a little later.
+    pub(crate) fn insert(&self, due: Duration, target: Target) -> Result<TimerId, NotSet> {
         self.insert_at(nanos(due), target)
     }
 
-    fn insert_at(&self, due: u64, target: Target) -> Result<TimerId, NotSet> {
-        // The first tick that is not before it.
-        let (tick, beyond) = divide(due, self.resolution);
-        let due = tick + u64::from(beyond > 0);
-        let mut target = Some(target);
-        let (inserted, waker) = self.turning.with(|turning| {
+    /// As [`insert`](Self::insert), in nanoseconds.
+    pub(crate) fn insert_at(&self, due: u64, target: Target) -> Result<TimerId, NotSet> {
+        let due = self.ticks.not_before(due);
+        let mut waker = None;
+        let inserted = self.turning.with(|turning| {
             if turning.stopped {
-                return (Err(NotSet::Stopped), None);
+                return Err((NotSet::Stopped, target));
             }
-            let Some(new) = target.take() else {
-                return (Err(NotSet::Stopped), None);
-            };
-            match turning.timers.insert(due, new) {
-                Ok(id) if due < turning.back_at => {
-                    // Once is enough, until it is back.
-                    turning.back_at = 0;
-                    (Ok(id), turning.waker.take())
-                }
-                Ok(id) => (Ok(id), None),
-                Err(Refused::Full(refused) | Refused::OutOfMemory(refused)) => {
-                    // Dropped outside the lock.
-                    target = Some(refused);
-                    (Err(NotSet::Capacity), None)
-                }
+            let id = turning.timers.insert(due, target);
+            if id.is_ok() && due < turning.back_at {
+                // Once is enough, until it is back.
+                waker = turning.waker.take();
             }
+            id.map_err(|refused| (NotSet::Capacity, refused))
         });
         if let Some(waker) = waker {
             sync::wake(waker);
         }
-        inserted
+        // What was refused is dropped outside the lock.
+        inserted.map_err(|(why, _)| why)
     }
 
-    fn will_wake(&self, id: TimerId, waker: &Waker) -> bool {
+    /// Is this timer set, and will it wake `waker`? Not if the system has stopped.
+    pub(crate) fn will_wake(&self, id: TimerId, waker: &Waker) -> bool {
         self.turning.with(|turning| {
             let target = turning.timers.get(id);
             matches!(target, Some(Target::Waker(set)) if set.will_wake(waker))
         })
     }
 
-    fn cancel(&self, id: TimerId) {
+    /// Takes a timer back. Nothing happens if it has fired.
+    pub(crate) fn cancel(&self, id: TimerId) {
         let target = self.turning.with(|turning| turning.timers.cancel(id));
         drop(target);
     }
 
-    fn turn(&self, waker: &Waker) -> NextTick {
-        // The last tick that is not after it.
-        let (now, _) = divide(self.nanos(), self.resolution);
+    /// Fires what is due.
+    pub(crate) fn turn(&self, waker: &Waker) -> NextTick {
+        let now = self.ticks.not_after(self.nanos());
         let mut waker = Some(waker.clone());
-        let mut due = [const { None }; PORTION];
-        loop {
-            let next = self.turning.with(|turning| {
-                for place in &mut due {
-                    match turning.timers.advance(now) {
-                        Advance::Fired(target) => *place = Some(target),
-                        Advance::Busy => return None,
-                        Advance::Done => break,
-                    }
-                }
-                if due[PORTION - 1].is_some() {
+        let (next, stopped) = loop {
+            self.fire(now);
+            let over = self.turning.with(|turning| {
+                let next = turning.timers.next_due();
+                if next.is_some_and(|next| next <= now) {
+                    // It has come in since.
                     return None;
                 }
-                let next = turning.timers.next_due();
                 turning.back_at = next.unwrap_or(u64::MAX);
-                if !turning.stopped {
-                    core::mem::swap(&mut turning.waker, &mut waker);
-                }
+                core::mem::swap(&mut turning.waker, &mut waker);
                 Some((next, turning.stopped))
+            });
+            if let Some(over) = over {
+                break over;
+            }
+        };
+        drop(waker);
+        if stopped {
+            // It may have asked whether it should stop before it came here.
+            self.wake_driver();
+        }
+        match next {
+            Some(tick) => NextTick::At(duration(self.ticks.nanos(tick))),
+            None => NextTick::Never,
+        }
+    }
+
+    fn wake_driver(&self) {
+        if let Some(waker) = self.turning.with(|turning| turning.waker.take()) {
+            sync::wake(waker);
+        }
+    }
+
+    /// Fires what is due by this tick.
+    fn fire(&self, tick: u64) {
+        let mut due = [const { None }; PORTION];
+        let mut over = false;
+        while !over {
+            over = self.turning.with(|turning| {
+                for place in &mut due {
+                    match turning.timers.advance(tick) {
+                        Advance::Fired(target) => *place = Some(target),
+                        Advance::Busy => return false,
+                        Advance::Done => return true,
+                    }
+                }
+                false
             });
             due.iter_mut()
                 .filter_map(Option::take)
                 .for_each(Target::fire);
-            if let Some((next, stopped)) = next {
-                if let Some(waker) = waker.filter(|_| stopped) {
-                    // It may have asked whether it should stop before it came here.
-                    sync::wake(waker);
-                }
-                return match next {
-                    Some(tick) => NextTick::At(self.time_of(tick)),
-                    None => NextTick::Never,
-                };
-            }
         }
     }
 
-    fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.turning.with(|turning| turning.stopped)
+    }
+}
+
+impl Time for Arc<Clockwork> {
+    fn now(&self) -> Duration {
+        (**self).now()
+    }
+
+    fn nanos(&self) -> u64 {
+        (**self).nanos()
+    }
+
+    fn works(&self) -> &Self {
+        self
     }
 
     fn stop(&self) {
-        let waker = self.turning.with(|turning| {
-            turning.stopped = true;
-            turning.waker.take()
-        });
-        if let Some(waker) = waker {
-            sync::wake(waker);
-        }
-        loop {
-            // One at a time: this happens once.
-            match self
-                .turning
-                .with(|turning| turning.timers.advance(u64::MAX))
-            {
-                Advance::Fired(target) => target.fire(),
-                Advance::Busy => {}
-                Advance::Done => return,
-            }
-        }
+        self.turning.with(|turning| turning.stopped = true);
+        self.wake_driver();
+        self.fire(u64::MAX);
     }
 
     fn is_too_long(&self, activation: &mut Activation<'_>) -> bool {
-        activation.is_too_long(self.now())
+        activation.is_too_long(self.nanos())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Timers of an actor, as a user writes them.
 
-use crate::agenda::Source;
+use crate::agenda::{DELAY, Duty, Late, ONCE, RATE, Source, coalesce, skip};
 use crate::registry::MailboxIndex;
 use crate::time::nanos;
 use alloc::boxed::Box;
@@ -100,20 +100,14 @@ pub struct Timer<M> {
 }
 
 /// When the messages come.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct Plan {
     first: Duration,
-    period: Duration,
-    pub(crate) rhythm: Rhythm,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rhythm {
-    Once,
-    /// The period goes from one due time to the next.
-    Rate(PileUp),
-    /// It goes from the end of a handler to the next due time.
-    Delay,
+    /// None if there is one message.
+    period: Option<Duration>,
+    /// The rhythm.
+    pub(crate) duty: &'static Duty,
+    pub(crate) late: Option<Late>,
 }
 
 /// Where the messages come from.
@@ -146,34 +140,25 @@ impl Plan {
     const fn once(delay: Duration) -> Self {
         Self {
             first: delay,
-            period: Duration::MAX,
-            rhythm: Rhythm::Once,
+            period: None,
+            duty: ONCE,
+            late: None,
         }
     }
 
-    const fn at_rate(period: Duration) -> Self {
+    pub(crate) const fn every(period: Duration, duty: &'static Duty) -> Self {
         Self {
             first: period,
-            period,
-            rhythm: Rhythm::Rate(PileUp::Burst),
-        }
-    }
-
-    pub(crate) const fn with_delay(delay: Duration) -> Self {
-        Self {
-            first: delay,
-            period: delay,
-            rhythm: Rhythm::Delay,
+            period: Some(period),
+            duty,
+            late: None,
         }
     }
 
     /// When the first message comes, and the period, in nanoseconds.
     pub(crate) fn check(&self) -> Result<(u64, u64), TimerError> {
         let first = nanos(self.first);
-        let period = match self.rhythm {
-            Rhythm::Once => first,
-            _ => nanos(self.period),
-        };
+        let period = self.period.map_or(first, nanos);
         if period == 0 {
             return Err(TimerError::Zero);
         }
@@ -200,7 +185,7 @@ impl<M> Timer<M> {
         M: Clone,
     {
         Self {
-            plan: Plan::at_rate(period),
+            plan: Plan::every(period, RATE),
             make: Make::Copies(message, M::clone),
         }
     }
@@ -211,7 +196,7 @@ impl<M> Timer<M> {
         M: Clone,
     {
         Self {
-            plan: Plan::with_delay(delay),
+            plan: Plan::every(delay, DELAY),
             make: Make::Copies(message, M::clone),
         }
     }
@@ -219,7 +204,7 @@ impl<M> Timer<M> {
     /// As [`fixed_rate`](Self::fixed_rate), with a new message each time.
     pub fn fixed_rate_with(period: Duration, make: impl FnMut() -> M + Send + 'static) -> Self {
         Self {
-            plan: Plan::at_rate(period),
+            plan: Plan::every(period, RATE),
             make: Make::New(Box::new(make)),
         }
     }
@@ -227,7 +212,7 @@ impl<M> Timer<M> {
     /// As [`fixed_delay`](Self::fixed_delay), with a new message each time.
     pub fn fixed_delay_with(delay: Duration, make: impl FnMut() -> M + Send + 'static) -> Self {
         Self {
-            plan: Plan::with_delay(delay),
+            plan: Plan::every(delay, DELAY),
             make: Make::New(Box::new(make)),
         }
     }
@@ -241,9 +226,11 @@ impl<M> Timer<M> {
     /// What becomes of ticks that come while the actor is busy. Only for
     /// [`fixed_rate`](Self::fixed_rate): the other kinds have one tick at a time.
     pub fn pile_up(mut self, policy: PileUp) -> Self {
-        if let Rhythm::Rate(pile_up) = &mut self.plan.rhythm {
-            *pile_up = policy;
-        }
+        self.plan.late = match policy {
+            PileUp::Burst => None,
+            PileUp::Coalesce => Some(coalesce),
+            PileUp::Skip => Some(skip),
+        };
         self
     }
 }
@@ -254,7 +241,8 @@ const TOO_FAR: u64 = 100 * 366 * 24 * 3600 * 1_000_000_000;
 impl<M> fmt::Debug for Timer<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Timer")
-            .field("plan", &self.plan)
+            .field("first", &self.plan.first)
+            .field("period", &self.plan.period)
             .finish_non_exhaustive()
     }
 }
@@ -275,21 +263,15 @@ pub enum TimerError {
     Stopping,
 }
 
-impl TimerError {
-    pub(crate) const fn text(self) -> &'static str {
-        match self {
+impl fmt::Display for TimerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::Zero => "the duration is zero",
             Self::TooFar => "the duration is above a hundred years",
             Self::NoTime => "the system was built without a tick driver",
             Self::Capacity => "there is no room for another timer",
             Self::Stopping => "the actor is stopping",
-        }
-    }
-}
-
-impl fmt::Display for TimerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text())
+        })
     }
 }
 

@@ -1,13 +1,13 @@
 //! Embassy's time as the clock and the tick driver of a system.
 
 use alloc::boxed::Box;
-use core::error::Error;
 use core::future::poll_fn;
 use core::task::Poll;
 use core::time::Duration;
 use embassy_time_driver::{TICK_HZ, schedule_wake};
 use hikyaku_core::{
-    Clock, ManualDriver, NextTick, StopToken, TickDriver, TickHandle, ticks_of_time, time_of_ticks,
+    Clock, Failure, ManualDriver, NextTick, StopToken, TickDriver, TickHandle, ticks_of_time,
+    time_of_ticks,
 };
 
 /// Embassy's time as a clock. It starts when Embassy's time does.
@@ -59,11 +59,7 @@ impl EmbassyDriver {
 }
 
 impl TickDriver for EmbassyDriver {
-    fn start(
-        self: Box<Self>,
-        handle: TickHandle,
-        stop: StopToken,
-    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn start(self: Box<Self>, handle: TickHandle, stop: StopToken) -> Result<(), Failure> {
         Box::new(self.0).start(handle, stop)
     }
 }

@@ -2,8 +2,7 @@
 
 use crate::crew::Crew;
 use crate::park::Parker;
-use hikyaku_core::{NextTick, StopToken, TickDriver, TickHandle};
-use std::error::Error;
+use hikyaku_core::{Failure, NextTick, StopToken, TickDriver, TickHandle};
 use std::sync::Arc;
 use std::task::Waker;
 use std::thread;
@@ -14,11 +13,7 @@ use std::thread;
 pub struct ThreadDriver;
 
 impl TickDriver for ThreadDriver {
-    fn start(
-        self: Box<Self>,
-        handle: TickHandle,
-        stop: StopToken,
-    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn start(self: Box<Self>, handle: TickHandle, stop: StopToken) -> Result<(), Failure> {
         thread::Builder::new()
             .name("hikyaku-ticks".into())
             .spawn(move || drive(&handle, &stop))?;
@@ -31,11 +26,7 @@ impl TickDriver for ThreadDriver {
 pub(crate) struct CrewDriver(pub(crate) Arc<Crew>);
 
 impl TickDriver for CrewDriver {
-    fn start(
-        self: Box<Self>,
-        handle: TickHandle,
-        stop: StopToken,
-    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn start(self: Box<Self>, handle: TickHandle, stop: StopToken) -> Result<(), Failure> {
         self.0.start("ticks", move || drive(&handle, &stop))?;
         Ok(())
     }

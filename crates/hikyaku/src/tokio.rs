@@ -6,8 +6,7 @@ use crate::system::ActorSystem;
 use crate::threads::WATCH;
 use ::tokio::runtime::{Handle, Runtime, RuntimeFlavor};
 use ::tokio::time::{self, Sleep};
-use hikyaku_core::{NextTick, StopToken, TickDriver, TickHandle, Turn, Worker};
-use std::error::Error;
+use hikyaku_core::{Failure, NextTick, StopToken, TickDriver, TickHandle, Turn, Worker};
 use std::future::Future;
 use std::panic::catch_unwind;
 use std::pin::Pin;
@@ -135,11 +134,7 @@ impl TokioDriver {
 }
 
 impl TickDriver for TokioDriver {
-    fn start(
-        self: Box<Self>,
-        handle: TickHandle,
-        stop: StopToken,
-    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn start(self: Box<Self>, handle: TickHandle, stop: StopToken) -> Result<(), Failure> {
         if !has_time(&self.0) {
             return Err(BuildError::NoTimeDriver.into());
         }

@@ -1,10 +1,13 @@
 //! Futures beside the actor.
 
 use super::signals::Signals;
-use super::{Agenda, Desk, Duty, Entry, Mail, Place, Source, tick};
+use super::{Agenda, Desk, Duty, Entry, Mail, Place, Source, and_wait, once};
+use crate::failure::Failure;
+use crate::invoker::fail_with;
+use crate::mailbox::Marks;
 use crate::registry::MailboxIndex;
 use crate::sync::{self, Arc, Mutex, Wakes, Waking};
-use crate::timer::{Rhythm, TimerKey};
+use crate::timer::TimerKey;
 use alloc::boxed::Box;
 use core::pin::Pin;
 use core::task::{Context, Poll};
@@ -116,10 +119,27 @@ impl Wakes for Bell {
 
 const TASK: &Duty = &Duty {
     arrive: poll,
-    turn: tick,
+    turn: and_wait,
     handled: go_on,
     ends: false,
 };
+
+/// There will be no other message.
+const LAST: &Duty = &Duty {
+    turn: once,
+    ..*TASK
+};
+
+/// A future panicked. The actor fails when the rest of the mail is in, so that nothing of it is lost.
+#[cold]
+fn breaks(desk: &Desk, panic: sync::Panic) {
+    let cell = desk.mail.cell;
+    if cell.mailbox().marks.has(Marks::FAULT) {
+        return sync::discard(panic);
+    }
+    // SAFETY: an agenda is its runner's, who holds the ticket.
+    unsafe { fail_with(cell, Failure::panic(panic)) };
+}
 
 fn poll(entry: &mut Entry, desk: &mut Desk, place: Place) -> bool {
     desk.polls += 1;
@@ -140,14 +160,14 @@ fn poll(entry: &mut Entry, desk: &mut Desk, place: Place) -> bool {
         Ok(Poll::Pending) => return true,
         Ok(Poll::Ready(step)) => step,
         Err(panic) => {
-            desk.breaks(panic);
+            breaks(desk, panic);
             (false, More::Over)
         }
     };
     if more == More::Over {
-        entry.rhythm = Rhythm::Once;
+        entry.duty = LAST;
         if let Err(panic) = sync::catch(|| job.end()) {
-            desk.breaks(panic);
+            breaks(desk, panic);
         }
     }
     entry.waits = handed;
@@ -206,11 +226,11 @@ impl Agenda {
             name,
             duty: TASK,
             source,
-            rhythm: Rhythm::Delay,
+            late: None,
             period: 0,
             at: 0,
             set: None,
-            backlog: 0,
+            until: 0,
             waits: false,
         });
         self.make_room();

@@ -24,7 +24,7 @@ use crate::failure::Failure;
 use crate::mailbox::{Letter, Life, Marks, rare};
 use crate::middleware::{self, MessageOutcome};
 use crate::state::Orders;
-use crate::supervision::{RestartPolicy, SUPERVISION, SupervisionStrategy, Verdict};
+use crate::supervision::{Backoff, RestartPolicy, SUPERVISION, SupervisionStrategy, Verdict};
 use crate::sync;
 use core::time::Duration;
 
@@ -143,7 +143,7 @@ pub(super) unsafe fn tell_parent(cell: CellPtr, failure: &Failure) {
 ///
 /// # Safety
 /// The ticket is held.
-pub(super) unsafe fn fail_with(cell: CellPtr, failure: Failure) {
+pub(crate) unsafe fn fail_with(cell: CellPtr, failure: Failure) {
     // SAFETY: the ticket is held.
     let fault = unsafe { &mut cell.cold().fault };
     // One that nobody may deal with is not forgotten over another.
@@ -190,22 +190,18 @@ pub(super) unsafe fn look_at_parent(cell: CellPtr) {
 }
 
 /// Has the actor failed, and is not yet what it was?
-fn is_ill(cell: CellPtr) -> bool {
+pub(super) fn is_ill(cell: CellPtr) -> bool {
     let life = cell.mailbox().life.get();
     SUPERVISION && matches!(life, Life::Faulted | Life::Restarting | Life::Clearing)
 }
 
+/// Holds the children, if there may be any, or lets them go. True if it was otherwise.
+///
 /// # Safety
 /// The ticket is held.
-unsafe fn hold_children(cell: CellPtr, hold: bool) {
-    let task = &cell.mailbox().task;
-    if SUPERVISION && task.is_holding() != hold {
-        task.hold(hold);
-        if let Some(family) = family_of(cell) {
-            // SAFETY: the ticket is held.
-            unsafe { (family.tell_children)(cell) };
-        }
-    }
+unsafe fn hold_children(cell: CellPtr, hold: bool) -> bool {
+    // SAFETY: the ticket is held.
+    SUPERVISION && family_of(cell).is_some_and(|family| unsafe { (family.hold)(cell, hold) })
 }
 
 /// The children are told to end; some have to handle what they have first. Those whose failures were
@@ -214,10 +210,9 @@ unsafe fn hold_children(cell: CellPtr, hold: bool) {
 /// # Safety
 /// The ticket is held.
 pub(super) unsafe fn let_go(cell: CellPtr) {
-    if SUPERVISION && cell.mailbox().task.is_holding() {
-        // SAFETY: the ticket is held.
-        unsafe {
-            hold_children(cell, false);
+    // SAFETY: the ticket is held.
+    unsafe {
+        if hold_children(cell, false) {
             settle(cell, Orders::STOP);
         }
     }
@@ -310,7 +305,7 @@ impl Letter for Restart {
 ///
 /// # Safety
 /// The ticket is held.
-pub(crate) unsafe fn restart_later(cell: CellPtr, restart: Restart) {
+unsafe fn restart_later(cell: CellPtr, restart: Restart) {
     if cell.mailbox().life.get() >= Life::Stopping {
         return;
     }
@@ -463,8 +458,8 @@ pub(super) unsafe fn begin_anew(cell: CellPtr) {
     state.marks.clear(old);
     // SAFETY: the ticket is held.
     let cold = unsafe { cell.cold() };
-    cold.fault = cold.fault.take().filter(Failure::is_fatal);
-    if cold.fault.is_none() {
+    if !cold.fault.as_ref().is_some_and(Failure::is_fatal) {
+        cold.fault = None;
         state.marks.clear(Marks::FAULT);
     }
     cold.hurry = None;
@@ -506,11 +501,15 @@ unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
     }
     let policy = child.policy();
     let shared = &cell.home().shared;
-    let salt = u64::from(child.index().slot);
-    let verdict = kin.note(|tally| {
-        let verdict = supervision.judge(tally, policy, failure, shared.now(), salt);
+    let (verdict, after) = kin.note(|tally| {
+        let now = shared.nanos();
+        let verdict = supervision.judge(policy, failure, || supervision.one_more(tally, now));
         tally.escalated |= verdict == Verdict::Escalate && !is_ill(cell);
-        verdict
+        let after = match verdict {
+            Verdict::Restart => supervision.wait(tally, now, salt(child)),
+            _ => Duration::ZERO,
+        };
+        (verdict, after)
     });
     // A temporary child comes and goes alone.
     let strategy = if policy == RestartPolicy::Temporary {
@@ -521,7 +520,7 @@ unsafe fn supervise(cell: CellPtr, failed: &ChildFailed) {
     match verdict {
         Verdict::Resume => child.order(Orders::RESUME, false),
         // SAFETY: the ticket is held.
-        Verdict::Restart(after) => unsafe {
+        Verdict::Restart => unsafe {
             restart_affected(cell, child, strategy, after, supervision.patience);
         },
         Verdict::Stop => for_affected(cell, child, strategy, |other| {
@@ -625,33 +624,24 @@ fn for_affected(
 /// The ticket is held.
 unsafe fn supervise_self(cell: CellPtr, failure: &Failure) {
     let shared = &cell.home().shared;
-    // SAFETY: the ticket is held.
-    let tally = unsafe { &mut cell.cold().tally };
-    // Out of the box while the decider runs, which is the user's.
-    let mut tally = tally.take().unwrap_or_default();
-    let salt = u64::from(cell.index().slot);
     let guardian = shared.guardian.as_deref();
     let guardian = guardian.expect("there is supervision");
-    let verdict = guardian.judge(&mut tally, cell.policy(), failure, shared.now(), salt);
-    // SAFETY: the ticket is held; the decider's borrows are over.
-    unsafe { cell.cold() }.tally = Some(tally);
+    let now = shared.nanos();
+    let verdict = guardian.judge(cell.policy(), failure, || {
+        // SAFETY: the ticket is held.
+        let tally = unsafe { &mut cell.cold().tally };
+        let tally = tally.get_or_insert_default();
+        guardian.one_more(tally, now)
+    });
     match verdict {
         Verdict::Resume => {
             // SAFETY: the ticket is held.
             unsafe { resume_after_failure(cell) };
         }
-        Verdict::Restart(after) => match guardian.later() {
+        Verdict::Restart => match &guardian.backoff {
             None => cell.mailbox().marks.set(Marks::RESTART),
-            Some(later) => {
-                let restart = Restart {
-                    number: 0,
-                    after,
-                    patience: Duration::ZERO,
-                    in_turn: false,
-                };
-                // SAFETY: the ticket is held.
-                unsafe { later(cell, restart) };
-            }
+            // SAFETY: the ticket is held.
+            Some(by) => unsafe { (by.later)(&by.backoff, cell, now) },
         },
         Verdict::Stop | Verdict::Escalate | Verdict::GiveUp => {
             stop_here(cell);
@@ -660,6 +650,29 @@ unsafe fn supervise_self(cell: CellPtr, failure: &Failure) {
             }
         }
     }
+}
+
+/// Waits before the restart of an actor without a parent.
+///
+/// # Safety
+/// The ticket is held, and the actor has failed.
+pub(crate) unsafe fn restart_after_wait(backoff: &Backoff, cell: CellPtr, now: u64) {
+    // SAFETY: the ticket is held.
+    unsafe {
+        let tally = cell.cold().tally.get_or_insert_default();
+        let restart = Restart {
+            number: 0,
+            after: backoff.wait(tally, now, salt(cell)),
+            patience: Duration::ZERO,
+            in_turn: false,
+        };
+        restart_later(cell, restart);
+    }
+}
+
+/// Where the waiting of one actor begins to differ from that of others.
+fn salt(cell: CellPtr) -> u64 {
+    cell.index().slot.into()
 }
 
 /// As [`drop_live_future`], of an actor that has failed or is restarted.

@@ -13,10 +13,10 @@
 //! All of it is done by the runner of the supervisor, or of the child, as each function says.
 
 use super::Ending;
-use super::fate::{Hurry, Restart, tell_parent, write_to};
+use super::fate::{Hurry, Restart, is_ill, look_at_parent, tell_parent, write_to};
 use crate::cell::{CellPtr, Cold, Kin};
 use crate::failure::Failure;
-use crate::mailbox::{Farewell, Letter, Life, Marks, SystemNode};
+use crate::mailbox::{Farewell, Letter, Life, Marks, SystemNode, rare};
 use crate::registry::MailboxIndex;
 use crate::state::Orders;
 use crate::supervision::{AutoShutdown, RestartPolicy, SUPERVISION, Supervision, Tally};
@@ -30,12 +30,14 @@ use core::time::Duration;
 pub(crate) struct Family {
     /// Takes in a new child; is its end of importance to the parent?
     pub(crate) adopt: unsafe fn(CellPtr, CellPtr, bool),
-    /// Has the children look whether the parent holds them.
-    pub(super) tell_children: unsafe fn(CellPtr),
+    /// Holds the children, or lets them go. True if it was otherwise.
+    pub(super) hold: unsafe fn(CellPtr, bool) -> bool,
     /// Gives an order to the children whose failures the parent has taken over.
     pub(super) settle: unsafe fn(CellPtr, Orders),
     /// Has the children end; true when none is left.
     pub(super) part: unsafe fn(CellPtr) -> bool,
+    /// A child looks whether its parent holds it.
+    pub(super) look: unsafe fn(CellPtr),
     /// Tells the parent that this child has failed.
     pub(super) failed: unsafe fn(CellPtr, &Failure),
     /// Tells the parent that this child, which had its turn, has started.
@@ -46,9 +48,10 @@ pub(crate) struct Family {
 
 static FAMILY: Family = Family {
     adopt: CellPtr::adopt,
-    tell_children,
+    hold,
     settle,
     part,
+    look: look_at_parent,
     failed: tell_parent,
     started,
     ended,
@@ -64,7 +67,14 @@ pub(crate) unsafe fn found_family(cell: CellPtr) -> Result<(), SpawnError> {
         if !cell.make_cold() {
             return Err(SpawnError::Capacity);
         }
-        cell.cold().family = Some(&FAMILY);
+        let family = &mut cell.cold().family;
+        if family.is_none() {
+            *family = Some(&FAMILY);
+            // Until there is a family nobody is held.
+            let held = cell.mailbox().life.get() < Life::Stopping
+                && cell.mailbox().rare.get() & rare::HELD != 0;
+            hold(cell, held || is_ill(cell));
+        }
     }
     Ok(())
 }
@@ -76,9 +86,15 @@ pub(super) fn family_of(cell: CellPtr) -> Option<&'static Family> {
 
 /// # Safety
 /// The ticket is held.
-unsafe fn tell_children(cell: CellPtr) {
-    cell.children()
-        .for_each(|child| child.order(Orders::KIN, false));
+unsafe fn hold(cell: CellPtr, hold: bool) -> bool {
+    let task = &cell.mailbox().task;
+    let changes = SUPERVISION && task.is_holding() != hold;
+    if changes {
+        task.hold(hold);
+        cell.children()
+            .for_each(|child| child.order(Orders::KIN, false));
+    }
+    changes
 }
 
 /// # Safety

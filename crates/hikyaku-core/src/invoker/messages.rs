@@ -257,7 +257,7 @@ unsafe fn from_all<K: Known, const SIGNALS: bool>(
     }
     if notes & rare::DUE != 0 {
         // SAFETY: the ticket is held, and the first message was put back.
-        let due = unsafe { from_diary::<K>(cell, |diary, place| diary.next(place)) };
+        let due = unsafe { from_diary::<K>(cell, |diary, place| diary.next(None, place)) };
         if let Some(message) = due {
             return Next::Message(message);
         }
@@ -281,8 +281,7 @@ unsafe fn from_all<K: Known, const SIGNALS: bool>(
             Some(annex) => unsafe { annex.mark(cell) },
         };
         // SAFETY: likewise.
-        let signal =
-            unsafe { from_diary::<K>(cell, |diary, place| diary.next_signal(mark, place)) };
+        let signal = unsafe { from_diary::<K>(cell, |diary, place| diary.next(Some(mark), place)) };
         if let Some(message) = signal {
             return Next::Message(message);
         }

@@ -2,8 +2,8 @@
 //!
 //! A change is a critical section, and a function of its own, since there are hundreds of them: one for each width, so a
 //! number of a pointer's width is kept as an address. A read needs none: a change is one store, and a release, also of what
-//! earlier changes have released, which the critical section has seen. Nor does a store: no word of this crate is stored to
-//! and changed in other ways by several contexts at a time.
+//! earlier changes have released, which the critical section has seen. Nor does a store, on one promised core: nothing comes
+//! between the parts of a change there.
 
 use super::{Ordering, PROMISED, plain};
 use core::fmt;
@@ -100,7 +100,12 @@ macro_rules! atomic {
 
             #[inline(always)]
             pub(crate) fn store(&self, value: $value, order: Ordering) {
-                self.0.write($put(value), order);
+                if PROMISED {
+                    self.0.write($put(value), order);
+                } else {
+                    // Another core may be in the middle of a change, which would undo it.
+                    self.swap(value, order);
+                }
             }
 
             #[inline(always)]

@@ -1,9 +1,9 @@
 //! Who turns the wheel.
 
-use super::{Clockwork, Time};
+use super::Clockwork;
+use crate::failure::Failure;
 use crate::sync::Arc;
 use alloc::boxed::Box;
-use core::error::Error;
 use core::fmt;
 use core::task::Waker;
 use core::time::Duration;
@@ -24,19 +24,11 @@ pub trait TickDriver: Send + 'static {
     ///
     /// # Errors
     /// If it cannot, for instance because there is no thread to be had. The system is then not built.
-    fn start(
-        self: Box<Self>,
-        handle: TickHandle,
-        stop: StopToken,
-    ) -> Result<(), Box<dyn Error + Send + Sync>>;
+    fn start(self: Box<Self>, handle: TickHandle, stop: StopToken) -> Result<(), Failure>;
 }
 
 impl TickDriver for Box<dyn TickDriver> {
-    fn start(
-        self: Box<Self>,
-        handle: TickHandle,
-        stop: StopToken,
-    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn start(self: Box<Self>, handle: TickHandle, stop: StopToken) -> Result<(), Failure> {
         (*self).start(handle, stop)
     }
 }
@@ -159,19 +151,6 @@ impl ManualDriver {
     }
 }
 
-/// A manual driver was given to a second system. A type of its own: the error that is made of a text brings code
-/// along that escapes text, three kilobytes of it.
-#[derive(Debug)]
-struct Taken;
-
-impl fmt::Display for Taken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("this manual driver belongs to another system")
-    }
-}
-
-impl Error for Taken {}
-
 impl Default for ManualDriver {
     fn default() -> Self {
         Self::new()
@@ -179,11 +158,7 @@ impl Default for ManualDriver {
 }
 
 impl TickDriver for ManualDriver {
-    fn start(
-        self: Box<Self>,
-        handle: TickHandle,
-        _stop: StopToken,
-    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn start(self: Box<Self>, handle: TickHandle, _stop: StopToken) -> Result<(), Failure> {
         let taken = self.0.with(|slot| match slot {
             Some(_) => true,
             None => {
@@ -192,7 +167,9 @@ impl TickDriver for ManualDriver {
             }
         });
         if taken {
-            return Err(Box::new(Taken));
+            return Err(Failure::text(
+                "this manual driver belongs to another system",
+            ));
         }
         Ok(())
     }

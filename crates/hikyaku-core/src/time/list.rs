@@ -3,13 +3,46 @@
 //! Each step looks at all timers. There are a handful on a microcontroller, and a look at one takes a few
 //! instructions. `time.rs` says where which is used.
 
-use super::wheel::{Advance, Refused};
+use super::divide;
+use super::wheel::Advance;
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 
 /// Names one timer of one list, for ever. At a billion timers a second, 64 bits last for centuries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TimerId(u64);
+pub(crate) struct TimerId(NonZeroU64);
+
+/// How the list counts: in nanoseconds. What is due is so at a multiple of the resolution.
+#[derive(Debug)]
+pub(crate) struct Ticks {
+    /// In nanoseconds, not zero.
+    resolution: u64,
+}
+
+impl Ticks {
+    pub(crate) const fn new(resolution: u64) -> Self {
+        Self { resolution }
+    }
+
+    /// The first tick that is not before a time.
+    pub(crate) fn not_before(&self, time: u64) -> u64 {
+        match divide(time, self.resolution) {
+            (_, 0) => time,
+            (_, beyond) => time.saturating_add(self.resolution - beyond),
+        }
+    }
+
+    /// The last tick that is not after a time.
+    pub(crate) const fn not_after(&self, time: u64) -> u64 {
+        time
+    }
+
+    /// When a tick is.
+    pub(crate) const fn nanos(&self, tick: u64) -> u64 {
+        tick
+    }
+}
 
 #[derive(Debug)]
 struct Node<T> {
@@ -21,22 +54,20 @@ struct Node<T> {
 /// Timers, each with a payload that comes back when it is due. Named after the methods of the wheel.
 #[derive(Debug)]
 pub(crate) struct List<T> {
-    now: u64,
-    /// In no order.
+    /// As they were set.
     nodes: Vec<Node<T>>,
     /// Most nodes there may be.
     limit: usize,
-    /// How many timers have been set.
-    count: u64,
+    /// The next one's.
+    id: TimerId,
 }
 
 impl<T> List<T> {
     pub(crate) const fn new() -> Self {
         Self {
-            now: 0,
             nodes: Vec::new(),
             limit: usize::MAX,
-            count: 0,
+            id: TimerId(NonZeroU64::MIN),
         }
     }
 
@@ -52,16 +83,12 @@ impl<T> List<T> {
         self.nodes.len()
     }
 
-    pub(crate) fn insert(&mut self, due: u64, payload: T) -> Result<TimerId, Refused<T>> {
-        if self.nodes.len() >= self.limit {
-            return Err(Refused::Full(payload));
+    pub(crate) fn insert(&mut self, due: u64, payload: T) -> Result<TimerId, T> {
+        if self.nodes.len() >= self.limit || self.nodes.try_reserve(1).is_err() {
+            return Err(payload);
         }
-        if self.nodes.try_reserve(1).is_err() {
-            return Err(Refused::OutOfMemory(payload));
-        }
-        let id = TimerId(self.count);
-        self.count += 1;
-        let due = due.max(self.now);
+        let id = self.id;
+        self.id = TimerId(id.0.saturating_add(1));
         self.nodes.push(Node { due, id, payload });
         Ok(id)
     }
@@ -75,46 +102,41 @@ impl<T> List<T> {
     }
 
     pub(crate) fn cancel(&mut self, id: TimerId) -> Option<T> {
-        let at = self.find(id)?;
-        self.remove(at).map(|node| node.payload)
+        self.find(id).and_then(|at| self.remove(at))
     }
 
-    /// The last one takes the place, in a way that needs nothing that moves memory that may overlap.
-    fn remove(&mut self, at: usize) -> Option<Node<T>> {
-        let mut node = self.nodes.pop()?;
-        if let Some(place) = self.nodes.get_mut(at) {
-            core::mem::swap(place, &mut node);
+    /// Those behind it move up, one by one: what moves memory that may overlap is a kilobyte where the machine is small.
+    fn remove(&mut self, at: usize) -> Option<T> {
+        let mut rest = self.nodes.get_mut(at..)?;
+        while let [gap, next, ..] = rest {
+            core::mem::swap(gap, next);
+            rest = &mut rest[1..];
         }
-        Some(node)
+        self.nodes.pop().map(|node| node.payload)
     }
 
-    /// Where the next timer is, if there is one. Of those that are due at once, the one that was set first.
-    fn first(&self) -> usize {
-        let mut first = (0, u64::MAX, u64::MAX);
+    /// Where the next timer is. Of those that are due at once, it is the one that was set first.
+    #[inline(never)]
+    fn first(&self) -> Option<usize> {
+        let mut first = None;
+        let mut earliest = u64::MAX;
         for (at, node) in self.nodes.iter().enumerate() {
-            if (node.due, node.id.0) < (first.1, first.2) {
-                first = (at, node.due, node.id.0);
+            if first.is_none() || node.due < earliest {
+                (first, earliest) = (Some(at), node.due);
             }
         }
-        first.0
+        first
     }
 
     pub(crate) fn next_due(&self) -> Option<u64> {
-        self.nodes.get(self.first()).map(|node| node.due)
+        self.first().map(|at| self.nodes[at].due)
     }
 
     pub(crate) fn advance(&mut self, tick: u64) -> Advance<T> {
-        let at = self.first();
-        let is_due = self.nodes.get(at).is_some_and(|node| node.due <= tick);
-        match is_due.then(|| self.remove(at)).flatten() {
-            Some(node) => {
-                self.now = node.due;
-                Advance::Fired(node.payload)
-            }
-            None => {
-                self.now = self.now.max(tick);
-                Advance::Done
-            }
+        let due = self.first().filter(|at| self.nodes[*at].due <= tick);
+        match due.and_then(|at| self.remove(at)) {
+            Some(payload) => Advance::Fired(payload),
+            None => Advance::Done,
         }
     }
 }

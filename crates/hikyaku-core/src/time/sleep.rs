@@ -47,10 +47,10 @@ impl core::error::Error for SleepError {}
 impl Sleep {
     pub(crate) fn new(time: Option<&dyn Time>, duration: Duration) -> Self {
         // A due time reads the clock once; the time until the first poll counts.
-        let now = time.map_or(Duration::ZERO, Time::now);
+        let now = time.map_or(Duration::ZERO, |time| time.now());
         Self {
             due: now.saturating_add(duration),
-            time: time.map(Time::share),
+            time: time.map(|time| Arc::clone(time.works())),
             over: duration.is_zero(),
             alarm: Alarm::default(),
         }
@@ -105,7 +105,7 @@ impl Alarm {
     /// Sets it, or moves it to another waker.
     pub(crate) fn set(
         &mut self,
-        time: &dyn Time,
+        time: &Clockwork,
         due: Duration,
         waker: &Waker,
     ) -> Result<(), NotSet> {
@@ -121,7 +121,7 @@ impl Alarm {
         self.set.is_some()
     }
 
-    pub(crate) fn cancel(&mut self, time: &dyn Time) {
+    pub(crate) fn cancel(&mut self, time: &Clockwork) {
         if let Some(id) = self.set.take() {
             time.cancel(id);
         }

@@ -26,7 +26,6 @@
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 use core::cell::Cell;
-use core::fmt;
 
 /// Bits of one digit.
 const DIGIT: u32 = 6;
@@ -47,25 +46,38 @@ pub(crate) struct TimerId {
     generation: u64,
 }
 
-/// Why a timer was not taken, with its payload.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Refused<T> {
-    /// The wheel holds as many timers as it was made for.
-    Full(T),
-    /// There is no memory for one more.
-    OutOfMemory(T),
+/// How the wheel counts: its ticks are as long as the resolution.
+#[derive(Debug)]
+pub(crate) struct Ticks {
+    /// In nanoseconds, not zero.
+    resolution: u64,
+    /// The last tick whose time fits into 64 bits.
+    last: u64,
 }
 
-impl<T> fmt::Display for Refused<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full(_) => "the timer wheel is full",
-            Self::OutOfMemory(_) => "no memory for another timer",
-        })
+impl Ticks {
+    pub(crate) const fn new(resolution: u64) -> Self {
+        Self {
+            resolution,
+            last: u64::MAX / resolution,
+        }
+    }
+
+    /// The first tick that is not before a time.
+    pub(crate) const fn not_before(&self, time: u64) -> u64 {
+        time.div_ceil(self.resolution)
+    }
+
+    /// The last tick that is not after a time.
+    pub(crate) const fn not_after(&self, time: u64) -> u64 {
+        time / self.resolution
+    }
+
+    /// When a tick is.
+    pub(crate) fn nanos(&self, tick: u64) -> u64 {
+        tick.min(self.last) * self.resolution
     }
 }
-
-impl<T: fmt::Debug> core::error::Error for Refused<T> {}
 
 /// What one call of [`Wheel::advance`] came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -159,8 +171,9 @@ impl<T> Wheel<T> {
 
     /// Sets a timer. Constant time, but for the growth of the wheel.
     ///
-    /// If it is due already it counts as due `now`, and fires at the next advance.
-    pub(crate) fn insert(&mut self, due: u64, payload: T) -> Result<TimerId, Refused<T>> {
+    /// If it is due already it counts as due `now`, and fires at the next advance. If there is no room or no memory, the
+    /// payload comes back.
+    pub(crate) fn insert(&mut self, due: u64, payload: T) -> Result<TimerId, T> {
         let due = due.max(self.now);
         let (node, generation) = self.allocate(due, payload)?;
         // What comes into a slot that is being spread lines up behind those that are there.
@@ -330,7 +343,7 @@ impl<T> Wheel<T> {
 
     // === nodes ===
 
-    fn allocate(&mut self, due: u64, payload: T) -> Result<(u32, u64), Refused<T>> {
+    fn allocate(&mut self, due: u64, payload: T) -> Result<(u32, u64), T> {
         if let Some(node) = self.nodes.get_mut(self.free as usize) {
             let number = core::mem::replace(&mut self.free, node.next);
             node.due = due;
@@ -339,11 +352,8 @@ impl<T> Wheel<T> {
         }
         // Fits: below the limit.
         let number = self.nodes.len() as u32;
-        if number >= self.limit {
-            return Err(Refused::Full(payload));
-        }
-        if self.nodes.try_reserve(1).is_err() {
-            return Err(Refused::OutOfMemory(payload));
+        if number >= self.limit || self.nodes.try_reserve(1).is_err() {
+            return Err(payload);
         }
         self.nodes.push(Node {
             due,

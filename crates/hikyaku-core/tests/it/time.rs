@@ -884,11 +884,7 @@ fn row71_the_end_of_a_system_ends_its_timers() {
 struct Kept(Arc<Mutex<Option<(TickHandle, StopToken)>>>);
 
 impl TickDriver for Kept {
-    fn start(
-        self: Box<Self>,
-        handle: TickHandle,
-        stop: StopToken,
-    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn start(self: Box<Self>, handle: TickHandle, stop: StopToken) -> Result<(), Failure> {
         *self.0.lock().unwrap() = Some((handle, stop));
         Ok(())
     }
@@ -947,12 +943,8 @@ fn row71_a_driver_is_woken_for_earlier_timers_and_at_the_end() {
 fn row71_a_system_is_built_with_a_clock_and_a_driver_or_with_neither() {
     struct Broken;
     impl TickDriver for Broken {
-        fn start(
-            self: Box<Self>,
-            _: TickHandle,
-            _: StopToken,
-        ) -> Result<(), Box<dyn Error + Send + Sync>> {
-            Err("no timer on this board".into())
+        fn start(self: Box<Self>, _: TickHandle, _: StopToken) -> Result<(), Failure> {
+            Err(std::io::Error::other("no timer on this board").into())
         }
     }
     let new = || System::builder("x");

@@ -6,7 +6,6 @@ use hikyaku::{
     Actor, ActorRef, ActorSystem, Builder, Clock, Context, CurrentThread, Failure, ManualDriver,
     SleepError, StdClock, ThreadDriver, Timer, block_on,
 };
-use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -203,11 +202,7 @@ fn signal() -> (Arc<Mutex<Once>>, impl Future<Output = ()>) {
 struct Spy(Arc<Mutex<Vec<StopToken>>>);
 
 impl TickDriver for Spy {
-    fn start(
-        self: Box<Self>,
-        handle: TickHandle,
-        stop: StopToken,
-    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn start(self: Box<Self>, handle: TickHandle, stop: StopToken) -> Result<(), Failure> {
         self.0.lock().unwrap().push(stop.clone());
         Box::new(ThreadDriver).start(handle, stop)
     }

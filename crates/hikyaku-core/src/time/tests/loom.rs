@@ -44,7 +44,7 @@ struct Stage {
 impl Stage {
     fn new() -> Arc<Self> {
         Arc::new(Self {
-            time: Clockwork::new(Box::new(Still), Duration::from_millis(1)),
+            time: Clockwork::new(Box::new(Still), 1_000_000),
             bell: Arc::new(Bell {
                 rung: AtomicUsize::new(0),
                 _track: Track::new(()),
