@@ -232,6 +232,8 @@ pub(crate) struct VTable {
     pub(crate) is_late: unsafe fn(CellPtr) -> bool,
     /// Makes the actor with the factory.
     pub(crate) construct: unsafe fn(CellPtr),
+    /// Moves the factory in, from where the spawner has it.
+    take_factory: unsafe fn(CellPtr, *const u8),
     /// Drops the factory.
     pub(crate) drop_factory: unsafe fn(CellPtr),
     /// Drops the live future in the slot.
@@ -257,7 +259,6 @@ struct Parts {
     slot: usize,
     actor: usize,
     factory: usize,
-    factory_size: usize,
     layout: Layout,
 }
 
@@ -313,7 +314,6 @@ impl<A: Actor> Shape<A> {
                 slot,
                 actor,
                 factory: factory_at,
-                factory_size: factory.size(),
                 layout,
             },
             Err(_) => panic!("the actor is larger than the address space"),
@@ -356,6 +356,7 @@ impl<A: Actor, F: FnMut() -> A> Typed<A, F> {
         poll: invoker::poll::<A>,
         is_late: invoker::has_late::<A>,
         construct: Self::construct,
+        take_factory: Self::take_factory,
         drop_factory: Self::drop_factory,
         drop_future: invoker::drop_future::<A>,
         drop_actor: Self::drop_actor,
@@ -377,6 +378,13 @@ impl<A: Actor, F: FnMut() -> A> Typed<A, F> {
             let actor = (*Self::factory(cell))();
             cell.actor::<A>().write(actor);
         }
+    }
+
+    /// # Safety
+    /// The cell was just made, and `from` is a factory, which the caller uses no more.
+    unsafe fn take_factory(cell: CellPtr, from: *const u8) {
+        // SAFETY: as the caller promises; what was just made is apart from it.
+        unsafe { ptr::copy_nonoverlapping(from.cast::<F>(), Self::factory(cell), 1) }
     }
 
     /// # Safety
@@ -586,8 +594,7 @@ impl CellPtr {
                 links: registry::Links::new(),
             });
             let cell = Self(header);
-            let place = header.byte_add(vtable.parts.factory).cast::<u8>();
-            factory.copy_to_nonoverlapping(place.as_ptr(), vtable.parts.factory_size);
+            (vtable.take_factory)(cell, factory);
             if let Some(stock) = stock {
                 Room::write(cell.room(), vtable.kind, stock);
             }

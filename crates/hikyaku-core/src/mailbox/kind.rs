@@ -32,9 +32,9 @@ pub(crate) struct Kind {
     pub(super) slot: usize,
     /// Where the first of them lies in the tail.
     pub(super) slots: usize,
-    /// The message at an address.
     /// Moves one to where there is room for it, as the type knows best.
     pub(super) carry: unsafe fn(*const (), *mut ()),
+    /// The message at an address.
     pub(crate) any: fn(*mut ()) -> *mut dyn Any,
     pub(crate) id: fn() -> TypeId,
     pub(crate) name: fn() -> &'static str,
