@@ -56,7 +56,7 @@ impl<T: ?Sized + Send + Sync> Late<T> {
 }
 
 impl<T: ?Sized> Drop for Late<T> {
-    // One copy for all of them.
+    // Out of line: a system has several.
     #[inline(never)]
     fn drop(&mut self) {
         // Relaxed: nobody else has it.

@@ -4,14 +4,14 @@
 //!
 //! No lock is taken on the way of a message: references lead to the cell itself.
 
-#[cfg(not(any(loom, feature = "std")))]
+#[cfg(not(any(loom, feature = "std", feature = "flow")))]
 mod chain;
-#[allow(dead_code, reason = "without `std` it is the chain")]
+#[allow(dead_code, reason = "without `std` and `flow` it is the chain")]
 mod slots;
 
-#[cfg(not(any(loom, feature = "std")))]
+#[cfg(not(any(loom, feature = "std", feature = "flow")))]
 pub(crate) use self::chain::{Links, MailboxRegistry};
-#[cfg(any(loom, feature = "std"))]
+#[cfg(any(loom, feature = "std", feature = "flow"))]
 pub(crate) use self::slots::{Links, MailboxRegistry};
 
 use core::fmt;
@@ -26,7 +26,7 @@ use core::fmt;
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MailboxIndex {
-    /// The slot in the registry. Without the feature `std` a slot is used again only after all others.
+    /// The slot in the registry. Without the features `std` and `flow` a slot is used again only after all others.
     pub slot: u32,
     /// How often the slot had been used before, plus one.
     pub generation: u32,

@@ -227,7 +227,7 @@ fn timer(cell: CellPtr, after: Duration) -> Result<(Duration, TimerId), SuspendE
     let time = shared.time.as_ref().ok_or(SuspendError::NoTime)?;
     let at = time.now().saturating_add(after);
     // Whatever the order is, the runner looks.
-    let target = Target::order(WeakCell::own(cell), Orders::KIN);
+    let target = Target::Order(WeakCell::own(cell), Orders::KIN);
     match time.works().insert(at, target) {
         Ok(id) => Ok((at, id)),
         Err(_) => Err(SuspendError::Capacity),

@@ -285,7 +285,7 @@ impl Shared {
     /// cell.
     pub(crate) fn order_at(&self, at: Duration, cell: CellPtr, orders: Orders) -> bool {
         self.time.as_ref().is_some_and(|time| {
-            let target = Target::order(WeakCell::own(cell), orders);
+            let target = Target::Order(WeakCell::own(cell), orders);
             time.works().insert(at, target).is_ok()
         })
     }
@@ -492,7 +492,7 @@ impl System {
             // Refused only if the system has stopped already, or for want of memory.
             let _set = time
                 .works()
-                .insert(due, Target::shutdown(Arc::downgrade(&self.0)));
+                .insert(due, Target::Shutdown(Arc::downgrade(&self.0)));
         }
         terminated
     }
@@ -781,8 +781,8 @@ impl SystemBuilder {
     }
 
     /// Room for so many actors at a time; one more is refused with [`SpawnError::Capacity`]. The memory in which
-    /// they are listed and queued is taken when the system is built, and no more of it later; without the feature
-    /// `std` it is part of the actors' own. Default: no limit.
+    /// they are listed and queued is taken when the system is built, and no more of it later; without the features
+    /// `std` and `flow` that for the list is part of the actors' own. Default: no limit.
     ///
     /// For programs that allocate nothing after their start: spawn the actors with
     /// [bounded](crate::MailboxOptions::bounded) mailboxes, which are part of the actor's one allocation.

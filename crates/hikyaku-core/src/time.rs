@@ -34,7 +34,7 @@ use crate::clock::Clock;
 use crate::dispatcher::Home;
 use crate::invoker::Activation;
 use crate::state::Orders;
-use crate::sync::{self, Arc, Mutex, Wakes, Waking, Weak};
+use crate::sync::{self, Arc, Mutex, Weak};
 use crate::system::BuildError;
 use alloc::boxed::Box;
 use core::fmt;
@@ -89,47 +89,27 @@ struct Turning {
 #[repr(u32)]
 pub(crate) enum Target {
     Waker(Waker),
-    Actor { mail: Arc<Mail>, item: Place },
-}
-
-/// Gives an order.
-struct Ordered(WeakCell, Orders);
-
-impl Wakes for Ordered {
-    fn wake(&self) {
-        self.0.cell().order(self.1, false);
-    }
-}
-
-/// Ends a system by force.
-struct Shutdown(Weak<Home>);
-
-impl Wakes for Shutdown {
-    fn wake(&self) {
-        if let Some(home) = self.0.upgrade() {
-            home.shared.force_stop(&home);
-        }
-    }
+    Actor {
+        mail: Arc<Mail>,
+        item: Place,
+    },
+    /// Gives an order.
+    Order(WeakCell, Orders),
+    /// Ends a system by force.
+    Shutdown(Weak<Home>),
 }
 
 impl Target {
-    pub(crate) fn order(cell: WeakCell, orders: Orders) -> Self {
-        Self::wakes(Ordered(cell, orders))
-    }
-
-    pub(crate) fn shutdown(home: Weak<Home>) -> Self {
-        Self::wakes(Shutdown(home))
-    }
-
-    /// What few timers do.
-    fn wakes(what: impl Wakes) -> Self {
-        Self::Waker(Waking::waker(&Arc::new(Waking(what))))
-    }
-
     fn fire(self) {
         match self {
             Self::Waker(waker) => sync::wake(waker),
             Self::Actor { mail, item } => mail.deliver(item),
+            Self::Order(cell, orders) => cell.cell().order(orders, false),
+            Self::Shutdown(home) => {
+                if let Some(home) = home.upgrade() {
+                    home.shared.force_stop(&home);
+                }
+            }
         }
     }
 }

@@ -184,7 +184,8 @@ impl Worker {
             after_panic(&home, lane, panic);
             Outcome::Failed
         });
-        let result = outcome.of(cell, coordinator.handled() - before);
+        // The count wraps, on machines of 32 bits after some hours.
+        let result = outcome.of(cell, coordinator.handled().wrapping_sub(before));
         let index = cell.index();
         cell.release();
         Some((index, result))
@@ -358,8 +359,9 @@ impl LocalWorker {
 
     /// Runs the next actor for one activation, if one is ready. Tells which one, and what the activation ended with.
     ///
-    /// For programs that go through what happens step by step. Nobody is woken when there is more to do: before it
-    /// sleeps, a program has to [`poll`](Self::poll).
+    /// For programs that go through what happens step by step. `None`: nobody is ready, or the system has stopped;
+    /// [`poll`](Self::poll) tells which. Nobody is woken when there is more to do: before it sleeps, a program has to
+    /// poll. Of an actor that fails again while it ends or is made anew, the first failure is told.
     ///
     /// ```
     /// # use hikyaku_core::{Actor, Context, Failure, InvokeResult, System};

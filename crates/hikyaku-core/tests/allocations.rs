@@ -135,6 +135,16 @@ fn refused_messages_allocate_nothing() {
 }
 
 #[test]
+fn an_end_that_is_waited_for_allocates_nothing() {
+    let builder = fixed().clock(Hand::default());
+    let (system, mut workers) = builder.tick_driver(ManualDriver::new()).build().unwrap();
+    let _relay = system.spawn_with(bounded(), || Relay(None)).unwrap();
+    run(&mut workers[0]);
+    let ended = allocations(|| drop(system.graceful_shutdown_within(Duration::from_secs(1))));
+    assert_eq!(ended, 0);
+}
+
+#[test]
 fn ticks_of_timers_allocate_nothing() {
     struct Beat(u32);
     impl Actor for Beat {
@@ -167,8 +177,8 @@ fn ticks_of_timers_allocate_nothing() {
     assert_eq!(system.metrics().handled - before, 1010);
 }
 
-/// Without `std` actors are listed in their own memory.
-#[cfg(feature = "std")]
+/// Without `std` and `flow` actors are listed in their own memory.
+#[cfg(any(feature = "std", feature = "flow"))]
 #[test]
 fn a_system_without_memory_for_its_actors_is_not_built() {
     for memory in 0..2 {

@@ -1,4 +1,4 @@
-//! The registry of builds without `std`: a chain through the cells themselves, the newest first. So it takes no memory
+//! The registry of builds without `std` and without `flow`: a chain through the cells themselves, the newest first. So it takes no memory
 //! and has room for each.
 //!
 //! Actors are numbered as they come, and an index is such a number, in two halves. Whoever has but an index goes along
@@ -193,17 +193,23 @@ impl MailboxRegistry {
 
     /// Calls `each` with every living cell, the oldest first. The memory of each is kept meanwhile; no lock is held.
     pub(crate) fn for_each(&self, each: &mut dyn FnMut(CellPtr)) {
-        let mut last = FIRST;
-        // One at a time: others end meanwhile. The one that was held last is behind those that come after it.
-        while let Some(cell) = self.0.with(|chain| {
-            let next = chain.next_after(last)?;
-            // A registered cell is alive, so its memory is.
-            next.hold();
-            Some(next)
-        }) {
-            last = cell.index();
+        let mut last: Option<CellPtr> = None;
+        // One at a time: others end meanwhile, also the one that was last.
+        loop {
+            let next = self.0.with(|chain| {
+                let next = match last {
+                    Some(last) if chain.has(last) => last.links().newer.get(),
+                    _ => chain.next_after(last.map_or(FIRST, |last| last.index())),
+                }?;
+                // A registered cell is alive, so its memory is.
+                next.hold();
+                Some(next)
+            });
+            if let Some(last) = core::mem::replace(&mut last, next) {
+                last.release();
+            }
+            let Some(cell) = next else { return };
             each(cell);
-            cell.release();
         }
     }
 }

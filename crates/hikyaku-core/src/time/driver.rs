@@ -23,7 +23,8 @@ pub trait TickDriver: Send + 'static {
     /// Begins to drive.
     ///
     /// # Errors
-    /// If it cannot, for instance because there is no thread to be had. The system is then not built.
+    /// If it cannot, for instance because there is no thread to be had. The system is then not built. An error becomes a
+    /// [`Failure`] by `?`, a text by [`Failure::msg`].
     fn start(self: Box<Self>, handle: TickHandle, stop: StopToken) -> Result<(), Failure>;
 }
 

@@ -54,7 +54,7 @@ struct Node<T> {
 /// Timers, each with a payload that comes back when it is due. Named after the methods of the wheel.
 #[derive(Debug)]
 pub(crate) struct List<T> {
-    /// As they were set.
+    /// In no order.
     nodes: Vec<Node<T>>,
     /// Most nodes there may be.
     limit: usize,
@@ -105,24 +105,23 @@ impl<T> List<T> {
         self.find(id).and_then(|at| self.remove(at))
     }
 
-    /// Those behind it move up, one by one: what moves memory that may overlap is a kilobyte where the machine is small.
+    /// The last one takes the place, in a way that needs nothing that moves memory that may overlap.
     fn remove(&mut self, at: usize) -> Option<T> {
-        let mut rest = self.nodes.get_mut(at..)?;
-        while let [gap, next, ..] = rest {
-            core::mem::swap(gap, next);
-            rest = &mut rest[1..];
+        let mut node = self.nodes.pop()?;
+        if let Some(place) = self.nodes.get_mut(at) {
+            core::mem::swap(place, &mut node);
         }
-        self.nodes.pop().map(|node| node.payload)
+        Some(node.payload)
     }
 
     /// Where the next timer is. Of those that are due at once, it is the one that was set first.
     #[inline(never)]
     fn first(&self) -> Option<usize> {
-        let mut first = None;
-        let mut earliest = u64::MAX;
+        let mut first: Option<usize> = None;
         for (at, node) in self.nodes.iter().enumerate() {
-            if first.is_none() || node.due < earliest {
-                (first, earliest) = (Some(at), node.due);
+            let earliest = first.map(|first| &self.nodes[first]);
+            if earliest.is_none_or(|it| (node.due, node.id.0) < (it.due, it.id.0)) {
+                first = Some(at);
             }
         }
         first
