@@ -80,6 +80,7 @@ impl Mail {
             .with(|items| items.reserve(count.saturating_sub(items.len())));
     }
 
+    /// `into` is empty.
     fn take(&self, into: &mut Vec<Place>) {
         self.items.with(|items| {
             let taken = core::mem::take(items);
@@ -721,6 +722,7 @@ fn settle(agenda: &mut Agenda) {
 
 impl Diary for Agenda {
     fn collect(&mut self) -> (u8, u32) {
+        self.items.clear();
         self.desk.mail.take(&mut self.items);
         for at in 0..self.items.len() {
             let place = self.items[at];
@@ -730,7 +732,6 @@ impl Diary for Agenda {
                 self.remove(place);
             }
         }
-        self.items.clear();
         let desk = &mut self.desk;
         let mut notes = 0;
         if !desk.due.is_empty() {

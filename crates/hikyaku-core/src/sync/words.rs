@@ -233,30 +233,70 @@ number!(
 mod tests {
     use super::*;
 
+    /// What those of the language do, the same on both.
+    macro_rules! alike {
+        ($name:ident) => {
+            let (ours, theirs) = ($name::new(250), plain::$name::new(250));
+            // Relaxed, here and below: one thread.
+            let order = Ordering::Relaxed;
+            assert_eq!(ours.fetch_add(9, order), theirs.fetch_add(9, order));
+            assert_eq!(ours.fetch_sub(7, order), theirs.fetch_sub(7, order));
+            assert_eq!(ours.fetch_or(3, order), theirs.fetch_or(3, order));
+            assert_eq!(ours.fetch_and(6, order), theirs.fetch_and(6, order));
+            for less in [7, 1] {
+                // Also below zero, and back.
+                assert_eq!(ours.fetch_sub(less, order), theirs.fetch_sub(less, order));
+            }
+            assert_eq!(ours.fetch_add(8, order), theirs.fetch_add(8, order));
+            for current in [0, theirs.load(order)] {
+                assert_eq!(
+                    ours.compare_exchange(current, 9, order, order),
+                    theirs.compare_exchange(current, 9, order, order),
+                );
+            }
+            for up_to in [9, 10] {
+                let more = |seen| (seen < up_to).then_some(seen + 1);
+                assert_eq!(
+                    ours.fetch_update(order, order, more),
+                    theirs.fetch_update(order, order, more),
+                );
+            }
+            assert_eq!(ours.swap(1, order), theirs.swap(1, order));
+            ours.store(2, order);
+            assert_eq!(ours.load(order), 2);
+        };
+    }
+
     #[test]
-    fn changes_do_what_those_of_the_language_do() {
-        let (ours, theirs) = (AtomicU16::new(250), plain::AtomicU16::new(250));
-        // Relaxed, here and below: one thread.
+    fn numbers_do_what_those_of_the_language_do() {
+        alike!(AtomicU16);
+        alike!(AtomicU32);
+        alike!(AtomicUsize);
+    }
+
+    #[test]
+    fn a_pointer_keeps_its_tag_and_what_it_points_to() {
         let order = Ordering::Relaxed;
-        assert_eq!(ours.fetch_add(9, order), theirs.fetch_add(9, order));
-        assert_eq!(ours.fetch_sub(7, order), theirs.fetch_sub(7, order));
-        assert_eq!(ours.fetch_or(3, order), theirs.fetch_or(3, order));
-        assert_eq!(ours.fetch_and(6, order), theirs.fetch_and(6, order));
-        for current in [0, theirs.load(order)] {
-            assert_eq!(
-                ours.compare_exchange(current, 9, order, order),
-                theirs.compare_exchange(current, 9, order, order),
-            );
-        }
-        for up_to in [9, 10] {
-            let more = |seen: u16| (seen < up_to).then_some(seen + 1);
-            assert_eq!(
-                ours.fetch_update(order, order, more),
-                theirs.fetch_update(order, order, more),
-            );
-        }
-        assert_eq!(ours.swap(1, order), theirs.swap(1, order));
-        ours.store(2, order);
-        assert_eq!(ours.load(order), 2);
+        let mut number = 7_u32;
+        let pointer = &raw mut number;
+        let word = AtomicPtr::new(pointer);
+        let tagged = word.fetch_update(order, order, |seen| Some(seen.map_addr(|at| at | 1)));
+        assert_eq!(tagged, Ok(pointer));
+        let seen = word.load(order);
+        assert_eq!(seen.addr(), pointer.addr() | 1);
+        // SAFETY: the number is there, and nobody else looks at it.
+        unsafe { seen.map_addr(|at| at & !1).write(8) };
+        assert_eq!(
+            word.compare_exchange(pointer, ptr::null_mut(), order, order),
+            Err(seen)
+        );
+        assert_eq!(
+            word.compare_exchange(seen, ptr::null_mut(), order, order),
+            Ok(seen)
+        );
+        assert_eq!(word.swap(pointer, order), ptr::null_mut());
+        word.store(ptr::null_mut(), order);
+        assert!(word.load(order).is_null());
+        assert_eq!(number, 8);
     }
 }
