@@ -2,7 +2,7 @@
 
 use crate::cell::CellPtr;
 use crate::event_stream::{EventStream, News};
-use crate::late::{ByType, Late};
+use crate::late::{ByType, Ends, Late};
 use crate::registry::MailboxIndex;
 use crate::sync::{self, Arc, AtomicUsize, Mutex, Ordering};
 use crate::system::System;
@@ -60,10 +60,8 @@ pub(crate) struct DeadLetters {
 }
 
 /// What is not worth a report.
-trait Trivial: Send + Sync {
+trait Trivial: Ends<ByType<Arc<IsTrivial>>> {
     fn includes(&self, message: &dyn Any) -> bool;
-    fn known(&self) -> &Known;
-    fn end(&self);
 }
 
 /// By the type of the message; `None` once the system has stopped.
@@ -82,14 +80,6 @@ impl Trivial for Known {
             });
         }
         answer
-    }
-
-    fn known(&self) -> &Known {
-        self
-    }
-
-    fn end(&self) {
-        drop(self.with(Option::take));
     }
 }
 
@@ -259,7 +249,7 @@ impl System {
         let Some(trivial) = letters.trivial.or_make(new) else {
             return;
         };
-        let before = trivial.known().with(|known| {
+        let before = trivial.value().with(|known| {
             let id = TypeId::of::<M>();
             known.as_mut()?.0.insert(id, Arc::clone(&erased))
         });

@@ -1,6 +1,6 @@
 //! What programs and libraries attach to a system, found by its type.
 
-use crate::late::{ByType, Late};
+use crate::late::{ByType, Ends, Late};
 use crate::sync::{Arc, Mutex};
 use crate::system::System;
 use alloc::boxed::Box;
@@ -37,23 +37,7 @@ impl<T: fmt::Debug> fmt::Debug for Extension<T> {
 type Handles = ByType<Box<dyn Any + Send + Sync>>;
 
 /// The extensions of a system; `None` once it has stopped.
-pub(crate) struct Extensions(Late<dyn Attached>);
-
-/// What is done with them.
-trait Attached: Send + Sync {
-    fn handles(&self) -> &Mutex<Option<Handles>>;
-    fn end(&self);
-}
-
-impl Attached for Mutex<Option<Handles>> {
-    fn handles(&self) -> &Self {
-        self
-    }
-
-    fn end(&self) {
-        drop(self.with(Option::take));
-    }
-}
+pub(crate) struct Extensions(Late<dyn Ends<Handles>>);
 
 impl Extensions {
     pub(crate) fn new() -> Self {
@@ -61,7 +45,7 @@ impl Extensions {
     }
 
     fn get<T: Send + Sync + 'static>(&self) -> Option<Extension<T>> {
-        let handles = self.0.get()?.handles();
+        let handles = self.0.get()?.value();
         handles.with(|handles| find(handles.as_ref()?))
     }
 
@@ -69,11 +53,11 @@ impl Extensions {
     fn add<T: Send + Sync + 'static>(&self, extension: Extension<T>) -> Extension<T> {
         // Made outside the lock, and what is not used is dropped outside.
         let handle = Box::new(extension.clone());
-        let new = || -> Box<dyn Attached> { Box::new(Mutex::new(Some(Handles::default()))) };
+        let new = || -> Box<dyn Ends<Handles>> { Box::new(Mutex::new(Some(Handles::default()))) };
         let Some(attached) = self.0.or_make(new) else {
             return extension;
         };
-        let found = attached.handles().with(|handles| {
+        let found = attached.value().with(|handles| {
             let handles = handles.as_mut()?;
             let found = find(handles);
             if found.is_none() {

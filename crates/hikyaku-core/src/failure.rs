@@ -137,10 +137,17 @@ impl Failure {
     /// assert!(check(1, 2).is_err_and(|failure| failure.is_fatal()));
     /// ```
     #[must_use]
-    pub fn fatal(mut self) -> Self {
-        self.when = match self.when {
-            When::Starting | When::FatalAtStart => When::FatalAtStart,
-            _ => When::Fatal,
+    pub fn fatal(self) -> Self {
+        let start = self.is_start();
+        self.with(start, true)
+    }
+
+    fn with(mut self, start: bool, fatal: bool) -> Self {
+        self.when = match (start, fatal) {
+            (false, false) => When::Running,
+            (true, false) => When::Starting,
+            (false, true) => When::Fatal,
+            (true, true) => When::FatalAtStart,
         };
         self
     }
@@ -151,23 +158,15 @@ impl Failure {
     }
 
     /// The same failure, of an actor that had not started.
-    pub(crate) fn at_start(mut self) -> Self {
-        self.when = if self.is_fatal() {
-            When::FatalAtStart
-        } else {
-            When::Starting
-        };
-        self
+    pub(crate) fn at_start(self) -> Self {
+        let fatal = self.is_fatal();
+        self.with(true, fatal)
     }
 
     /// The same failure, of an actor that takes it over.
-    pub(crate) fn taken_over(mut self) -> Self {
-        self.when = if self.is_fatal() {
-            When::Fatal
-        } else {
-            When::Running
-        };
-        self
+    pub(crate) fn taken_over(self) -> Self {
+        let fatal = self.is_fatal();
+        self.with(false, fatal)
     }
 
     /// An actor that is to be there always has stopped itself.

@@ -1,7 +1,7 @@
 //! What few programs use: made when it is first used, and known by its own table from then on. So a program that does not
 //! use it does not link what is done with it, though each system has a place for it: a word.
 
-use crate::sync::{self, AtomicPtr, Map, Ordering};
+use crate::sync::{self, AtomicPtr, Map, Mutex, Ordering};
 use alloc::boxed::Box;
 use core::any::TypeId;
 use core::ptr;
@@ -79,6 +79,24 @@ impl<V: Send + Sync> Holds<V> for V {
     }
 }
 
+/// The table of a value that goes at the end of the system, before its place does.
+pub(crate) trait Ends<V>: Send + Sync {
+    /// `None` once it has gone.
+    fn value(&self) -> &Mutex<Option<V>>;
+
+    fn end(&self);
+}
+
+impl<V: Send> Ends<V> for Mutex<Option<V>> {
+    fn value(&self) -> &Self {
+        self
+    }
+
+    fn end(&self) {
+        drop(self.with(Option::take));
+    }
+}
+
 /// Values of the user's, by a type each. Each is dropped alone: one whose destructor panics must not keep the others.
 pub(crate) struct ByType<V>(pub(crate) Map<TypeId, V>);
 
@@ -131,7 +149,7 @@ mod tests {
 #[cfg(all(test, loom))]
 mod loom {
     use super::*;
-    use crate::sync::{Arc, Mutex};
+    use crate::sync::Arc;
     use ::loom::{model, thread};
 
     /// Who adds something while two make the value and it ends has it taken by the end, or is refused.

@@ -12,7 +12,7 @@ use crate::extension::Extensions;
 use crate::failure::{Failure, FailureReport};
 use crate::flow::{FLOW, IfFlow};
 use crate::foreman::Foreman;
-use crate::late::Late;
+use crate::late::{Ends, Late};
 use crate::mailbox::{InvalidOptions, MailboxOptions};
 #[cfg(feature = "flow")]
 use crate::middleware::Middleware;
@@ -69,23 +69,7 @@ pub(crate) struct Shared {
     /// For actors that are spawned without one of their own.
     pub(crate) mailbox: MailboxOptions,
     state: AtomicUsize,
-    waiting: Late<dyn Waiting>,
-}
-
-/// What is done for those who wait for the end.
-trait Waiting: Send + Sync {
-    fn list(&self) -> &Mutex<Option<Wakers>>;
-    fn end(&self);
-}
-
-impl Waiting for Mutex<Option<Wakers>> {
-    fn list(&self) -> &Self {
-        self
-    }
-
-    fn end(&self) {
-        drop(self.with(Option::take));
-    }
+    waiting: Late<dyn Ends<Wakers>>,
 }
 
 /// Who waits for the end, by number. When the list goes, it has come.
@@ -638,7 +622,10 @@ impl Drop for Terminated {
     fn drop(&mut self) {
         if let Some(number) = self.number {
             let waiting = self.system.shared().waiting.get();
-            drop(waiting.map(|it| it.list().with(|list| list.as_mut()?.wakers.remove(&number))));
+            drop(waiting.map(|it| {
+                it.value()
+                    .with(|list| list.as_mut()?.wakers.remove(&number))
+            }));
         }
     }
 }
@@ -651,13 +638,13 @@ impl Future for Terminated {
         let shared = this.system.shared();
         let waker = cx.waker().clone();
         let number = &mut this.number;
-        let new = || -> Box<dyn Waiting> { Box::new(Mutex::new(Some(Wakers::default()))) };
+        let new = || -> Box<dyn Ends<Wakers>> { Box::new(Mutex::new(Some(Wakers::default()))) };
         // None is made any more, and the list is taken, when the system has stopped.
         let Some(waiting) = shared.waiting.or_make(new) else {
             return Poll::Ready(());
         };
         // Wakers are foreign code: the old one is dropped outside the lock.
-        let (stopped, _old) = waiting.list().with(|list| {
+        let (stopped, _old) = waiting.value().with(|list| {
             let Some(Wakers { last, wakers }) = list else {
                 return (true, Some(waker));
             };
